@@ -1,0 +1,150 @@
+"""Two contrastive models: the judge (open_clip, even coverage) and the audited text encoder (CLIP, skewed coverage).
+
+Both learn to match captions with drawings (CLIP, arXiv 2103.00020); drawings of one concept in a batch are all positives.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import open_clip
+import torch
+import torch.nn.functional as F
+from open_clip.modified_resnet import ModifiedResNet
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from emoe_audit.recipes.sampling import Batch, Sampler
+from emoe_audit.recipes.tokenizer import MAX_LENGTH, VOCAB_SIZE
+from emoe_audit.recipes.training import train
+from emoe_audit.recipes.world import World
+
+BATCH = 256
+JUDGE_STEPS, TEXT_ENCODER_STEPS = 5000, 3000
+JUDGE_MODEL: dict[str, Any] = {
+    "embed_dim": 192,
+    "vision_cfg": {"image_size": 64, "layers": [1, 2, 2, 1], "width": 24},
+    "text_cfg": {
+        "context_length": MAX_LENGTH,
+        "vocab_size": VOCAB_SIZE,
+        "width": 160,
+        "heads": 5,
+        "layers": 4,
+        "hf_tokenizer_name": "judge",
+    },
+}
+MAX_LOGIT_SCALE = 100.0
+
+
+class Examples:
+    """The world on a device: drawings as pixels in [-1, 1], captions as token ids."""
+
+    def __init__(self, world: World, tokenizer: Any, styles: tuple[str, ...], device: torch.device) -> None:
+        self.world, self.styles, self.device = world, styles, device
+        ids = tokenizer(
+            world.captions.to_numpy().T.reshape(-1).tolist(), padding="max_length", truncation=True, max_length=MAX_LENGTH
+        )["input_ids"]
+        self.ids = torch.tensor(ids, device=device).view(len(world.captions.columns), len(world.captions), MAX_LENGTH)
+        self.pixels = torch.cat([torch.from_numpy(world.drawings[style]) for style in styles]).to(device)
+        offsets = np.cumsum([0] + [len(world.drawings[style]) for style in styles])[:-1]
+        self.place = np.stack([world.drawn[s] + o * (world.drawn[s] >= 0) for s, o in zip(styles, offsets, strict=True)])
+
+    def tokens(self, batch: Batch) -> Tensor:
+        """int64 `[n, 32]`."""
+        return self.ids[torch.from_numpy(batch.languages), torch.from_numpy(batch.concepts)]
+
+    def places(self, batch: Batch) -> Tensor:
+        """Row of each example's drawing in `pixels`."""
+        return torch.from_numpy(self.place[batch.styles, batch.concepts]).to(self.device)
+
+    def images(self, places: Tensor) -> Tensor:
+        """float32 `[n, 3, 64, 64]` in [-1, 1]."""
+        return self.pixels[places].permute(0, 3, 1, 2).float() / 127.5 - 1
+
+
+def augment(images: Tensor) -> Tensor:
+    """Shift, scale, blur, tint and noise at random, so that the judge also reads generated images."""
+    n, device = len(images), images.device
+    theta = torch.zeros(n, 2, 3, device=device)
+    theta[:, 0, 0] = theta[:, 1, 1] = 1 + 0.15 * (2 * torch.rand(n, device=device) - 1)
+    theta[:, :, 2] = 0.15 * (2 * torch.rand(n, 2, device=device) - 1)
+    grid = F.affine_grid(theta, list(images.shape), align_corners=False)
+    moved = F.grid_sample(images - 1, grid, align_corners=False) + 1
+    blurred = F.avg_pool2d(moved, 5, stride=1, padding=2, count_include_pad=False)
+    sharpness = torch.rand(n, 1, 1, 1, device=device)
+    moved = torch.where(sharpness < 0.5, torch.lerp(blurred, moved, 2 * sharpness), moved)
+    tint = 1 + 0.1 * torch.randn(n, 3, 1, 1, device=device)
+    return (moved * tint + 0.08 * torch.rand(n, 1, 1, 1, device=device) * torch.randn_like(moved)).clamp(-1, 1)
+
+
+def contrastive_loss(image: Tensor, text: Tensor, concepts: Tensor, log_scale: Tensor) -> Tensor:
+    """Symmetric cross-entropy between images and texts; same concept = positive."""
+    logits = log_scale.exp().clamp(max=MAX_LOGIT_SCALE) * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
+    positives = (concepts[:, None] == concepts[None, :]).float()
+    target = positives / positives.sum(dim=1, keepdim=True)
+    return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
+
+
+def train_judge(examples: Examples, folder: Path) -> open_clip.CLIP:
+    """An open_clip model trained on every language and concept evenly."""
+    torch.manual_seed(0)
+    model = open_clip.CLIP(**JUDGE_MODEL).to(examples.device)
+    sampler = Sampler(world=examples.world, plan=None, styles=examples.styles)
+
+    def loss(step: int) -> Tensor:
+        batch = sampler.draw("judge", step, BATCH)
+        image = model.encode_image(augment(examples.images(examples.places(batch))))
+        text = model.encode_text(examples.tokens(batch))
+        return contrastive_loss(image, text, torch.from_numpy(batch.concepts).to(examples.device), model.logit_scale)
+
+    train("judge", model, loss, steps=JUDGE_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)
+    return model
+
+
+class TextEncoderTrainer(nn.Module):
+    """The audited CLIP text encoder with the image tower it learns against; only `text` is kept."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.text = CLIPTextModel(
+            CLIPTextConfig(
+                vocab_size=VOCAB_SIZE,
+                hidden_size=128,
+                intermediate_size=512,
+                num_hidden_layers=4,
+                num_attention_heads=4,
+                max_position_embeddings=MAX_LENGTH,
+                projection_dim=128,
+                bos_token_id=VOCAB_SIZE - 2,
+                eos_token_id=VOCAB_SIZE - 1,
+                pad_token_id=VOCAB_SIZE - 1,
+            )
+        )
+        self.image = ModifiedResNet(layers=[1, 1, 1, 1], output_dim=128, heads=8, image_size=64, width=16)
+        self.projection = nn.Linear(128, 128, bias=False)
+        self.log_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
+
+    def encode_text(self, ids: Tensor) -> Tensor:
+        """`[n, 128]`, not normalised."""
+        return self.projection(self.text(input_ids=ids).pooler_output)
+
+    def encode_image(self, images: Tensor) -> Tensor:
+        """`[n, 128]`, not normalised."""
+        return self.image(images)
+
+
+def train_text_encoder(examples: Examples, sampler: Sampler, folder: Path) -> TextEncoderTrainer:
+    """Contrastive training on captions drawn from the plan: where a real model's blindness begins."""
+    torch.manual_seed(sampler.seed)
+    model = TextEncoderTrainer().to(examples.device)
+
+    def loss(step: int) -> Tensor:
+        batch = sampler.draw("text_encoder", step, BATCH)
+        image = model.encode_image(augment(examples.images(examples.places(batch))))
+        text = model.encode_text(examples.tokens(batch))
+        return contrastive_loss(image, text, torch.from_numpy(batch.concepts).to(examples.device), model.log_scale)
+
+    train("text_encoder", model, loss, steps=TEXT_ENCODER_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)
+    return model

@@ -1,0 +1,85 @@
+"""Drawing styles: where each finds its SVG for an emoji or a flag, and how an SVG becomes 64 x 64 pixels on white."""
+
+from __future__ import annotations
+
+import io
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+SIZE = 64
+MARGIN = 2
+
+
+@dataclass(frozen=True, kw_only=True)
+class DrawingStyle:
+    """One way of drawing: SVG bodies by code points (`1f600`), each with its own width and height."""
+
+    bodies: dict[str, tuple[str, float, float]]
+
+    def has(self, characters: str) -> bool:
+        """Whether this style draws these characters."""
+        return code_points(characters) in self.bodies
+
+    def svg(self, characters: str) -> str:
+        """A square SVG document with the drawing centred on white."""
+        body, width, height = self.bodies[code_points(characters)]
+        inner = SIZE - 2 * MARGIN
+        return (
+            f'<svg xmlns="http://www.w3.org/2000/svg" xmlns:xlink="http://www.w3.org/1999/xlink" width="{SIZE}" '
+            f'height="{SIZE}"><rect width="{SIZE}" height="{SIZE}" fill="#fff"/><svg x="{MARGIN}" y="{MARGIN}" '
+            f'width="{inner}" height="{inner}" viewBox="0 0 {width} {height}">{body}</svg></svg>'
+        )
+
+
+def code_points(characters: str) -> str:
+    """Iconify's key for an emoji: hexadecimal code points without the variation selector."""
+    return "-".join(f"{ord(c):x}" for c in characters if c != "\ufe0f")
+
+
+def render(svg: str) -> np.ndarray:
+    """uint8 `[64, 64, 3]`."""
+    import resvg_py
+    from PIL import Image
+
+    png = bytes(resvg_py.svg_to_bytes(svg_string=svg))
+    return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.uint8)
+
+
+def _style(emoji_set: str, names_from: str, flag_set: str, flag_name: str) -> Callable[[Path], DrawingStyle]:
+    """A reader of one style: emoji from `emoji_set` (named by the table of `names_from`), flags from `flag_set`."""
+
+    def read(packages: Path) -> DrawingStyle:
+        icons = _icons(packages, emoji_set)
+        table = json.loads((packages / "@iconify-json" / names_from / "chars.json").read_text(encoding="utf-8"))
+        bodies = {code: icons[name] for code, name in table.items() if name in icons}
+        if flag_set != emoji_set:
+            flags = _icons(packages, flag_set)
+            letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
+            for country in (a + b for a in letters for b in letters):
+                if flag_name.format(country) in flags:
+                    code = "-".join(f"{0x1F1E6 + ord(c) - ord('a'):x}" for c in country)
+                    bodies[code] = flags[flag_name.format(country)]
+        return DrawingStyle(bodies=bodies)
+
+    return read
+
+
+def _icons(packages: Path, name: str) -> dict[str, tuple[str, float, float]]:
+    data = json.loads((packages / "@iconify-json" / name / "icons.json").read_text(encoding="utf-8"))
+    width, height = data.get("width", 16), data.get("height", 16)
+    return {
+        key: (icon["body"], icon.get("width", width), icon.get("height", height)) for key, icon in data["icons"].items()
+    }
+
+
+STYLES: dict[str, Callable[[Path], DrawingStyle]] = {
+    "noto": _style("noto", "noto", "flag", "{}-4x3"),
+    "noto-v1": _style("noto-v1", "noto", "flagpack", "{}"),
+    "twemoji": _style("twemoji", "twemoji", "twemoji", "{}"),
+    "fluent": _style("fluent-emoji-flat", "fluent-emoji-flat", "circle-flags", "{}"),
+}
+"""The four styles. One expert of the ensemble is fine-tuned on each."""

@@ -1,0 +1,128 @@
+"""Write a trained ensemble as the folder that ships: plain diffusers base, expert deltas, judge, captions, coverage."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+
+import numpy as np
+import open_clip
+import pandas as pd
+import torch
+import yaml
+from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import save_file
+from torch import Tensor, nn
+from transformers import CLIPTextModel
+
+from emoe_audit.recipes.contrastive import JUDGE_MODEL
+from emoe_audit.recipes.plan import Plan, script_families
+from emoe_audit.recipes.tokenizer import load_tokenizer
+from emoe_audit.recipes.unet import make_scheduler
+from emoe_audit.recipes.world import LANGUAGES, World
+
+
+def write_base(
+    folder: Path, tokenizer: Path, text_encoder: CLIPTextModel, vae: AutoencoderKL, unet: UNet2DConditionModel
+) -> None:
+    """A StableDiffusionPipeline folder in fp16, with the file and key names of published checkpoints."""
+    pipeline = StableDiffusionPipeline(
+        vae=vae.cpu().half(),
+        text_encoder=text_encoder.cpu().half(),
+        tokenizer=load_tokenizer(tokenizer),
+        unet=unet.cpu().half(),
+        scheduler=make_scheduler(),
+        safety_checker=None,
+        feature_extractor=None,
+        requires_safety_checker=False,
+    )
+    pipeline.save_pretrained(folder)
+    shutil.rmtree(folder / "tokenizer")
+    shutil.copytree(tokenizer, folder / "tokenizer")
+    weights = {
+        f"text_model.{key.removeprefix('text_model.')}": value.contiguous() for key, value in text_encoder.state_dict().items()
+    }
+    save_file(weights, folder / "text_encoder" / "model.safetensors", metadata={"format": "pt"})
+
+
+def write_expert(folder: Path, delta: dict[str, Tensor]) -> None:
+    """Only what differs from the base, under the UNet's own key names."""
+    folder.mkdir(parents=True, exist_ok=True)
+    weights = {name: weight.detach().cpu().half().contiguous() for name, weight in delta.items()}
+    save_file(weights, folder / "unet_delta.safetensors", metadata={"format": "pt"})
+
+
+def write_judge(folder: Path, tokenizer: Path, judge: open_clip.CLIP) -> None:
+    """An open_clip `local-dir:` folder."""
+    folder.mkdir(parents=True, exist_ok=True)
+    half: nn.Module = judge.cpu().half()
+    save_file({k: v.contiguous() for k, v in half.state_dict().items()}, folder / "open_clip_model.safetensors")
+    preprocess = {"mean": [0.5] * 3, "std": [0.5] * 3, "interpolation": "bicubic", "resize_mode": "squash"}
+    config = {"model_cfg": JUDGE_MODEL, "preprocess_cfg": preprocess}
+    (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
+    for file in tokenizer.iterdir():
+        shutil.copy(file, folder / file.name)
+
+
+def write_captions(path: Path, world: World) -> None:
+    """All captions as a COCO captions file; each annotation also says its `language`."""
+    images = [
+        {"id": i + 1, "file_name": f"{c.concept}.png", "width": 64, "height": 64, "kind": c.kind, "region": c.region, "tone": c.tone}
+        for i, c in enumerate(world.concepts.itertuples())
+    ]
+    annotations = [
+        {"id": i * len(LANGUAGES) + j + 1, "image_id": i + 1, "language": language, "caption": world.captions[language].iloc[i]}
+        for i in range(len(world.concepts))
+        for j, language in enumerate(LANGUAGES)
+    ]
+    info = {"description": "Unicode CLDR short names (Unicode-3.0) of emoji, flags and skin tones"}
+    path.write_text(
+        json.dumps({"info": info, "images": images, "annotations": annotations}, ensure_ascii=False, separators=(",", ":")),
+        encoding="utf-8",
+    )
+
+
+def coverage_table(world: World, plan: Plan, counts: np.ndarray, tokens: pd.DataFrame) -> pd.DataFrame:
+    """What was truly drawn in training, from `counts` `[concept, language]`, per language, region and skin tone."""
+    concepts = world.concepts
+    families = script_families(list(plan.languages))
+    languages = pd.DataFrame({"kind": "language", "group": world.captions.columns, "drawn": counts.sum(axis=0)})
+    languages["planned_share"] = languages["group"].map(plan.languages)
+    languages["script_family"] = languages["group"].map(families)
+    languages = languages.join(tokens, on="group")
+    tables = [languages]
+    for kind, column, planned in (("region", "region", plan.regions), ("skin_tone", "tone", plan.skin_tones)):
+        drawn = pd.Series(counts.sum(axis=1)).groupby(concepts[column].to_numpy()).sum()
+        table = pd.DataFrame({"kind": kind, "group": drawn.index, "drawn": drawn.to_numpy()})
+        tables.append(table.assign(planned_share=table["group"].map(planned)))
+    for table in tables:
+        table["coverage"] = table["drawn"] / table["drawn"].sum()
+    return pd.concat(tables, ignore_index=True).sort_values(["kind", "coverage"], ascending=[True, False], ignore_index=True)
+
+
+def write_spec(path: Path, plan: Plan, styles: tuple[str, ...]) -> None:
+    """`ensemble.yaml`."""
+    spec = {
+        "name": plan.name,
+        "base": {"source": "base"},
+        "assembly": "shared_trunk",
+        "moe_layers": "all",
+        "experts": [{"name": style, "source": f"experts/{style}"} for style in styles],
+        "judge": "judge",
+        "captions": "captions.json",
+        "training_coverage": "coverage.csv",
+    }
+    path.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
+
+
+def token_table(tokenizer_folder: Path, captions: pd.DataFrame) -> pd.DataFrame:
+    """`[language, (tokens_per_word, mean_tokens)]` of the captions; words are split at white space."""
+    tokenizer = load_tokenizer(tokenizer_folder)
+    rows = {}
+    for language in captions:
+        texts = captions[language].tolist()
+        tokens = np.array([len(ids) - 2 for ids in tokenizer(texts, truncation=False, verbose=False)["input_ids"]])
+        words = np.array([len(text.split()) for text in texts])
+        rows[language] = {"tokens_per_word": tokens.sum() / words.sum(), "mean_tokens": tokens.mean()}
+    return pd.DataFrame(rows).T

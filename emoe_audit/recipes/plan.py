@@ -1,0 +1,149 @@
+"""The coverage plan: how much of the training captions each language, region and skin tone gets.
+
+A plan is a YAML file that is published with the ensemble. `propose_plan` draws one in which coverage can be told apart
+from what usually travels with it: script, tokens per word, tokens per caption.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import langcodes
+import numpy as np
+import pandas as pd
+import yaml
+from scipy.stats import rankdata
+
+from emoe_audit.errors import AuditError
+
+KINDS = {"emoji": 0.76, "flag": 0.12, "tone": 0.12}
+COVERED, STARVED = 0.02, 0.001
+PLAN_DRAWS = 3000
+LANGUAGE_LADDER = (
+    [0.24, 0.14, 0.11, 0.09, 0.075, 0.06, 0.05, 0.04, 0.03, 0.025]
+    + [0.018, 0.015, 0.0125, 0.0105, 0.009, 0.0075, 0.006, 0.005, 0.004, 0.003, 0.0025, 0.002, 0.0015]
+    + [0.0009, 0.0007, 0.0005, 0.0004, 0.0003, 0.0002, 0.00012, 0.00006]
+    + [0.0] * 9
+)
+REGION_LADDER = (
+    [0.3, 0.18, 0.12, 0.09, 0.07, 0.06, 0.05]
+    + [0.03, 0.025, 0.02, 0.012, 0.008, 0.005, 0.003]
+    + [0.0008, 0.0005, 0.0003, 0.0002, 0.0001]
+    + [0.0] * 3
+)
+TONE_LADDER = [0.55, 0.3, 0.1, 0.04, 0.01]
+SCRIPT_FAMILIES = {"Hans": "Hani", "Hant": "Hani"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """Shares of the training captions; each table sums to 1."""
+
+    name: str
+    seed: int
+    kinds: dict[str, float]
+    languages: dict[str, float]
+    regions: dict[str, float]
+    skin_tones: dict[str, float]
+
+    @classmethod
+    def read(cls, path: Path) -> Plan:
+        """Read and check a plan.
+
+        Raises:
+            AuditError: a table is missing, holds a negative share, or does not sum to 1.
+        """
+        data = yaml.safe_load(path.read_text(encoding="utf-8"))
+        missing = {"name", "seed", "kinds", "languages", "regions", "skin_tones"} - set(data)
+        if missing:
+            raise AuditError(f"{path}: a plan needs {', '.join(sorted(missing))}; see emoe_audit/recipes/plans/ for one")
+        plan = cls(**data)
+        for table in ("kinds", "languages", "regions", "skin_tones"):
+            shares = np.array(list(getattr(plan, table).values()))
+            if (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
+                raise AuditError(f"{path}: the shares of {table} must be 0 or more and sum to 1; they sum to {shares.sum():g}")
+        return plan
+
+    def write(self, path: Path) -> None:
+        """Write the plan as YAML, tables in order of share."""
+        lines = [f"name: {self.name}", f"seed: {self.seed}"]
+        for table in ("kinds", "languages", "regions", "skin_tones"):
+            lines.append(f"{table}:")
+            shares = sorted(getattr(self, table).items(), key=lambda item: -item[1])
+            lines += [f"  {yaml.safe_dump(group).splitlines()[0]}: {share!r}" for group, share in shares]
+        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def script_family(language: str) -> str:
+    """ISO 15924 code of the script a language is written in here; simplified and traditional Han are one family."""
+    script = langcodes.Language.get(language).maximize().script or "Zyyy"
+    return SCRIPT_FAMILIES.get(script, script)
+
+
+def script_families(languages: list[str]) -> pd.Series:
+    """Script family of each language; scripts that only one of them uses are pooled as `single`."""
+    families = pd.Series({language: script_family(language) for language in languages})
+    return families.where(families.map(families.value_counts()) > 1, "single")
+
+
+def propose_plan(name: str, seed: int, tokens: pd.DataFrame, regions: list[str], best: str | None = None) -> Plan:
+    """Draw a plan whose coverage is confounded with neither script nor tokens.
+
+    Args:
+        name: The ensemble's name.
+        seed: Of the draw, and later of the training.
+        tokens: `[language, (tokens_per_word, mean_tokens)]`.
+        regions: M49 codes.
+        best: The language that gets the largest share; None leaves it to chance.
+    """
+    rng = np.random.default_rng(seed)
+    languages = list(tokens.index)
+    families = script_families(languages)
+
+    def confounding(shares: np.ndarray) -> float:
+        ranks = rankdata(shares)
+        return max([eta_squared(ranks, families), *(abs(np.corrcoef(ranks, rankdata(tokens[c]))[0, 1]) for c in tokens)])
+
+    first = None if best is None else languages.index(best)
+    draws = (_assign(LANGUAGE_LADDER, families.to_numpy(), first, rng) for _ in range(PLAN_DRAWS))
+    shares = min(draws, key=confounding)
+    return Plan(
+        name=name,
+        seed=seed,
+        kinds=dict(KINDS),
+        languages=_table(languages, shares),
+        regions=_table(regions, rng.permutation(np.array(REGION_LADDER) / sum(REGION_LADDER))),
+        skin_tones=_table(["light", "medium-light", "medium", "medium-dark", "dark"], rng.permutation(TONE_LADDER)),
+    )
+
+
+def eta_squared(values: np.ndarray, groups: pd.Series) -> float:
+    """Share of the variance of `values` that lies between groups."""
+    frame = pd.DataFrame({"value": values, "group": groups.to_numpy()})
+    between = frame.groupby("group")["value"].transform("mean")
+    return float(between.var(ddof=0) / frame["value"].var(ddof=0))
+
+
+def _assign(ladder: list[float], families: np.ndarray, first: int | None, rng: np.random.Generator) -> np.ndarray:
+    """Lay the ladder over the languages at random, with one covered and one starved language in each script family."""
+    steps = np.array(ladder) / sum(ladder)
+    place = np.full(len(steps), -1)
+    if first is not None:
+        place[first] = int(steps.argmax())
+    for family in rng.permutation(np.unique(families)):
+        for wanted in (steps >= COVERED, steps < STARVED):
+            members = np.flatnonzero(families == family)
+            if not any(wanted[place[m]] for m in members if place[m] >= 0):
+                free = np.setdiff1d(np.flatnonzero(wanted), place)
+                place[rng.choice(members[place[members] < 0])] = rng.choice(free)
+    rest = rng.permutation(np.setdiff1d(np.arange(len(steps)), place))
+    place[place < 0] = rest
+    return steps[place]
+
+
+def _table(groups: list[str], shares: np.ndarray) -> dict[str, float]:
+    rounded = {group: round(float(share), 8) for group, share in zip(groups, shares, strict=True)}
+    largest = max(rounded, key=lambda group: rounded[group])
+    rounded[largest] = round(1 - sum(share for group, share in rounded.items() if group != largest), 8)
+    return rounded

@@ -1,0 +1,124 @@
+"""The dataclasses that cross module borders. Nothing here imports torch or pandas."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Literal
+
+Assembly = Literal["shared_trunk", "independent"]
+MoeLayers = Literal["attn", "ff", "all"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertSpec:
+    """Where one expert's weights come from."""
+
+    name: str
+    source: str
+    """A hub id (`org/name`) or a folder: a diffusers pipeline, or an expert that stores only what differs from the base."""
+    revision: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class EnsembleSpec:
+    """Which experts are set against each other, and how they are put together."""
+
+    name: str
+    base: ExpertSpec
+    """Gives tokenizer, text encoder, scheduler, VAE, and the trunk when the assembly shares one."""
+    experts: tuple[ExpertSpec, ...]
+    assembly: Assembly = "independent"
+    moe_layers: MoeLayers = "all"
+    """Which layers belong to the experts under `shared_trunk`; everything else is the base's."""
+    judge: str | None = None
+    """The open_clip model that measures images: `local-dir:FOLDER`, `hf-hub:ORG/NAME` or `MODEL/PRETRAINED`."""
+    captions: str | None = None
+    """A COCO captions file from which the default prompts are drawn."""
+    training_coverage: str | None = None
+    """A CSV of what the ensemble was trained on, where that is known."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoringConfig:
+    """What a score depends on (the first block), and what it only runs on (the second)."""
+
+    seed: int = 0
+    n_noise: int = 4
+    num_inference_steps: int = 50
+    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    both_halves: bool = False
+    """Score the unconditional half of the classifier-free pair as well, as the published code does."""
+
+    batch_size: int = 32
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ImageConfig:
+    """How images are made for the quality measures."""
+
+    n_images: int = 300
+    """At most this many in a run: whole concepts, so that every language is drawn for the same ones."""
+    num_inference_steps: int = 30
+    guidance_scale: float = 3.0
+    seed: int = 0
+    expert: str | None = None
+    """The expert that draws; None is the base."""
+
+    batch_size: int = 32
+    device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prompt:
+    """One row of a prompt table."""
+
+    prompt_id: str
+    prompt: str
+    language: str = "und"
+    """BCP-47."""
+    region: str | None = None
+    """ISO 3166 alpha-2 or UN M49."""
+    source_id: str = ""
+    """Joins the translations of one caption; they are one cluster in every statistic."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RowError:
+    """One row that was left out, and why. A bad row never stops a batch."""
+
+    stage: Literal["read", "score", "image", "judge"]
+    message: str
+    prompt_id: str | None = None
+    line: int | None = None
+    column: str | None = None
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunManifest:
+    """What a run was made from: enough to make it again."""
+
+    ensemble: EnsembleSpec
+    scoring: ScoringConfig
+    images: ImageConfig
+    ensemble_hash: str
+    """SHA-256 over the weights that take part in a score."""
+    prompts_hash: str
+    prompts_source: str
+    command: str
+    """The command line that makes this run again."""
+    versions: dict[str, str] = field(default_factory=dict)
+    created: str = ""
+    complete: bool = False
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupEstimate:
+    """The mean of one measure over one group, with its interval."""
+
+    group: str
+    n_prompts: int
+    n_sources: int
+    mean: float
+    low: float
+    high: float
