@@ -59,7 +59,7 @@ class ImageConfig:
 
     n_images: int = 300
     """At most this many in a run: whole concepts, so that every language is drawn for the same ones."""
-    num_inference_steps: int = 30
+    num_inference_steps: int = 20
     guidance_scale: float = 3.0
     seed: int = 0
     expert: str | None = None

@@ -49,7 +49,7 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device)
         deltas[style] = unet.train_expert(style_denoising, base, own, style, work)
 
     audited = evaluate.retrieval_by_language(encoder.encode_image, encoder.encode_text, examples)
-    counts = sampler.count("text_encoder", contrastive.TEXT_ENCODER_STEPS, contrastive.BATCH)
+    counts = sampler.count("text encoder", contrastive.TEXT_ENCODER_STEPS, contrastive.TEXT_ENCODER_BATCH)
     counts += sampler.count("base", unet.BASE_STEPS, unet.BATCH)
     for style in styles:
         own = Sampler(world=world, plan=plan, styles=(style,), seed=plan.seed)
@@ -59,7 +59,7 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device)
     shutil.copy(plan_file, out / "plan.yaml")
     package.write_spec(out / "ensemble.yaml", plan, styles)
     package.write_captions(out / "captions.json", world)
-    coverage = package.coverage_table(world, plan, counts, package.token_table(tokenizer_folder, world.captions))
+    coverage = package.coverage_table(plan, counts, package.token_table(tokenizer_folder, world.captions))
     package.write_base(out / "base", tokenizer_folder, encoder.text, autoencoder, base)
     for style, delta in deltas.items():
         package.write_expert(out / "experts" / style, delta)
@@ -73,7 +73,7 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device)
 def measure(
     out: Path, judge: torch.nn.Module, examples: contrastive.Examples, coverage: pd.DataFrame, audited: pd.Series
 ) -> dict[str, object]:
-    """The model card's figures; per-language ones are also added to the coverage table's rows."""
+    """The model card's figures; per-language ones become columns of the coverage table."""
 
     def encode_image(images: Tensor) -> Tensor:
         return judge.encode_image(images)  # type: ignore[operator]
@@ -84,12 +84,12 @@ def measure(
     judged = evaluate.retrieval_by_language(encode_image, encode_text, examples)
     drawn, _ = evaluate.image_top10_by_language(out / "base", encode_image, encode_text, examples)
     for column, values in (("text_recall_at_10", audited), ("judge_recall_at_10", judged), ("image_top10", drawn)):
-        coverage[column] = coverage["group"].map(values).where(coverage["kind"] == "language")
+        coverage[column] = coverage["language"].map(values)
     size = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
     return {
         "judge_top1_on_drawings": evaluate.drawing_top1(encode_image, encode_text, examples),
         "judge_recall_at_10_mean": float(judged.mean()),
-        "image_top10_best_language": float(drawn[coverage.loc[coverage["kind"] == "language", "group"].iloc[0]]),
+        "image_top10_best_language": float(drawn[coverage["language"].iloc[0]]),
         "weights_mb_without_judge": size / 1e6,
     }
 

@@ -1,6 +1,8 @@
 """Two contrastive models: the judge (open_clip, even coverage) and the audited text encoder (CLIP, skewed coverage).
 
-Both learn to match captions with drawings (CLIP, arXiv 2103.00020); drawings of one concept in a batch are all positives.
+The text encoder learns as CLIP does (arXiv 2103.00020): captions against drawings of the same batch, those of one concept
+being all positives. The judge has 55,000 captions to learn evenly, so its two towers learn against one learned vector a
+concept (proxies, arXiv 1703.07464), which are thrown away: every concept is a negative at every step.
 """
 
 from __future__ import annotations
@@ -21,8 +23,8 @@ from emoe_audit.recipes.tokenizer import MAX_LENGTH, VOCAB_SIZE
 from emoe_audit.recipes.training import train
 from emoe_audit.recipes.world import World
 
-BATCH = 256
-JUDGE_STEPS, TEXT_ENCODER_STEPS = 5000, 3000
+JUDGE_STEPS, JUDGE_IMAGES, JUDGE_CAPTIONS = 1800, 96, 192
+TEXT_ENCODER_STEPS, TEXT_ENCODER_BATCH = 1600, 192
 JUDGE_MODEL: dict[str, Any] = {
     "embed_dim": 192,
     "vision_cfg": {"image_size": 64, "layers": [1, 2, 2, 1], "width": 24},
@@ -44,16 +46,25 @@ class Examples:
     def __init__(self, world: World, tokenizer: Any, styles: tuple[str, ...], device: torch.device) -> None:
         self.world, self.styles, self.device = world, styles, device
         ids = tokenizer(
-            world.captions.to_numpy().T.reshape(-1).tolist(), padding="max_length", truncation=True, max_length=MAX_LENGTH
+            world.captions.to_numpy().T.reshape(-1).tolist(),
+            padding="max_length",
+            truncation=True,
+            max_length=MAX_LENGTH,
         )["input_ids"]
         self.ids = torch.tensor(ids, device=device).view(len(world.captions.columns), len(world.captions), MAX_LENGTH)
         self.pixels = torch.cat([torch.from_numpy(world.drawings[style]) for style in styles]).to(device)
         offsets = np.cumsum([0] + [len(world.drawings[style]) for style in styles])[:-1]
-        self.place = np.stack([world.drawn[s] + o * (world.drawn[s] >= 0) for s, o in zip(styles, offsets, strict=True)])
+        self.place = np.stack(
+            [world.drawn[s] + o * (world.drawn[s] >= 0) for s, o in zip(styles, offsets, strict=True)]
+        )
 
     def tokens(self, batch: Batch) -> Tensor:
         """int64 `[n, 32]`."""
         return self.ids[torch.from_numpy(batch.languages), torch.from_numpy(batch.concepts)]
+
+    def concepts(self, batch: Batch) -> Tensor:
+        """int64 `[n]`."""
+        return torch.from_numpy(batch.concepts).to(self.device)
 
     def places(self, batch: Batch) -> Tensor:
         """Row of each example's drawing in `pixels`."""
@@ -79,28 +90,59 @@ def augment(images: Tensor) -> Tensor:
     return (moved * tint + 0.08 * torch.rand(n, 1, 1, 1, device=device) * torch.randn_like(moved)).clamp(-1, 1)
 
 
+def without_padding(ids: Tensor) -> Tensor:
+    """Cut to the longest caption; under a causal mask what follows the end of a text changes nothing before it."""
+    lengths = (ids == VOCAB_SIZE - 1).int().argmax(dim=1) + 1
+    return ids[:, : int(lengths.max())]
+
+
 def contrastive_loss(image: Tensor, text: Tensor, concepts: Tensor, log_scale: Tensor) -> Tensor:
-    """Symmetric cross-entropy between images and texts; same concept = positive."""
-    logits = log_scale.exp().clamp(max=MAX_LOGIT_SCALE) * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
+    """Symmetric cross-entropy between images and texts `[n, d]`; same concept = positive."""
+    logits = _scale(log_scale) * F.normalize(image.float(), dim=-1) @ F.normalize(text.float(), dim=-1).T
     positives = (concepts[:, None] == concepts[None, :]).float()
     target = positives / positives.sum(dim=1, keepdim=True)
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
+def proxy_loss(features: Tensor, proxies: Tensor, concepts: Tensor, log_scale: Tensor) -> Tensor:
+    """Cross-entropy of features `[n, d]` against all proxies `[concept, d]`."""
+    logits = _scale(log_scale) * F.normalize(features.float(), dim=-1) @ F.normalize(proxies, dim=-1).T
+    return F.cross_entropy(logits, concepts)
+
+
+def _scale(log_scale: Tensor) -> Tensor:
+    return log_scale.exp().clamp(max=MAX_LOGIT_SCALE)
+
+
+class JudgeTrainer(nn.Module):
+    """The judge and its proxies; only `judge` is kept."""
+
+    def __init__(self, n_concepts: int) -> None:
+        super().__init__()
+        self.judge = open_clip.CLIP(**JUDGE_MODEL)
+        self.proxies = nn.Parameter(torch.randn(n_concepts, JUDGE_MODEL["embed_dim"]))
+
+
 def train_judge(examples: Examples, folder: Path) -> open_clip.CLIP:
     """An open_clip model trained on every language and concept evenly."""
     torch.manual_seed(0)
-    model = open_clip.CLIP(**JUDGE_MODEL).to(examples.device)
+    model = JudgeTrainer(len(examples.world.concepts)).to(examples.device)
+    judge = model.judge
     sampler = Sampler(world=examples.world, plan=None, styles=examples.styles)
 
     def loss(step: int) -> Tensor:
-        batch = sampler.draw("judge", step, BATCH)
-        image = model.encode_image(augment(examples.images(examples.places(batch))))
-        text = model.encode_text(examples.tokens(batch))
-        return contrastive_loss(image, text, torch.from_numpy(batch.concepts).to(examples.device), model.logit_scale)
+        drawn, named = (
+            sampler.draw("judge images", step, JUDGE_IMAGES),
+            sampler.draw("judge captions", step, JUDGE_CAPTIONS),
+        )
+        with torch.autocast(examples.device.type, torch.bfloat16):
+            image = judge.encode_image(augment(examples.images(examples.places(drawn))))
+        text = judge.encode_text(examples.tokens(named))
+        image_loss = proxy_loss(image, model.proxies, examples.concepts(drawn), judge.logit_scale)
+        return image_loss + proxy_loss(text, model.proxies, examples.concepts(named), judge.logit_scale)
 
     train("judge", model, loss, steps=JUDGE_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)
-    return model
+    return judge
 
 
 class TextEncoderTrainer(nn.Module):
@@ -141,10 +183,11 @@ def train_text_encoder(examples: Examples, sampler: Sampler, folder: Path) -> Te
     model = TextEncoderTrainer().to(examples.device)
 
     def loss(step: int) -> Tensor:
-        batch = sampler.draw("text_encoder", step, BATCH)
-        image = model.encode_image(augment(examples.images(examples.places(batch))))
-        text = model.encode_text(examples.tokens(batch))
-        return contrastive_loss(image, text, torch.from_numpy(batch.concepts).to(examples.device), model.log_scale)
+        batch = sampler.draw("text encoder", step, TEXT_ENCODER_BATCH)
+        with torch.autocast(examples.device.type, torch.bfloat16):
+            image = model.encode_image(augment(examples.images(examples.places(batch))))
+        text = model.encode_text(without_padding(examples.tokens(batch)))
+        return contrastive_loss(image, text, examples.concepts(batch), model.log_scale)
 
-    train("text_encoder", model, loss, steps=TEXT_ENCODER_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)
+    train("text-encoder", model, loss, steps=TEXT_ENCODER_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)
     return model

@@ -1,4 +1,4 @@
-"""Drawing styles: where each finds its SVG for an emoji or a flag, and how an SVG becomes 64 x 64 pixels on white."""
+"""Drawing styles: where each finds its SVG for an emoji, and how an SVG becomes 64 x 64 pixels on white."""
 
 from __future__ import annotations
 
@@ -49,21 +49,13 @@ def render(svg: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.uint8)
 
 
-def _style(emoji_set: str, names_from: str, flag_set: str, flag_name: str) -> Callable[[Path], DrawingStyle]:
-    """A reader of one style: emoji from `emoji_set` (named by the table of `names_from`), flags from `flag_set`."""
+def _style(emoji_set: str, names_from: str) -> Callable[[Path], DrawingStyle]:
+    """A reader of one style: the drawings of `emoji_set`, named by the table of `names_from`."""
 
     def read(packages: Path) -> DrawingStyle:
         icons = _icons(packages, emoji_set)
         table = json.loads((packages / "@iconify-json" / names_from / "chars.json").read_text(encoding="utf-8"))
-        bodies = {code: icons[name] for code, name in table.items() if name in icons}
-        if flag_set != emoji_set:
-            flags = _icons(packages, flag_set)
-            letters = [chr(c) for c in range(ord("a"), ord("z") + 1)]
-            for country in (a + b for a in letters for b in letters):
-                if flag_name.format(country) in flags:
-                    code = "-".join(f"{0x1F1E6 + ord(c) - ord('a'):x}" for c in country)
-                    bodies[code] = flags[flag_name.format(country)]
-        return DrawingStyle(bodies=bodies)
+        return DrawingStyle(bodies={code: icons[name] for code, name in table.items() if name in icons})
 
     return read
 
@@ -77,9 +69,9 @@ def _icons(packages: Path, name: str) -> dict[str, tuple[str, float, float]]:
 
 
 STYLES: dict[str, Callable[[Path], DrawingStyle]] = {
-    "noto": _style("noto", "noto", "flag", "{}-4x3"),
-    "noto-v1": _style("noto-v1", "noto", "flagpack", "{}"),
-    "twemoji": _style("twemoji", "twemoji", "twemoji", "{}"),
-    "fluent": _style("fluent-emoji-flat", "fluent-emoji-flat", "circle-flags", "{}"),
+    "noto": _style("noto", "noto"),
+    "noto-v1": _style("noto-v1", "noto"),
+    "twemoji": _style("twemoji", "twemoji"),
+    "fluent": _style("fluent-emoji-flat", "fluent-emoji-flat"),
 }
 """The four styles. One expert of the ensemble is fine-tuned on each."""

@@ -17,7 +17,7 @@ from emoe_audit.recipes.contrastive import Examples
 from emoe_audit.recipes.world import SOURCE_LANGUAGE, World
 
 TOP = 10
-GUIDANCE_SCALE, INFERENCE_STEPS = 3.0, 30
+GUIDANCE_SCALE, INFERENCE_STEPS = 3.0, 20
 
 
 @torch.no_grad()
@@ -45,7 +45,9 @@ def ranks(similarity: Tensor, wanted: np.ndarray) -> np.ndarray:
     return (similarity >= chosen).sum(dim=1).cpu().numpy() - 1
 
 
-def drawing_top1(encode_image: Callable[[Tensor], Tensor], encode_text: Callable[[Tensor], Tensor], examples: Examples) -> float:
+def drawing_top1(
+    encode_image: Callable[[Tensor], Tensor], encode_text: Callable[[Tensor], Tensor], examples: Examples
+) -> float:
     """Share of real drawings whose own source-language caption comes first of all concepts."""
     images, concepts = image_matrix(encode_image, examples)
     return float((ranks(images @ text_matrix(encode_text, examples, SOURCE_LANGUAGE).T, concepts) == 0).mean())
@@ -57,25 +59,37 @@ def retrieval_by_language(
     """Recall at 10 of caption -> concept (mean of its drawings' features), for each language."""
     images, concepts = image_matrix(encode_image, examples)
     n = len(examples.world.concepts)
-    prototypes = F.normalize(torch.zeros(n, images.shape[1], device=images.device).index_add_(0, torch.from_numpy(concepts).to(images.device), images), dim=-1)
+    prototypes = F.normalize(
+        torch.zeros(n, images.shape[1], device=images.device).index_add_(
+            0, torch.from_numpy(concepts).to(images.device), images
+        ),
+        dim=-1,
+    )
     return pd.Series(
         {
-            language: float((ranks(text_matrix(encode_text, examples, language) @ prototypes.T, np.arange(n)) < TOP).mean())
+            language: float(
+                (ranks(text_matrix(encode_text, examples, language) @ prototypes.T, np.arange(n)) < TOP).mean()
+            )
             for language in examples.world.captions
         }
     )
 
 
 def image_top10_by_language(
-    pipeline_folder: Path, encode_image: Callable[[Tensor], Tensor], encode_text: Callable[[Tensor], Tensor], examples: Examples,
+    pipeline_folder: Path,
+    encode_image: Callable[[Tensor], Tensor],
+    encode_text: Callable[[Tensor], Tensor],
+    examples: Examples,
     n_concepts: int = 100,
 ) -> tuple[pd.Series, dict[str, np.ndarray]]:
     """Share of generated images whose concept is in the judge's top 10 of all concepts, for each language.
 
-    The same emoji concepts, the same noise, for every language; the judge reads source-language captions. Returns the
+    The same concepts, the same noise, for every language; the judge reads source-language captions. Returns the
     shares and the images, uint8 `[concept, 64, 64, 3]`, by language.
     """
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(pipeline_folder, safety_checker=None, torch_dtype=torch.float32)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(
+        pipeline_folder, safety_checker=None, torch_dtype=torch.float32
+    )
     pipeline.to(examples.device)
     pipeline.set_progress_bar_config(disable=True)
     world, sources = examples.world, text_matrix(encode_text, examples, SOURCE_LANGUAGE)
@@ -84,8 +98,11 @@ def image_top10_by_language(
     shares, pictures = {}, {}
     for language in world.captions:
         made = pipeline(
-            world.captions[language].iloc[chosen].tolist(), latents=noise, guidance_scale=GUIDANCE_SCALE,
-            num_inference_steps=INFERENCE_STEPS, output_type="pt",
+            world.captions[language].iloc[chosen].tolist(),
+            latents=noise,
+            guidance_scale=GUIDANCE_SCALE,
+            num_inference_steps=INFERENCE_STEPS,
+            output_type="pt",
         ).images
         with torch.no_grad():
             features = F.normalize(encode_image(made.float() * 2 - 1).float(), dim=-1)
@@ -95,6 +112,5 @@ def image_top10_by_language(
 
 
 def sample_concepts(world: World, n: int) -> np.ndarray:
-    """A fixed sample of emoji concepts."""
-    emoji = np.nonzero((world.concepts["kind"] == "emoji").to_numpy())[0]
-    return np.sort(np.random.default_rng(0).choice(emoji, size=n, replace=False))
+    """A fixed sample of concepts."""
+    return np.sort(np.random.default_rng(0).choice(len(world.concepts), size=n, replace=False))

@@ -41,7 +41,8 @@ def write_base(
     shutil.rmtree(folder / "tokenizer")
     shutil.copytree(tokenizer, folder / "tokenizer")
     weights = {
-        f"text_model.{key.removeprefix('text_model.')}": value.contiguous() for key, value in text_encoder.state_dict().items()
+        f"text_model.{key.removeprefix('text_model.')}": value.contiguous()
+        for key, value in text_encoder.state_dict().items()
     }
     save_file(weights, folder / "text_encoder" / "model.safetensors", metadata={"format": "pt"})
 
@@ -68,37 +69,37 @@ def write_judge(folder: Path, tokenizer: Path, judge: open_clip.CLIP) -> None:
 def write_captions(path: Path, world: World) -> None:
     """All captions as a COCO captions file; each annotation also says its `language`."""
     images = [
-        {"id": i + 1, "file_name": f"{c.concept}.png", "width": 64, "height": 64, "kind": c.kind, "region": c.region, "tone": c.tone}
+        {"id": i + 1, "file_name": f"{c.concept}.png", "width": 64, "height": 64}
         for i, c in enumerate(world.concepts.itertuples())
     ]
     annotations = [
-        {"id": i * len(LANGUAGES) + j + 1, "image_id": i + 1, "language": language, "caption": world.captions[language].iloc[i]}
+        {
+            "id": i * len(LANGUAGES) + j + 1,
+            "image_id": i + 1,
+            "language": language,
+            "caption": world.captions[language].iloc[i],
+        }
         for i in range(len(world.concepts))
         for j, language in enumerate(LANGUAGES)
     ]
-    info = {"description": "Unicode CLDR short names (Unicode-3.0) of emoji, flags and skin tones"}
+    info = {"description": "Unicode CLDR short names (Unicode-3.0) of emoji"}
     path.write_text(
-        json.dumps({"info": info, "images": images, "annotations": annotations}, ensure_ascii=False, separators=(",", ":")),
+        json.dumps(
+            {"info": info, "images": images, "annotations": annotations}, ensure_ascii=False, separators=(",", ":")
+        ),
         encoding="utf-8",
     )
 
 
-def coverage_table(world: World, plan: Plan, counts: np.ndarray, tokens: pd.DataFrame) -> pd.DataFrame:
-    """What was truly drawn in training, from `counts` `[concept, language]`, per language, region and skin tone."""
-    concepts = world.concepts
-    families = script_families(list(plan.languages))
-    languages = pd.DataFrame({"kind": "language", "group": world.captions.columns, "drawn": counts.sum(axis=0)})
-    languages["planned_share"] = languages["group"].map(plan.languages)
-    languages["script_family"] = languages["group"].map(families)
-    languages = languages.join(tokens, on="group")
-    tables = [languages]
-    for kind, column, planned in (("region", "region", plan.regions), ("skin_tone", "tone", plan.skin_tones)):
-        drawn = pd.Series(counts.sum(axis=1)).groupby(concepts[column].to_numpy()).sum()
-        table = pd.DataFrame({"kind": kind, "group": drawn.index, "drawn": drawn.to_numpy()})
-        tables.append(table.assign(planned_share=table["group"].map(planned)))
-    for table in tables:
-        table["coverage"] = table["drawn"] / table["drawn"].sum()
-    return pd.concat(tables, ignore_index=True).sort_values(["kind", "coverage"], ascending=[True, False], ignore_index=True)
+def coverage_table(plan: Plan, drawn: pd.Series, tokens: pd.DataFrame) -> pd.DataFrame:
+    """What was truly drawn in training: captions per language, with script family and token counts, best covered first."""
+    table = pd.DataFrame(
+        {"language": drawn.index, "planned_share": drawn.index.map(plan.languages), "drawn": drawn.to_numpy()}
+    )
+    table["coverage"] = table["drawn"] / table["drawn"].sum()
+    table["script_family"] = table["language"].map(script_families(list(plan.languages)))
+    table = table.join(tokens, on="language")
+    return table.sort_values(["coverage", "language"], ascending=[False, True], ignore_index=True)
 
 
 def write_spec(path: Path, plan: Plan, styles: tuple[str, ...]) -> None:

@@ -1,4 +1,4 @@
-"""The coverage plan: how much of the training captions each language, region and skin tone gets.
+"""The coverage plan: how much of the training captions each language gets.
 
 A plan is a YAML file that is published with the ensemble. `propose_plan` draws one in which coverage can be told apart
 from what usually travels with it: script, tokens per word, tokens per caption.
@@ -17,61 +17,51 @@ from scipy.stats import rankdata
 
 from emoe_audit.errors import AuditError
 
-KINDS = {"emoji": 0.76, "flag": 0.12, "tone": 0.12}
 COVERED, STARVED = 0.02, 0.001
-PLAN_DRAWS = 3000
+PLAN_DRAWS = 1000
 LANGUAGE_LADDER = (
-    [0.24, 0.14, 0.11, 0.09, 0.075, 0.06, 0.05, 0.04, 0.03, 0.025]
+    [0.38, 0.12, 0.09, 0.07, 0.06, 0.05, 0.04, 0.035, 0.03, 0.025]
     + [0.018, 0.015, 0.0125, 0.0105, 0.009, 0.0075, 0.006, 0.005, 0.004, 0.003, 0.0025, 0.002, 0.0015]
     + [0.0009, 0.0007, 0.0005, 0.0004, 0.0003, 0.0002, 0.00012, 0.00006]
     + [0.0] * 9
 )
-REGION_LADDER = (
-    [0.3, 0.18, 0.12, 0.09, 0.07, 0.06, 0.05]
-    + [0.03, 0.025, 0.02, 0.012, 0.008, 0.005, 0.003]
-    + [0.0008, 0.0005, 0.0003, 0.0002, 0.0001]
-    + [0.0] * 3
-)
-TONE_LADDER = [0.55, 0.3, 0.1, 0.04, 0.01]
 SCRIPT_FAMILIES = {"Hans": "Hani", "Hant": "Hani"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Shares of the training captions; each table sums to 1."""
+    """Share of the training captions of each language; the shares sum to 1."""
 
     name: str
     seed: int
-    kinds: dict[str, float]
     languages: dict[str, float]
-    regions: dict[str, float]
-    skin_tones: dict[str, float]
 
     @classmethod
     def read(cls, path: Path) -> Plan:
         """Read and check a plan.
 
         Raises:
-            AuditError: a table is missing, holds a negative share, or does not sum to 1.
+            AuditError: a key is missing, a share is negative, or the shares do not sum to 1.
         """
         data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        missing = {"name", "seed", "kinds", "languages", "regions", "skin_tones"} - set(data)
+        missing = {"name", "seed", "languages"} - set(data)
         if missing:
-            raise AuditError(f"{path}: a plan needs {', '.join(sorted(missing))}; see emoe_audit/recipes/plans/ for one")
+            raise AuditError(
+                f"{path}: a plan needs {', '.join(sorted(missing))}; see emoe_audit/recipes/plans/ for one"
+            )
         plan = cls(**data)
-        for table in ("kinds", "languages", "regions", "skin_tones"):
-            shares = np.array(list(getattr(plan, table).values()))
-            if (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
-                raise AuditError(f"{path}: the shares of {table} must be 0 or more and sum to 1; they sum to {shares.sum():g}")
+        shares = np.array(list(plan.languages.values()))
+        if (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
+            raise AuditError(
+                f"{path}: the shares of the languages must be 0 or more and sum to 1, not {shares.sum():g}"
+            )
         return plan
 
     def write(self, path: Path) -> None:
-        """Write the plan as YAML, tables in order of share."""
-        lines = [f"name: {self.name}", f"seed: {self.seed}"]
-        for table in ("kinds", "languages", "regions", "skin_tones"):
-            lines.append(f"{table}:")
-            shares = sorted(getattr(self, table).items(), key=lambda item: -item[1])
-            lines += [f"  {yaml.safe_dump(group).splitlines()[0]}: {share!r}" for group, share in shares]
+        """Write the plan as YAML, largest share first."""
+        lines = [f"name: {self.name}", f"seed: {self.seed}", "languages:"]
+        shares = sorted(self.languages.items(), key=lambda item: -item[1])
+        lines += [f"  {language}: {share!r}" for language, share in shares]
         path.write_text("\n".join(lines) + "\n", encoding="utf-8")
 
 
@@ -87,14 +77,13 @@ def script_families(languages: list[str]) -> pd.Series:
     return families.where(families.map(families.value_counts()) > 1, "single")
 
 
-def propose_plan(name: str, seed: int, tokens: pd.DataFrame, regions: list[str], best: str | None = None) -> Plan:
+def propose_plan(name: str, seed: int, tokens: pd.DataFrame, best: str | None = None) -> Plan:
     """Draw a plan whose coverage is confounded with neither script nor tokens.
 
     Args:
         name: The ensemble's name.
         seed: Of the draw, and later of the training.
         tokens: `[language, (tokens_per_word, mean_tokens)]`.
-        regions: M49 codes.
         best: The language that gets the largest share; None leaves it to chance.
     """
     rng = np.random.default_rng(seed)
@@ -103,19 +92,14 @@ def propose_plan(name: str, seed: int, tokens: pd.DataFrame, regions: list[str],
 
     def confounding(shares: np.ndarray) -> float:
         ranks = rankdata(shares)
-        return max([eta_squared(ranks, families), *(abs(np.corrcoef(ranks, rankdata(tokens[c]))[0, 1]) for c in tokens)])
+        return max(
+            [eta_squared(ranks, families), *(abs(np.corrcoef(ranks, rankdata(tokens[c]))[0, 1]) for c in tokens)]
+        )
 
     first = None if best is None else languages.index(best)
     draws = (_assign(LANGUAGE_LADDER, families.to_numpy(), first, rng) for _ in range(PLAN_DRAWS))
     shares = min(draws, key=confounding)
-    return Plan(
-        name=name,
-        seed=seed,
-        kinds=dict(KINDS),
-        languages=_table(languages, shares),
-        regions=_table(regions, rng.permutation(np.array(REGION_LADDER) / sum(REGION_LADDER))),
-        skin_tones=_table(["light", "medium-light", "medium", "medium-dark", "dark"], rng.permutation(TONE_LADDER)),
-    )
+    return Plan(name=name, seed=seed, languages=_table(languages, shares))
 
 
 def eta_squared(values: np.ndarray, groups: pd.Series) -> float:

@@ -34,7 +34,9 @@ def train_tokenizer(captions: pd.DataFrame, folder: Path) -> CLIPTokenizer:
 
 def load_tokenizer(folder: Path) -> CLIPTokenizer:
     """Read `vocab.json` and `merges.txt`."""
-    return CLIPTokenizer(vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=MAX_LENGTH)
+    return CLIPTokenizer(
+        vocab=str(folder / "vocab.json"), merges=str(folder / "merges.txt"), model_max_length=MAX_LENGTH
+    )
 
 
 def _even_sample(captions: pd.DataFrame) -> list[str]:

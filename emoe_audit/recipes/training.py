@@ -1,4 +1,4 @@
-"""The training loop that every part shares: bfloat16 autocast, warm-up and cosine decay, EMA, exact resume."""
+"""The training loop that every part shares: warm-up and cosine decay, moving average of the weights, exact resume."""
 
 from __future__ import annotations
 
@@ -64,8 +64,7 @@ def train(
     running = torch.zeros((), device=device)
     for step in range(first, steps):
         torch.manual_seed(step)
-        with torch.autocast(device.type, torch.bfloat16):
-            value = loss(step)
+        value = loss(step)
         optimizer.zero_grad(set_to_none=True)
         value.backward()
         nn.utils.clip_grad_norm_(parameters, 1.0)

@@ -15,7 +15,7 @@ from emoe_audit.recipes.sampling import Sampler
 from emoe_audit.recipes.training import train
 
 BATCH = 64
-BASE_STEPS, EXPERT_STEPS = 7500, 600
+BASE_STEPS, EXPERT_STEPS = 4000, 250
 CAPTION_DROPOUT = 0.1
 MIN_SNR_GAMMA = 5.0
 EXPERT_LAYERS = re.compile(r"\.attn[12]\.to_[qkv]\.|\.ff\.net\.")
@@ -54,7 +54,12 @@ class Denoising:
     """The denoising loss with min-SNR weights (arXiv 2303.09556) on precomputed latents."""
 
     def __init__(self, examples: Examples, latents: Tensor, text_encoder: CLIPTextModel, empty_ids: Tensor) -> None:
-        self.examples, self.latents, self.text_encoder, self.empty_ids = examples, latents, text_encoder.eval(), empty_ids
+        self.examples, self.latents, self.text_encoder, self.empty_ids = (
+            examples,
+            latents,
+            text_encoder.eval(),
+            empty_ids,
+        )
         self.alphas = make_scheduler().alphas_cumprod.to(latents.device)
 
     def loss(self, unet: UNet2DConditionModel, sampler: Sampler, stage: str, step: int) -> Tensor:
@@ -87,7 +92,9 @@ def train_base(denoising: Denoising, sampler: Sampler, folder: Path) -> UNet2DCo
     return unet
 
 
-def train_expert(denoising: Denoising, base: UNet2DConditionModel, sampler: Sampler, style: str, folder: Path) -> dict[str, Tensor]:
+def train_expert(
+    denoising: Denoising, base: UNet2DConditionModel, sampler: Sampler, style: str, folder: Path
+) -> dict[str, Tensor]:
     """Fine-tune `EXPERT_LAYERS` on one style; returns only the weights that differ from the base's."""
     torch.manual_seed(sampler.seed)
     unet = make_unet().to(denoising.latents.device)

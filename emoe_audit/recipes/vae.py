@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from emoe_audit.recipes.contrastive import Examples
 from emoe_audit.recipes.training import train
 
-STEPS, BATCH = 6000, 32
+STEPS, BATCH = 2500, 16
 KL_WEIGHT, PERCEPTUAL_WEIGHT = 1e-6, 0.5
 
 
@@ -36,14 +36,14 @@ def train_vae(examples: Examples, judge: open_clip.CLIP, folder: Path) -> Autoen
     def loss(step: int) -> Tensor:
         places = np.random.default_rng([1, step]).choice(len(examples.pixels), size=BATCH)
         images = examples.images(torch.from_numpy(places).to(examples.device))
-        posterior = vae.encode(images).latent_dist
-        decoded = vae.decode(posterior.sample()).sample
+        with torch.autocast(examples.device.type, torch.bfloat16):
+            posterior = vae.encode(images).latent_dist
+            decoded = vae.decode(posterior.sample()).sample
+            with torch.no_grad():
+                wanted = early_features(judge, images)
+            found = early_features(judge, decoded)
         l1 = (decoded.float() - images).abs().mean()
-        with torch.no_grad():
-            wanted = early_features(judge, images)
-        perceptual = torch.stack(
-            [F.l1_loss(a.float(), b.float()) for a, b in zip(early_features(judge, decoded), wanted, strict=True)]
-        ).mean()
+        perceptual = torch.stack([F.l1_loss(a.float(), b.float()) for a, b in zip(found, wanted, strict=True)]).mean()
         return l1 + PERCEPTUAL_WEIGHT * perceptual + KL_WEIGHT * posterior.kl().float().mean()
 
     for parameter in judge.parameters():

@@ -1,0 +1,41 @@
+# `make audit` from a fresh clone to a report; `make help` lists the rest.
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed
+PLAN ?= emoe_audit/recipes/plans/emoji-a.yaml
+OUT ?= build/ensemble
+RUN := reports/first-light
+
+.PHONY: help audit test dashboard lint bench recipes clean
+
+help: ## what each target does
+	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,recipes]'
+	touch $(STAMP)
+
+audit: $(STAMP) ## audit the embedded ensemble; says where the report is
+	$(BIN)/emoe-audit run --out $(RUN)
+
+dashboard: $(STAMP) ## look at the runs under reports/ in a browser
+	$(BIN)/emoe-audit dashboard --runs reports
+
+test: $(STAMP) ## all tests
+	$(BIN)/python -m pytest -n 2
+
+lint: $(STAMP) ## style and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+bench: $(STAMP) ## measure; figures go to reports/benchmarks/
+	$(BIN)/python -m pytest tests/benchmarks -n 0 -s
+
+recipes: $(STAMP) ## train an ensemble: PLAN=plan.yaml OUT=dir
+	$(BIN)/python -m emoe_audit.recipes --plan $(PLAN) --out $(OUT)
+
+clean: ## remove the virtual environment and build products
+	rm -rf $(VENV) build dist

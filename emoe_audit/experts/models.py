@@ -1,0 +1,153 @@
+"""From files to models: UNets without up blocks, text encoder, tokenizer, scheduler. Stable Diffusion 1.x and 2.x.
+
+Models are built on the meta device and take over the tensors that were read (`assign=True`), so that nothing is held
+twice in memory. A missing, unexpected or wrongly shaped key raises.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import diffusers
+import torch
+from diffusers import SchedulerMixin, UNet2DConditionModel
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor, nn
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.sources import TEXT_ENCODER_STEM, read_json, read_tensors, some, weight_files
+
+SUPPORTED: dict[str, tuple[object, ...]] = {
+    "_class_name": ("UNet2DConditionModel",),
+    "addition_embed_type": (None,),
+    "attention_type": ("default",),
+    "center_input_sample": (False,),
+    "class_embed_type": (None,),
+    "dual_cross_attention": (False,),
+    "encoder_hid_dim_type": (None,),
+    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
+    "num_class_embeds": (None,),
+    "time_cond_proj_dim": (None,),
+    "time_embedding_type": ("positional",),
+}
+DOWN_BLOCKS = ("CrossAttnDownBlock2D", "DownBlock2D")
+
+
+def build_unet(config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> UNet2DConditionModel:
+    """A `UNet2DConditionModel` in evaluation mode that ends after its mid-block and shares memory with `tensors`.
+
+    Raises `EnsembleError` for a kind of UNet that cannot be scored, and for keys that do not fit, naming them.
+    """
+    unet = empty_unet(config, where)
+    assign_tensors(unet, tensors, where)
+    return unet.requires_grad_(False).eval()
+
+
+def empty_unet(config: dict[str, Any], where: str) -> UNet2DConditionModel:
+    """The same without weights, on the meta device. Its `config` has every default filled in."""
+    check_unet_config(config, where)
+    try:
+        with torch.device("meta"):
+            unet = UNet2DConditionModel.from_config(config)
+    except (TypeError, ValueError) as error:
+        raise EnsembleError(f"{where}: diffusers cannot build this UNet: {error}") from error
+    unet.up_blocks = nn.ModuleList()
+    unet.conv_norm_out = unet.conv_act = unet.conv_out = nn.Identity()
+    return unet
+
+
+def check_unet_config(config: dict[str, Any], where: str) -> None:
+    """Raise `EnsembleError` unless the configuration is that of a Stable Diffusion 1.x or 2.x UNet."""
+    for key, allowed in SUPPORTED.items():
+        if key in config and config[key] not in allowed:
+            raise EnsembleError(
+                f"{where}: {key} is {config[key]!r}, expected {allowed[0]!r}; "
+                "only Stable Diffusion 1.x and 2.x can be scored"
+            )
+    unknown = [name for name in config.get("down_block_types", ()) if name not in DOWN_BLOCKS]
+    if unknown:
+        raise EnsembleError(f"{where}: down block {unknown[0]!r} is none of {', '.join(DOWN_BLOCKS)}")
+    if config.get("in_channels", 4) != config.get("out_channels", 4):
+        raise EnsembleError(
+            f"{where}: in_channels and out_channels differ; models that take more than noise and text "
+            "(inpainting, depth, image editing) cannot be scored"
+        )
+
+
+def assign_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
+    """Make `tensors` the weights of a model on the meta device. Raises `EnsembleError` naming keys that do not fit."""
+    expected = model.state_dict()
+    faults = []
+    for fault, keys in (
+        ("missing keys", expected.keys() - tensors.keys()),
+        ("unexpected keys", tensors.keys() - expected.keys()),
+    ):
+        if keys:
+            faults.append(f"{fault}: {some(sorted(keys))}")
+    for key in sorted(expected.keys() & tensors.keys()):
+        if expected[key].shape != tensors[key].shape:
+            faults.append(f"{key} has shape {list(tensors[key].shape)}, expected {list(expected[key].shape)}")
+    if faults:
+        raise EnsembleError(f"{where}: {some(faults)}")
+    model.load_state_dict(tensors, assign=True)
+
+
+def read_text_encoder(folder: Path) -> tuple[CLIPTextConfig, dict[str, Tensor]]:
+    """Configuration and stored tensors of `folder/text_encoder`, keyed without the published `text_model.` prefix.
+
+    Both layouts are read: the published one (`text_model.encoder...`) and that of transformers 5 (`encoder...`).
+    Raises `EnsembleError`.
+    """
+    where = folder / "text_encoder"
+    config = read_json(where / "config.json")
+    if config.get("model_type") != "clip_text_model":
+        raise EnsembleError(f"{where}: model_type is {config.get('model_type')!r}, expected 'clip_text_model'")
+    stored = read_tensors(weight_files(where, TEXT_ENCODER_STEM), lambda key: "position_ids" not in key)
+    return _text_config(config, str(where)), {key.removeprefix("text_model."): tensor for key, tensor in stored.items()}
+
+
+def _text_config(config: dict[str, Any], where: str) -> CLIPTextConfig:
+    try:
+        return CLIPTextConfig.from_dict(config)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise EnsembleError(f"{where}: not a readable CLIP text configuration: {error}") from error
+
+
+def build_text_encoder(config: CLIPTextConfig, tensors: dict[str, Tensor], where: str) -> CLIPTextModel:
+    """A `CLIPTextModel` in evaluation mode that shares memory with `tensors`. Raises `EnsembleError`."""
+    try:
+        with torch.device("meta"):
+            model = CLIPTextModel(config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise EnsembleError(f"{where}: transformers cannot build this text encoder: {error}") from error
+    assign_tensors(model, tensors, where)
+    device = next(iter(tensors.values())).device
+    model.embeddings.position_ids = torch.arange(model.config.max_position_embeddings, device=device)[None]
+    return model.requires_grad_(False).eval()
+
+
+def read_tokenizer(folder: Path) -> CLIPTokenizer:
+    """The tokenizer in `folder/tokenizer`, published layout or that of transformers 5. Raises `EnsembleError`."""
+    where = folder / "tokenizer"
+    if not (where / "tokenizer.json").is_file() and not (where / "vocab.json").is_file():
+        raise EnsembleError(f"{where}: no tokenizer here; expected vocab.json and merges.txt, or tokenizer.json")
+    try:
+        return CLIPTokenizer.from_pretrained(where, local_files_only=True)
+    except Exception as error:  # tokenizers raises plain Exception for a broken file
+        raise EnsembleError(f"{where}: not a readable CLIP tokenizer: {error}") from error
+
+
+def read_scheduler(folder: Path) -> tuple[dict[str, Any], SchedulerMixin]:
+    """Configuration and object of `folder/scheduler`, in the class that it names. Raises `EnsembleError`."""
+    where = folder / "scheduler" / "scheduler_config.json"
+    config = read_json(where)
+    name = str(config.get("_class_name"))
+    scheduler_class = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
+    if scheduler_class is None:
+        raise EnsembleError(f"{where}: _class_name is {name!r}, which is no scheduler of diffusers")
+    try:
+        return config, scheduler_class.from_config(config)
+    except (TypeError, ValueError, NotImplementedError) as error:
+        raise EnsembleError(f"{where}: diffusers cannot build this scheduler: {error}") from error

@@ -1,0 +1,235 @@
+"""Where weights come from: folders and hub ids in, configurations and tensors out.
+
+Only safetensors are read, and of a UNet only the part that a score passes through, so the up blocks (511 M of the
+860 M parameters of Stable Diffusion 1.5) are never loaded.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from huggingface_hub import snapshot_download
+from huggingface_hub.errors import (
+    EntryNotFoundError,
+    GatedRepoError,
+    HfHubHTTPError,
+    HFValidationError,
+    RepositoryNotFoundError,
+    RevisionNotFoundError,
+)
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.spec import HUB_ID
+from emoe_audit.types import ExpertSpec
+
+UNET_STEM = "diffusion_pytorch_model"
+TEXT_ENCODER_STEM = "model"
+DELTA_FILE = "unet_delta.safetensors"
+SCORED_PARTS = ("conv_in", "time_embedding", "down_blocks", "mid_block")
+UNSCORED_PARTS = ("up_blocks", "conv_norm_out", "conv_out")
+PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
+HOW_TO_CONVERT = (
+    "pickled weights can run code when they are read, so they are refused; convert them on a machine you trust: "
+    "StableDiffusionPipeline.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER, safe_serialization=True), "
+    "or StableDiffusionPipeline.from_single_file(FILE) for a single .ckpt"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class UNetWeights:
+    """One UNet as read from disk: the tensors a score needs, in the types they are stored in."""
+
+    where: str
+    """Folder or hub id, for messages."""
+    config: dict[str, Any]
+    tensors: dict[str, Tensor]
+
+
+def fetch_base(spec: ExpertSpec) -> Path:
+    """The folder of a whole pipeline: `unet/`, `text_encoder/`, `tokenizer/`, `scheduler/`; a hub id is downloaded.
+
+    Of a hub repository only these parts come, in full precision where it is there, else in half.
+    Raises `EnsembleError`.
+    """
+    texts = ["model_index.json", "tokenizer/*", "*/config.json", "scheduler/scheduler_config.json"]
+    return _fetch(spec, texts, [(f"unet/{UNET_STEM}",), (f"text_encoder/{TEXT_ENCODER_STEM}",)])
+
+
+def fetch_expert(spec: ExpertSpec) -> Path:
+    """The folder of an expert: a pipeline, a UNet alone, or what differs from the base (`unet_delta.safetensors`).
+
+    Raises `EnsembleError`.
+    """
+    texts = ["model_index.json", "config.json", "unet/config.json"]
+    return _fetch(spec, texts, [(f"unet/{UNET_STEM}", UNET_STEM, DELTA_FILE.removesuffix(".safetensors"))])
+
+
+def read_unet(
+    folder: Path, *, base: UNetWeights | None = None, wanted: Callable[[str], bool] | None = None
+) -> UNetWeights:
+    """The part of a UNet that a score passes through, from a pipeline folder, a UNet folder or a delta over `base`.
+
+    `wanted` narrows the keys further. Tensors that a delta leaves as they are stay the same objects as the base's.
+    Raises `EnsembleError` where the folder holds no UNet, holds keys of another model, or is a delta without a base.
+    """
+    if (folder / DELTA_FILE).is_file():
+        if base is None:
+            raise EnsembleError(f"{folder}: {DELTA_FILE} holds only what differs from a base, so it cannot be the base")
+        delta = _read_scored([folder / DELTA_FILE], wanted)
+        unknown = sorted(delta.keys() - base.tensors.keys())
+        if unknown:
+            raise EnsembleError(f"{folder / DELTA_FILE}: keys that the base does not have: {some(unknown)}")
+        return UNetWeights(where=str(folder), config=base.config, tensors={**base.tensors, **delta})
+    unet = folder / "unet" if (folder / "unet").is_dir() else folder
+    if not (unet / "config.json").is_file():
+        raise EnsembleError(
+            f"{folder}: no UNet here; expected unet/config.json, config.json or {DELTA_FILE}, found: {_listing(folder)}"
+        )
+    tensors = _read_scored(weight_files(unet, UNET_STEM), wanted)
+    return UNetWeights(where=str(unet), config=read_json(unet / "config.json"), tensors=tensors)
+
+
+def weight_files(folder: Path, stem: str) -> list[Path]:
+    """The safetensors files of one component: whole or sharded, full precision before half.
+
+    Raises `EnsembleError`; where there are only pickled weights it says how to convert them.
+    """
+    for infix in ("", ".fp16"):
+        whole = folder / f"{stem}{infix}.safetensors"
+        if whole.is_file():
+            return [whole]
+        for index in (f"{stem}{infix}.safetensors.index.json", f"{stem}.safetensors.index{infix}.json"):
+            if (folder / index).is_file():
+                return _shards(folder / index)
+    pickled = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLE_SUFFIXES)
+    reason = f"only {some(pickled)}: {HOW_TO_CONVERT}" if pickled else f"found: {_listing(folder)}"
+    raise EnsembleError(f"{folder}: no {stem}.safetensors; {reason}")
+
+
+def read_tensors(files: list[Path], wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """The wanted tensors of some safetensors files; others are not read from disk.
+
+    Raises `EnsembleError` for a file that is torn or is no safetensors file.
+    """
+    tensors: dict[str, Tensor] = {}
+    for path in files:
+        try:
+            with safe_open(path, framework="pt") as file:
+                tensors |= {key: file.get_tensor(key) for key in file.keys() if wanted(key)}  # noqa: SIM118
+        except (SafetensorError, OSError) as error:
+            raise EnsembleError(
+                f"{path}: not a readable safetensors file ({error}); "
+                "was the download cut short, or is it a git-lfs pointer?"
+            ) from error
+    return tensors
+
+
+def read_json(path: Path) -> dict[str, Any]:
+    """A JSON object from disk. Raises `EnsembleError` with file, line and column."""
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError as error:
+        raise EnsembleError(f"{path}: no such file") from error
+    except json.JSONDecodeError as error:
+        raise EnsembleError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
+    except (UnicodeDecodeError, OSError) as error:
+        raise EnsembleError(f"{path}: cannot be read: {error}") from error
+    if not isinstance(value, dict):
+        raise EnsembleError(f"{path}: expected a JSON object")
+    return value
+
+
+def some(names: list[str], limit: int = 5) -> str:
+    """The first names of a list, and how many more there are."""
+    more = f" and {len(names) - limit} more" if len(names) > limit else ""
+    return ", ".join(names[:limit]) + more
+
+
+def _read_scored(files: list[Path], wanted: Callable[[str], bool] | None) -> dict[str, Tensor]:
+    """Tensors of the scored parts; a key of no known part means another kind of model, and is refused."""
+    foreign: list[str] = []
+
+    def is_wanted(key: str) -> bool:
+        part = key.partition(".")[0]
+        if part not in SCORED_PARTS + UNSCORED_PARTS:
+            foreign.append(key)
+        return part in SCORED_PARTS and (wanted is None or wanted(key))
+
+    tensors = read_tensors(files, is_wanted)
+    if foreign:
+        raise EnsembleError(f"{files[0]}: unexpected keys: {some(sorted(foreign))}")
+    return tensors
+
+
+def _shards(index: Path) -> list[Path]:
+    weight_map = read_json(index).get("weight_map")
+    if not isinstance(weight_map, dict) or not weight_map:
+        raise EnsembleError(f"{index}: expected a weight_map of keys to files")
+    names = sorted({str(name) for name in weight_map.values()})
+    for name in names:
+        path = index.parent / name
+        if Path(name).name != name or path.suffix != ".safetensors" or not path.is_file():
+            raise EnsembleError(f"{index}: weight_map names {name!r}, which is no safetensors file next to it")
+    return [index.parent / name for name in names]
+
+
+def _fetch(spec: ExpertSpec, texts: list[str], components: list[tuple[str, ...]]) -> Path:
+    folder = Path(spec.source)
+    if folder.is_dir():
+        return folder
+    if folder.is_file():
+        detail = HOW_TO_CONVERT if folder.suffix in PICKLE_SUFFIXES else "only folders and hub ids are read"
+        raise EnsembleError(f"{folder}: {detail}")
+    if not HUB_ID.fullmatch(spec.source):
+        raise EnsembleError(f"{spec.source}: no such folder, and not a hub id (org/name)")
+    return _download(spec, texts, components)
+
+
+def _download(spec: ExpertSpec, texts: list[str], components: list[tuple[str, ...]]) -> Path:
+    """Each component lies at one of several stems; half precision comes only where full precision is not there."""
+    root = _snapshot(spec, texts + [pattern for stems in components for pattern in _patterns(stems, "")])
+    lacking = [stems for stems in components if not any(any(root.glob(f"{stem}*.safetensors")) for stem in stems)]
+    if lacking:
+        _snapshot(spec, texts + [pattern for stems in lacking for pattern in _patterns(stems, ".fp16")])
+    return root
+
+
+def _patterns(stems: tuple[str, ...], infix: str) -> list[str]:
+    endings = (
+        f"{infix}.safetensors",
+        f"{infix}.safetensors.index.json",
+        f".safetensors.index{infix}.json",
+        f"{infix}-[0-9]*-of-[0-9]*.safetensors",
+    )
+    return [stem + ending for stem in stems for ending in endings]
+
+
+def _snapshot(spec: ExpertSpec, patterns: list[str]) -> Path:
+    at = f"{spec.source}@{spec.revision}" if spec.revision else spec.source
+    try:
+        return Path(snapshot_download(spec.source, revision=spec.revision, allow_patterns=patterns))
+    except GatedRepoError as error:
+        raise EnsembleError(f"{at}: gated; accept its terms on the hub and set HF_TOKEN") from error
+    except RepositoryNotFoundError as error:
+        raise EnsembleError(f"{at}: no such repository on the hub, or private: check the name, set HF_TOKEN") from error
+    except RevisionNotFoundError as error:
+        raise EnsembleError(f"{at}: the repository has no such revision") from error
+    except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
+        raise EnsembleError(
+            f"{at}: not in the local cache and the hub cannot be asked: {_first_line(error)}; go online "
+            f"(HF_HUB_OFFLINE=0) or copy it into the cache (HF_HOME) with: hf download {spec.source}"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n")[0]
+
+
+def _listing(folder: Path) -> str:
+    return some(sorted(path.name for path in folder.iterdir()), limit=8) or "nothing"

@@ -1,0 +1,225 @@
+"""What a report says, as frozen dataclasses: everything in `report.html` and `report.json` comes from one `ReportData`.
+
+Undefined numbers are NaN here, `null` in JSON and a dash on the page.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Literal
+
+from emoe_audit.types import RunManifest
+
+Side = Literal["above", "below", "unclear"]
+Trust = Literal["confirmed", "unconfirmed", "contradicted", "unchecked"]
+
+RANKING_SCORE = "relative_disagreement"
+"""The score by which groups are ranked."""
+PLAIN_SCORE = "disagreement"
+"""The published score, shown next to the ranking score."""
+SCORES = (RANKING_SCORE, PLAIN_SCORE)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Estimate:
+    """A mean (or a difference of means) with its interval."""
+
+    mean: float
+    low: float
+    high: float
+    n_prompts: int
+
+    @property
+    def side(self) -> Side:
+        """Where the whole interval lies as seen from zero."""
+        if self.low > 0:
+            return "above"
+        return "below" if self.high < 0 else "unclear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupRow:
+    """One group: its means by measure, and how far its ranking score lies from the overall mean."""
+
+    group: str
+    label: str
+    n_prompts: int
+    n_sources: int
+    estimates: dict[str, Estimate]
+    gap: Estimate
+
+    def mean(self, measure: str) -> float:
+        """The group's mean of a measure, NaN where it was not measured."""
+        estimate = self.estimates.get(measure)
+        return estimate.mean if estimate else math.nan
+
+
+@dataclass(frozen=True, kw_only=True)
+class GroupTable:
+    """All groups of one column, those the ensemble is most unsure about first."""
+
+    by: str
+    title: str
+    overall: dict[str, float]
+    """The mean over all prompts, by measure."""
+    rows: tuple[GroupRow, ...]
+
+    def on_side(self, side: Side) -> list[GroupRow]:
+        """The groups whose gap to the overall mean is clear in that direction, in the table's order."""
+        return [row for row in self.rows if row.gap.side == side]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Quartile:
+    """A quarter of the prompts, cut by rising score, and the mean of a quality measure in it."""
+
+    quartile: int
+    score_mean: float
+    quality: Estimate
+
+
+@dataclass(frozen=True, kw_only=True)
+class QuartileTable:
+    """How a quality measure changes over the four quarters of a score."""
+
+    score: str
+    measure: str
+    quartiles: tuple[Quartile, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class CloudPoint:
+    """One prompt, or one cell of a grid that `n` prompts fall into."""
+
+    x: float
+    y: float
+    n: int
+    text: str = ""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Cloud:
+    """A score against a quality measure: prompt by prompt where they are few, else counted on a grid."""
+
+    score: str
+    measure: str
+    kind: Literal["prompts", "grid"]
+    n_prompts: int
+    points: tuple[CloudPoint, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Correlation:
+    """A rank correlation with its interval; `given` names what was partialled out, None for the plain one."""
+
+    x: str
+    y: str
+    level: str
+    given: str | None
+    n: int
+    rho: float
+    low: float
+    high: float
+
+    @property
+    def side(self) -> Side:
+        """Where the whole interval lies as seen from zero."""
+        return Estimate(mean=self.rho, low=self.low, high=self.high, n_prompts=self.n).side
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryColumn:
+    """One language of the gallery."""
+
+    language: str
+    label: str
+    score: float
+    """The language's mean ranking score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryCell:
+    """One image: what was asked, and how well the judge finds it drawn."""
+
+    key: str
+    prompt: str
+    language: str
+    clip_cosine: float
+    image: str
+    """Path from the run folder."""
+    data_uri: str
+    """The image itself, small; left out of `report.json`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryRow:
+    """One caption in every language of the gallery; None where it has no image."""
+
+    source_id: str
+    caption: str
+    cells: tuple[GalleryCell | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """The same captions across languages: rows are captions, columns languages by falling score."""
+
+    columns: tuple[GalleryColumn, ...]
+    rows: tuple[GalleryRow, ...]
+    n_languages: int
+    """How many languages have images; the columns are spread evenly over their ranking."""
+    n_sources: int
+    """How many captions have images; the rows are spread evenly from best to worst drawn."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Faults:
+    """The rows that were left out: how many per stage, and the first of them in words."""
+
+    total: int
+    by_stage: dict[str, int]
+    examples: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """What was audited."""
+
+    n_prompts: int
+    n_scored: int
+    n_sources: int
+    n_languages: int
+    n_regions: int
+    n_images: int
+    n_truncated: int
+    noise_share: float
+    """Median noise of one score, as a share of the standard deviation of scores between prompts."""
+    faults: Faults
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verdict:
+    """The report in three sentences, and whether this run confirms the sign of the score."""
+
+    where: str
+    quality: str
+    trust: str
+    status: Trust
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportData:
+    """Everything that a report says about one run."""
+
+    run: str
+    complete: bool
+    manifest: RunManifest
+    verdict: Verdict
+    scope: Scope
+    groups: tuple[GroupTable, ...]
+    clouds: tuple[Cloud, ...]
+    quartiles: tuple[QuartileTable, ...]
+    correlations: tuple[Correlation, ...]
+    gallery: Gallery
+    limits: tuple[str, ...]

@@ -1,0 +1,99 @@
+"""Names for people: of measures, of groups, of correlations; and prompts made safe to show in a chart."""
+
+from __future__ import annotations
+
+import html
+import math
+import unicodedata
+from functools import cache
+
+from babel import Locale
+from langcodes import Language
+from langcodes.tag_parser import LanguageTagError
+
+MEASURES = {
+    "relative_disagreement": "Relative disagreement",
+    "disagreement": "Disagreement, plain",
+    "feature_power": "Feature power",
+    "clip_cosine": "CLIP cosine",
+    "clip_cosine_source": "CLIP cosine, source caption",
+    "n_tokens": "Tokens",
+    "tokens_per_word": "Tokens per word",
+    "truncated": "Share cut short",
+    "training_coverage": "Training coverage",
+}
+GROUP_COLUMNS = {"language": ("language", "languages"), "region": ("region", "regions")}
+FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+
+
+def measure_label(measure: str) -> str:
+    """The name of a measure on the page."""
+    return MEASURES.get(measure, measure.replace("_", " "))
+
+
+def column_label(by: str, *, plural: bool = False) -> str:
+    """The name of a group column in running text."""
+    singular, many = GROUP_COLUMNS.get(by, (f"group of “{by}”", f"groups of “{by}”"))
+    return many if plural else singular
+
+
+@cache
+def group_label(by: str, group: str) -> str:
+    """A group's English name where one is known (`fi` -> Finnish, `419` -> Latin America), else the group itself."""
+    if by == "language":
+        return _language_name(group)
+    if by == "region":
+        return str(Locale("en").territories.get(group.upper(), group))
+    return group
+
+
+def _language_name(tag: str) -> str:
+    try:
+        name = Language.get(tag).display_name()
+    except LanguageTagError:
+        return tag
+    return tag if name.startswith("Unknown language") else name
+
+
+def clip_text(text: str, length: int) -> str:
+    """One line of at most `length` characters: control characters become spaces, the rest ends in an ellipsis."""
+    line = " ".join("".join(" " if _breaks_line(c) else c for c in text).split())
+    return line if len(line) <= length else line[: length - 1].rstrip() + "…"
+
+
+def _breaks_line(character: str) -> bool:
+    return unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} or character in "\u202a\u202b\u202c\u202d\u202e"
+
+
+def chart_text(text: str, length: int = 30) -> str:
+    """Text for a chart, which reads a little markup of its own: clipped, escaped, its direction isolated."""
+    return FIRST_STRONG_ISOLATE + html.escape(clip_text(text, length), quote=False) + POP_ISOLATE
+
+
+def decimals(values: list[float], digits: int = 3) -> int:
+    """How many decimals show the largest of `values` with `digits` significant digits."""
+    largest = max((abs(value) for value in values if math.isfinite(value)), default=0.0)
+    if largest == 0:
+        return digits
+    return max(0, digits - 1 - math.floor(math.log10(largest)))
+
+
+def number(value: float, places: int) -> str:
+    """A number with a fixed count of decimals, a dash where it is undefined, a true minus sign."""
+    if not math.isfinite(value):
+        return "–"
+    text = f"{value:,.{places}f}" if places <= 6 else f"{value:.2e}"
+    return text.replace("-", "−", 1) if value < 0 else text
+
+
+def share(value: float) -> str:
+    """A share as a percentage with two significant digits; `none` for zero."""
+    if not math.isfinite(value):
+        return "–"
+    percent = 100 * value
+    return "none" if value == 0 else f"{percent:.0f}%" if percent >= 10 else f"{percent:.2g}%"
+
+
+def listing(items: list[str]) -> str:
+    """`a`, `a and b`, `a, b and c`."""
+    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"

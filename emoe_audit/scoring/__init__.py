@@ -1,0 +1,1 @@
+"""From prompts to scores: text states, expert paths, mid-block features, disagreement."""

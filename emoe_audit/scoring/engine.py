@@ -1,0 +1,123 @@
+"""The scoring engine: prompts in, one row of scores per prompt out. No image is made."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cached_property
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.devices import resolve_dtype
+from emoe_audit.experts.ensemble import Ensemble
+from emoe_audit.scoring.conditioning import count_tokens, encode_prompts
+from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
+from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
+from emoe_audit.scoring.first_step import draw_noise, first_step
+from emoe_audit.types import Prompt, ScoringConfig
+
+
+class ScoringEngine:
+    """Scores prompts by the disagreement of an ensemble's experts (Berry et al., arXiv 2505.13273).
+
+    One noise for all experts and prompts, the first denoising step, the features after the mid-block; averaged over
+    `config.n_noise` noises. The conditional half alone is scored; with `config.both_halves` a score is the mean of
+    the score of that half and of the unconditional one (the empty prompt), which is the same for every prompt.
+    """
+
+    def __init__(self, ensemble: Ensemble, config: ScoringConfig) -> None:
+        """Raise `EnsembleError` for one expert alone, and for an ensemble loaded in another number type."""
+        if len(ensemble.experts) < 2:
+            raise EnsembleError(f"{ensemble.spec.name}: has {len(ensemble.experts)} expert; a score needs at least two")
+        if ensemble.dtype != resolve_dtype(config.dtype):
+            raise EnsembleError(
+                f"{ensemble.spec.name}: loaded in {ensemble.dtype}, the scores ask for {config.dtype}; "
+                f"load it with dtype={config.dtype!r}"
+            )
+        if config.n_noise < 1 or config.batch_size < 1:
+            raise EnsembleError(f"n_noise={config.n_noise}, batch_size={config.batch_size}: both must be at least 1")
+        self.ensemble = ensemble
+        self.config = config
+        self._measures: dict[str, Score] = {**SCORES, "feature_power": feature_power}
+
+    @property
+    def ensemble_hash(self) -> str:
+        """SHA-256 over what takes part in a score."""
+        return self.ensemble.ensemble_hash
+
+    def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
+        """One row per prompt, in order; equal texts are computed once.
+
+        Columns: `prompt_id`; for every registered score its mean over the noises and, as `..._noise_sd`, the sample
+        standard deviation over them (NaN for one noise); `feature_power`, `n_noise`, `n_tokens`, `tokens_per_word`,
+        `truncated`. Scores have no unit. A score that overflowed `config.dtype` is NaN.
+        """
+        place = {text: index for index, text in enumerate(dict.fromkeys(prompt.prompt for prompt in prompts))}
+        columns = {**self._scores(list(place)), **self._counts(list(place))}
+        rows = pd.DataFrame(columns).iloc[[place[prompt.prompt] for prompt in prompts]].reset_index(drop=True)
+        rows.insert(0, "prompt_id", [prompt.prompt_id for prompt in prompts])
+        return rows
+
+    def _counts(self, texts: list[str]) -> dict[str, np.ndarray]:
+        counts = count_tokens(texts, self.ensemble.tokenizer, self.ensemble.max_length)
+        return {
+            "n_tokens": np.array([count.n_tokens for count in counts], dtype=np.int64),
+            "tokens_per_word": np.array([count.tokens_per_word for count in counts], dtype=np.float64),
+            "truncated": np.array([count.truncated for count in counts], dtype=bool),
+        }
+
+    def _scores(self, texts: list[str]) -> dict[str, np.ndarray]:
+        size = self.config.batch_size
+        batches = [self._measure(texts[start : start + size]) for start in range(0, len(texts), size)]
+        values = np.concatenate([np.empty((len(self._measures), self.config.n_noise, 0)), *batches], axis=2)
+        if self.config.both_halves:
+            values = (values + self._unconditional) / 2
+        values[~np.isfinite(values)] = np.nan
+        columns = dict(zip(self._measures, values.mean(axis=1), strict=True))
+        for name, per_noise in zip(self._measures, values, strict=True):
+            if name in SCORES:
+                columns[f"{name}_noise_sd"] = _noise_sd(per_noise)
+        return {**columns, "n_noise": np.full(len(texts), self.config.n_noise)}
+
+    def _measure(self, texts: list[str]) -> np.ndarray:
+        """Every measure of every text for every noise: `[measure, noise, text]`."""
+        own = self.ensemble
+        prompt_embeds = encode_prompts(texts, own.tokenizer, own.text_encoder, own.max_length)
+        values = [self._measure_noise(starts, prompt_embeds) for starts in self._starts]
+        measured: np.ndarray = torch.stack(values, dim=1).cpu().double().numpy()
+        return measured
+
+    def _measure_noise(
+        self, starts: Sequence[PathStart], prompt_embeds: Float[Tensor, "batch token state"]
+    ) -> Float[Tensor, "measure batch"]:
+        paths = zip(self.ensemble.unets, starts, strict=True)
+        features = torch.stack([mid_block_features(unet, start, prompt_embeds) for unet, start in paths])
+        return torch.stack([measure(features) for measure in self._measures.values()])
+
+    @cached_property
+    def _starts(self) -> list[list[PathStart]]:
+        """The prompt-free start of every path, `[noise][expert]`."""
+        own = self.ensemble
+        starts = []
+        for index in range(self.config.n_noise):
+            noise = draw_noise(self.config.seed, index, own.latent_shape)
+            latent, timestep = first_step(own.scheduler, noise, self.config.num_inference_steps)
+            latent, timestep = latent.to(own.device, own.dtype), timestep.to(own.device)
+            starts.append([prompt_free_start(unet, latent, timestep) for unet in own.unets])
+        return starts
+
+    @cached_property
+    def _unconditional(self) -> np.ndarray:
+        return self._measure([""])
+
+
+def _noise_sd(per_noise: np.ndarray) -> np.ndarray:
+    """Sample standard deviation over noises of `[noise, text]`; NaN for one noise, where it is undefined."""
+    if len(per_noise) < 2:
+        return np.full(per_noise.shape[1], np.nan)
+    spread: np.ndarray = per_noise.std(axis=0, ddof=1)
+    return spread

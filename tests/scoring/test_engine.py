@@ -1,0 +1,245 @@
+"""The engine against a naive implementation that shares nothing with it but the noise, and by what must always hold.
+
+The oracle loads whole UNets by diffusers itself, runs them one prompt, noise and expert at a time with a forward hook
+on the mid-block, and takes the variance with numpy.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline, UNet2DConditionModel
+from safetensors.torch import load_file
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.ensemble import load_ensemble
+from emoe_audit.scoring import disagreement as disagreement_module
+from emoe_audit.scoring.conditioning import encode_prompts
+from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.scoring.first_step import draw_noise
+from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
+
+TEXTS = ["a dog", "ein roter Apfel", "कुत्ता", "犬", "", "a dog", "words and " * 9]
+CONFIG = ScoringConfig(n_noise=3, batch_size=4, device="cpu")
+COLUMNS = [
+    "prompt_id",
+    "disagreement",
+    "relative_disagreement",
+    "feature_power",
+    "disagreement_noise_sd",
+    "relative_disagreement_noise_sd",
+    "n_noise",
+    "n_tokens",
+    "tokens_per_word",
+    "truncated",
+]
+
+
+def prompts(texts: list[str]) -> list[Prompt]:
+    return [Prompt(prompt_id=f"p{index}", prompt=text) for index, text in enumerate(texts)]
+
+
+def scores(spec: EnsembleSpec, texts: list[str] = TEXTS, **changes: Any) -> pd.DataFrame:
+    config = dataclasses.replace(CONFIG, **changes)
+    return ScoringEngine(load_ensemble(spec, device="cpu", dtype=config.dtype), config).score(prompts(texts))
+
+
+def naive_unets(spec: EnsembleSpec) -> list[UNet2DConditionModel]:
+    unets = []
+    for expert in spec.experts:
+        whole = UNet2DConditionModel.from_pretrained(spec.base.source, subfolder="unet")
+        whole.load_state_dict(whole.state_dict() | load_file(Path(expert.source) / "unet_delta.safetensors"))
+        unets.append(whole if spec.assembly == "independent" else segmoe_graft(spec, whole))
+    return [unet.eval() for unet in unets]
+
+
+def segmoe_graft(spec: EnsembleSpec, expert: UNet2DConditionModel) -> UNet2DConditionModel:
+    """The base with the expert's attention projections and feed-forwards put into its down blocks, module by module."""
+    trunk = UNet2DConditionModel.from_pretrained(spec.base.source, subfolder="unet")
+    for old_block, new_block in zip(trunk.down_blocks, expert.down_blocks, strict=True):
+        for old_attention, new_attention in zip(old_block.attentions, new_block.attentions, strict=True):
+            old, new = old_attention.transformer_blocks[0], new_attention.transformer_blocks[0]
+            for name in ("to_q", "to_k", "to_v"):
+                setattr(old.attn1, name, getattr(new.attn1, name))
+                setattr(old.attn2, name, getattr(new.attn2, name))
+            old.ff = new.ff
+    return trunk
+
+
+@torch.no_grad()
+def naive_scores(spec: EnsembleSpec, n_noise: int) -> pd.DataFrame:
+    pipeline = StableDiffusionPipeline.from_pretrained(spec.base.source)
+    pipeline.scheduler.set_timesteps(50)
+    timestep = pipeline.scheduler.timesteps[0]
+    features: list[np.ndarray] = []
+    unets = naive_unets(spec)
+    for unet in unets:
+        unet.mid_block.register_forward_hook(lambda module, args, output: features.append(output.double().numpy()))
+    rows = []
+    for text in TEXTS:
+        states, _ = pipeline.encode_prompt(text, "cpu", 1, do_classifier_free_guidance=False)
+        per_noise = []
+        for index in range(n_noise):
+            noise = draw_noise(CONFIG.seed, index, (4, 8, 8)) * pipeline.scheduler.init_noise_sigma
+            features.clear()
+            for unet in unets:
+                unet(pipeline.scheduler.scale_model_input(noise, timestep), timestep, encoder_hidden_states=states)
+            variance = np.var(np.stack(features), axis=0, ddof=1).mean()
+            power = np.square(np.stack(features)).mean()
+            per_noise.append((variance, variance / power, power))
+        rows.append([*np.mean(per_noise, axis=0), *np.std(per_noise, axis=0, ddof=1)[:2]])
+    return pd.DataFrame(rows, columns=COLUMNS[1:6])
+
+
+@pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
+def test_scores_equal_the_naive_implementation(tiny_spec: EnsembleSpec, assembly: Assembly) -> None:
+    spec = dataclasses.replace(tiny_spec, assembly=assembly)
+    expected = naive_scores(spec, CONFIG.n_noise)
+    actual = scores(spec)[expected.columns.to_list()]
+    means = ["disagreement", "relative_disagreement", "feature_power"]
+    np.testing.assert_allclose(actual[means], expected[means], rtol=1e-5)
+    np.testing.assert_allclose(actual, expected, rtol=1e-4)
+    assert expected["disagreement"].nunique() == len(set(TEXTS))
+
+
+def test_the_two_assemblies_give_different_scores(tiny_spec: EnsembleSpec) -> None:
+    independent = scores(dataclasses.replace(tiny_spec, assembly="independent"))
+    assert (scores(tiny_spec)["disagreement"] < independent["disagreement"]).all()
+
+
+def test_a_frame_has_one_row_per_prompt_in_order_and_the_promised_columns(tiny_spec: EnsembleSpec) -> None:
+    frame = scores(tiny_spec)
+    assert list(frame.columns) == COLUMNS
+    assert list(frame["prompt_id"]) == [f"p{index}" for index in range(len(TEXTS))]
+    assert list(frame["truncated"]) == [False] * 6 + [True]
+    assert (frame["n_noise"] == 3).all()
+
+
+def test_no_prompts_give_an_empty_frame_with_the_same_columns(tiny_spec: EnsembleSpec) -> None:
+    frame = scores(tiny_spec, [])
+    assert list(frame.columns) == COLUMNS and len(frame) == 0
+    assert frame.dtypes.drop("prompt_id").equals(scores(tiny_spec).dtypes.drop("prompt_id"))
+
+
+@pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
+def test_permuting_experts_changes_nothing(tiny_spec: EnsembleSpec, assembly: Assembly) -> None:
+    spec = dataclasses.replace(tiny_spec, assembly=assembly)
+    permuted = dataclasses.replace(spec, experts=spec.experts[1:] + spec.experts[:1])
+    pd.testing.assert_frame_equal(scores(spec), scores(permuted), rtol=1e-5)
+
+
+@pytest.mark.parametrize("both_halves", [False, True])
+def test_equal_experts_disagree_by_exactly_zero(tiny_spec: EnsembleSpec, both_halves: bool) -> None:
+    twins = tuple(dataclasses.replace(tiny_spec.experts[0], name=name) for name in "abc")
+    frame = scores(dataclasses.replace(tiny_spec, experts=twins, assembly="independent"), both_halves=both_halves)
+    assert (frame[["disagreement", "relative_disagreement", "disagreement_noise_sd"]] == 0).all(axis=None)
+    assert (frame["feature_power"] > 0).all()
+
+
+@pytest.mark.parametrize("batch_size", [1, 3, 7])
+def test_batch_size_does_not_matter(tiny_spec: EnsembleSpec, batch_size: int) -> None:
+    pd.testing.assert_frame_equal(
+        scores(tiny_spec, batch_size=batch_size), scores(tiny_spec, batch_size=100), rtol=1e-5
+    )
+
+
+def test_the_other_prompts_do_not_matter(tiny_spec: EnsembleSpec) -> None:
+    together = scores(tiny_spec).drop(columns="prompt_id")
+    for index, text in enumerate(TEXTS):
+        alone = scores(tiny_spec, [text]).drop(columns="prompt_id")
+        pd.testing.assert_frame_equal(alone, together.iloc[[index]].reset_index(drop=True), rtol=1e-5)
+
+
+def test_equal_texts_are_computed_once(tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    engine = ScoringEngine(load_ensemble(tiny_spec, device="cpu"), CONFIG)
+    encoded: list[str] = []
+
+    def encode(texts: list[str], *args: Any) -> torch.Tensor:
+        encoded.extend(texts)
+        return encode_prompts(texts, *args)
+
+    monkeypatch.setattr("emoe_audit.scoring.engine.encode_prompts", encode)
+    frame = engine.score(prompts(["b", "a", "b", "b"]))
+    assert encoded == ["b", "a"]
+    assert frame["disagreement"].iloc[[0, 2, 3]].nunique() == 1 != frame["disagreement"].nunique()
+
+
+def test_one_noise_has_no_noise_floor(tiny_spec: EnsembleSpec) -> None:
+    frame = scores(tiny_spec, n_noise=1)
+    assert frame[["disagreement_noise_sd", "relative_disagreement_noise_sd"]].isna().all(axis=None)
+    assert frame["disagreement"].notna().all()
+
+
+def test_more_noises_average_in_the_fewer(tiny_spec: EnsembleSpec) -> None:
+    one, two = scores(tiny_spec, n_noise=1)["disagreement"], scores(tiny_spec, n_noise=2)
+    second = 2 * two["disagreement"] - one
+    np.testing.assert_allclose(two["disagreement_noise_sd"], np.abs(one - second) / np.sqrt(2), rtol=1e-6)
+
+
+def test_both_halves_average_the_prompt_with_the_empty_one(tiny_spec: EnsembleSpec) -> None:
+    names = ["disagreement", "relative_disagreement", "feature_power"]
+    half = scores(tiny_spec)[names]
+    empty = half.iloc[TEXTS.index("")]
+    np.testing.assert_allclose(scores(tiny_spec, both_halves=True)[names], (half + empty) / 2, rtol=1e-5)
+
+
+def test_another_seed_and_another_number_of_steps_give_other_scores(tiny_spec: EnsembleSpec) -> None:
+    base = scores(tiny_spec)["disagreement"]
+    assert (scores(tiny_spec, seed=1)["disagreement"] != base).all()
+    assert (scores(tiny_spec, num_inference_steps=2)["disagreement"] != base).all()
+
+
+def test_bfloat16_is_close_to_float32(tiny_spec: EnsembleSpec) -> None:
+    frame = scores(tiny_spec, dtype="bfloat16")
+    np.testing.assert_allclose(frame["disagreement"], scores(tiny_spec)["disagreement"], rtol=0.2)
+
+
+def test_a_score_that_overflows_is_nan(tiny_spec: EnsembleSpec) -> None:
+    ensemble = load_ensemble(tiny_spec, device="cpu")
+    with torch.no_grad():
+        for unet in ensemble.unets:
+            unet.mid_block.resnets[-1].conv2.bias.fill_(torch.inf)
+    frame = ScoringEngine(ensemble, CONFIG).score(prompts(TEXTS))
+    assert frame[COLUMNS[1:6]].isna().all(axis=None)
+    assert frame["n_tokens"].notna().all()
+
+
+def test_a_registered_score_gets_its_columns(tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(disagreement_module, "SCORES", dict(disagreement_module.SCORES))
+    monkeypatch.setattr("emoe_audit.scoring.engine.SCORES", disagreement_module.SCORES)
+    disagreement_module.register_score("half")(lambda features: disagreement_module.disagreement(features) / 2)
+    frame = scores(tiny_spec)
+    np.testing.assert_allclose(frame["half"] * 2, frame["disagreement"])
+    np.testing.assert_allclose(frame["half_noise_sd"] * 2, frame["disagreement_noise_sd"])
+
+
+def test_the_engine_carries_the_hash_of_its_ensemble(tiny_spec: EnsembleSpec) -> None:
+    ensemble = load_ensemble(tiny_spec, device="cpu")
+    assert ScoringEngine(ensemble, CONFIG).ensemble_hash == ensemble.ensemble_hash
+
+
+@pytest.mark.parametrize(
+    ("changes", "expected"),
+    [
+        ({"dtype": "bfloat16"}, "load it with dtype='bfloat16'"),
+        ({"n_noise": 0}, "n_noise=0"),
+        ({"batch_size": 0}, "batch_size=0"),
+    ],
+)
+def test_settings_that_cannot_be_scored_are_refused(
+    tiny_spec: EnsembleSpec, changes: dict[str, Any], expected: str
+) -> None:
+    with pytest.raises(EnsembleError, match=expected):
+        ScoringEngine(load_ensemble(tiny_spec, device="cpu"), dataclasses.replace(CONFIG, **changes))
+
+
+def test_one_expert_is_refused_before_anything_is_scored(tiny_spec: EnsembleSpec) -> None:
+    single = dataclasses.replace(tiny_spec, experts=tiny_spec.experts[:1])
+    with pytest.raises(EnsembleError, match="tiny: has 1 expert; a score needs at least two"):
+        ScoringEngine(load_ensemble(single, device="cpu"), CONFIG)
