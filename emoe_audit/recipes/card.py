@@ -1,7 +1,40 @@
-"""The model card of a packaged ensemble."""
+"""The model card of a packaged ensemble: data and licences, recipe, coverage, figures, intended use, limits."""
+
+from __future__ import annotations
 
 from pathlib import Path
 
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
 
-def write_card(out, plan, coverage, figures):
-    pass
+from emoe_audit.recipes import contrastive, unet, vae
+from emoe_audit.recipes.drawings import STYLES
+from emoe_audit.recipes.plan import Plan
+
+PERCENT_COLUMNS = ("coverage", "text_recall_at_10", "judge_recall_at_10", "image_top10")
+
+
+def write_card(folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[str, float]) -> None:
+    """Write `MODEL_CARD.md` from the coverage table and the measured figures."""
+    environment = Environment(loader=PackageLoader("emoe_audit.recipes", "."), undefined=StrictUndefined)
+    steps = {
+        "judge": contrastive.JUDGE_STEPS,
+        "autoencoder": vae.STEPS,
+        "text encoder": contrastive.TEXT_ENCODER_STEPS,
+        "base UNet": unet.BASE_STEPS,
+        "each expert": unet.EXPERT_STEPS,
+    }
+    text = environment.get_template("card.md.jinja").render(
+        plan=plan, figures=figures, steps=steps, styles=list(STYLES), table=_markdown(coverage)
+    )
+    (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+
+
+def _markdown(coverage: pd.DataFrame) -> str:
+    """The coverage table as Markdown, shares in percent."""
+    table = coverage[["language", "script_family", "drawn", *PERCENT_COLUMNS, "mean_tokens"]].astype(object)
+    for column in PERCENT_COLUMNS:
+        table[column] = [f"{100 * value:.3g} %" for value in coverage[column]]
+    table["mean_tokens"] = [f"{value:.1f}" for value in coverage["mean_tokens"]]
+    rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
+    return "\n".join("| " + " | ".join(row) + " |" for row in rows)

@@ -59,10 +59,9 @@ class Plan:
 
     def write(self, path: Path) -> None:
         """Write the plan as YAML, largest share first."""
-        lines = [f"name: {self.name}", f"seed: {self.seed}", "languages:"]
-        shares = sorted(self.languages.items(), key=lambda item: -item[1])
-        lines += [f"  {language}: {share!r}" for language, share in shares]
-        path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        languages = dict(sorted(self.languages.items(), key=lambda item: -item[1]))
+        data = {"name": self.name, "seed": self.seed, "languages": languages}
+        path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
 def script_family(language: str) -> str:

@@ -7,7 +7,7 @@ import io
 import logging
 import math
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from emoe_audit.store import RunStore
+
+T = TypeVar("T")
 
 log = logging.getLogger(__name__)
 
@@ -38,6 +40,10 @@ SOURCES_WITH_IMAGES = """
     SELECT source_id, count(DISTINCT language) AS n_languages, avg(clip_cosine) AS quality FROM results
     WHERE image IS NOT NULL AND list_contains(?, language)
     GROUP BY source_id ORDER BY n_languages DESC, quality DESC, source_id
+"""
+CAPTIONS = """
+    SELECT source_id, arg_min(prompt, (language <> 'en', language)) AS caption FROM results
+    WHERE list_contains(?, source_id) GROUP BY source_id
 """
 CELLS = """
     SELECT key, source_id, prompt, language, clip_cosine, image FROM results
@@ -66,7 +72,7 @@ def collect_gallery(store: RunStore, n_concepts: int) -> Gallery:
     )
 
 
-def spread[T](items: Sequence[T], count: int) -> list[T]:
+def spread(items: Sequence[T], count: int) -> list[T]:
     """At most `count` items, first and last included, evenly spaced between them."""
     if len(items) <= count:
         return list(items)
@@ -80,3 +86,65 @@ def _column(row: dict[str, object]) -> GalleryColumn:
         label=group_label("language", language),
         score=float(score) if isinstance(score, float) else math.nan,
     )
+
+
+def _rows(store: RunStore, source_ids: list[str], tags: list[str]) -> tuple[GalleryRow, ...]:
+    if not source_ids:
+        return ()
+    captions = store.query(CAPTIONS, (source_ids,)).set_index("source_id").caption
+    found = store.query(CELLS, (source_ids, tags)).drop_duplicates(["source_id", "language"])
+    budget = BYTE_BUDGET // max(1, len(found))
+    cells = {(c.source_id, c.language): c for c in found.itertuples(index=False)}
+    return tuple(
+        GalleryRow(
+            source_id=source,
+            caption=str(captions[source]),
+            cells=tuple(_cell(store.path, cells.get((source, tag)), budget) for tag in tags),
+        )
+        for source in source_ids
+    )
+
+
+def _cell(run: Path, row: Any, budget: int) -> GalleryCell | None:
+    if row is None:
+        return None
+    data_uri = embed_image(run, str(row.image), budget)
+    if data_uri is None:
+        return None
+    return GalleryCell(
+        key=row.key,
+        prompt=row.prompt,
+        language=row.language,
+        clip_cosine=float(row.clip_cosine),
+        image=row.image,
+        data_uri=data_uri,
+    )
+
+
+def embed_image(run: Path, image: str, budget: int) -> str | None:
+    """A small WebP of an image of the run as a data URI of at most `budget` characters.
+
+    None, with a warning in the log, for a file outside the run folder or one that cannot be read as an image.
+    """
+    path = (run / image).resolve()
+    try:
+        if not path.is_relative_to(run.resolve()):
+            raise ValueError("it lies outside the run folder")
+        with Image.open(path) as opened:
+            picture = opened.convert("RGB")
+    except (OSError, ValueError, UnidentifiedImageError) as error:
+        log.warning("image %s of run %s is left out of the report: %s", image, run.name, error)
+        return None
+    return _smallest_fit(picture, budget)
+
+
+def _smallest_fit(picture: Image.Image, budget: int) -> str:
+    for size in SIZES:
+        small = picture.copy()
+        small.thumbnail((size, size), Image.Resampling.LANCZOS)
+        buffer = io.BytesIO()
+        small.save(buffer, "WEBP", quality=82, method=6)
+        uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
+        if len(uri) <= budget:
+            break
+    return uri

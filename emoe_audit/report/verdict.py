@@ -58,9 +58,7 @@ def trust_status(checks: list[Correlation]) -> Trust:
     return "confirmed" if sides == {"below"} else "unconfirmed"
 
 
-def _find(
-    correlations: tuple[Correlation, ...], measure: str, level: str, given: bool = False
-) -> Correlation | None:
+def _find(correlations: tuple[Correlation, ...], measure: str, level: str, given: bool = False) -> Correlation | None:
     for c in correlations:
         if (c.x, c.y, c.level) == (RANKING_SCORE, measure, level) and (c.given is not None) == given:
             return c

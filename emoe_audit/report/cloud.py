@@ -1,0 +1,70 @@
+"""Scores against image quality: every prompt while they are few, counts on a grid when they are many."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emoe_audit.report.data import SCORES, Cloud, CloudPoint
+from emoe_audit.report.labels import clip_text
+
+if TYPE_CHECKING:
+    from emoe_audit.store import RunStore
+
+QUALITY = "clip_cosine"
+MAX_POINTS = 1200
+"""Above this many prompts a cloud is counted on a grid, so its size does not grow with the run."""
+GRID = (56, 40)
+"""Columns and rows of that grid."""
+
+COUNT = """
+    SELECT count(*) AS n FROM results WHERE isfinite({score}) AND isfinite({quality}) AND {score} > 0
+"""
+POINTS = """
+    SELECT {score} AS x, {quality} AS y, prompt, language FROM results
+    WHERE isfinite({score}) AND isfinite({quality}) AND {score} > 0 ORDER BY prompt_id
+"""
+CELLS = """
+    WITH logs AS (
+        SELECT ln({score}) AS u, {quality} AS v FROM results
+        WHERE isfinite({score}) AND isfinite({quality}) AND {score} > 0
+    ), edges AS (
+        SELECT min(u) AS u0, greatest(max(u) - min(u), 1e-12) / {columns} AS du,
+               min(v) AS v0, greatest(max(v) - min(v), 1e-12) / {rows} AS dv FROM logs
+    ), cells AS (
+        SELECT least(floor((u - u0) / du), {columns} - 1) AS i, least(floor((v - v0) / dv), {rows} - 1) AS j,
+               u0, du, v0, dv FROM logs, edges
+    )
+    SELECT exp(any_value(u0 + (i + 0.5) * du)) AS x, any_value(v0 + (j + 0.5) * dv) AS y, count(*) AS n
+    FROM cells GROUP BY i, j ORDER BY i, j
+"""
+
+
+def collect_clouds(store: RunStore) -> tuple[Cloud, ...]:
+    """Both scores against `clip_cosine`; none where no image was judged. Scores lie on a logarithmic axis."""
+    return tuple(cloud for score in SCORES if (cloud := _cloud(store, score)).n_prompts)
+
+
+def _cloud(store: RunStore, score: str) -> Cloud:
+    names = {"score": score, "quality": QUALITY}
+    count = int(store.query(COUNT.format(**names)).n.iloc[0])
+    few = count <= MAX_POINTS
+    return Cloud(
+        score=score,
+        measure=QUALITY,
+        kind="prompts" if few else "grid",
+        n_prompts=count,
+        points=_points(store, names) if few else _cells(store, names),
+    )
+
+
+def _points(store: RunStore, names: dict[str, str]) -> tuple[CloudPoint, ...]:
+    frame = store.query(POINTS.format(**names))
+    return tuple(
+        CloudPoint(x=float(r.x), y=float(r.y), n=1, text=f"{clip_text(r.prompt, 48)} ({r.language})")
+        for r in frame.itertuples(index=False)
+    )
+
+
+def _cells(store: RunStore, names: dict[str, str]) -> tuple[CloudPoint, ...]:
+    frame = store.query(CELLS.format(**names, columns=GRID[0], rows=GRID[1]))
+    return tuple(CloudPoint(x=float(r.x), y=float(r.y), n=int(r.n)) for r in frame.itertuples(index=False))

@@ -1,0 +1,174 @@
+"""A run becomes report data: every number is read through the store, aggregated there, never row by row."""
+
+from __future__ import annotations
+
+import math
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+import pandas as pd
+
+from emoe_audit.report.cloud import collect_clouds
+from emoe_audit.report.data import (
+    RANKING_SCORE,
+    SCORES,
+    Correlation,
+    Estimate,
+    Faults,
+    GroupRow,
+    GroupTable,
+    Quartile,
+    QuartileTable,
+    ReportData,
+    Scope,
+)
+from emoe_audit.report.gallery import collect_gallery
+from emoe_audit.report.labels import clip_text, column_label, group_label
+from emoe_audit.report.limits import limits
+from emoe_audit.report.verdict import verdict
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from emoe_audit.store import RunStore
+    from emoe_audit.types import RowError
+
+COLUMN_ORDER = ("language", "region")
+FAULT_EXAMPLES = 12
+
+SCOPE = f"""
+    SELECT count(*) AS n_prompts, count({RANKING_SCORE}) AS n_scored, count(DISTINCT source_id) AS n_sources,
+           count(DISTINCT language) AS n_languages, count(DISTINCT region) AS n_regions, count(image) AS n_images,
+           count(*) FILTER (truncated) AS n_truncated,
+           median({RANKING_SCORE}_noise_sd / sqrt(n_noise)) / stddev_samp({RANKING_SCORE}) AS noise_share
+    FROM results
+"""
+
+
+def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
+    """Read everything that a report says about a run.
+
+    Raises StoreError when the run holds no analysis yet.
+    """
+    manifest = store.manifest() or store.plan()
+    groups, quartiles, correlations = group_tables(store), quartile_tables(store), correlation_rows(store)
+    scope = read_scope(store)
+    return ReportData(
+        run=store.path.name,
+        complete=store.is_complete,
+        manifest=manifest,
+        verdict=verdict(manifest.ensemble.name, groups, quartiles, correlations),
+        scope=scope,
+        groups=groups,
+        clouds=collect_clouds(store),
+        quartiles=quartiles,
+        correlations=correlations,
+        gallery=collect_gallery(store, gallery_concepts),
+        limits=limits(manifest, scope, groups, complete=store.is_complete),
+    )
+
+
+def read_scope(store: RunStore) -> Scope:
+    """Count what was audited."""
+    row = store.query(SCOPE).iloc[0]
+    counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
+    return Scope(**counts, noise_share=_float(row.noise_share), faults=_faults(store.errors()))
+
+
+def _faults(errors: list[RowError]) -> Faults:
+    return Faults(
+        total=len(errors),
+        by_stage=dict(Counter(error.stage for error in errors)),
+        examples=tuple(_in_words(error) for error in errors[:FAULT_EXAMPLES]),
+    )
+
+
+def _in_words(error: RowError) -> str:
+    where = [f"line {error.line}"] if error.line is not None else []
+    where += [f"column {error.column}"] if error.column else []
+    where += [f"prompt {clip_text(error.prompt_id, 40)}"] if error.prompt_id else []
+    return f"{error.stage}{' (' + ', '.join(where) + ')' if where else ''}: {clip_text(error.message, 200)}"
+
+
+def group_tables(store: RunStore) -> tuple[GroupTable, ...]:
+    """One table per group column: language, region, then the others by name; most unsure group first."""
+    frame = store.query("SELECT * FROM groups")
+    order = [by for by in COLUMN_ORDER if (frame["by"] == by).any()]
+    order += sorted(set(frame["by"]) - set(order))
+    return tuple(_group_table(by, frame[frame["by"] == by]) for by in order)
+
+
+def _group_table(by: str, frame: pd.DataFrame) -> GroupTable:
+    rows = [_group_row(by, str(group), part) for group, part in frame.groupby("group", sort=False)]
+    first = frame.dropna(subset=["mean", "gap"]).drop_duplicates("measure")
+    return GroupTable(
+        by=by,
+        title=f"By {column_label(by)}",
+        overall={r.measure: float(r.mean - r.gap) for r in _records(first)},
+        rows=tuple(sorted(rows, key=_most_unsure_first)),
+    )
+
+
+def _most_unsure_first(row: GroupRow) -> tuple[bool, float, str]:
+    mean = row.mean(RANKING_SCORE)
+    return (math.isnan(mean), -mean if not math.isnan(mean) else 0.0, row.group)
+
+
+def _group_row(by: str, group: str, part: pd.DataFrame) -> GroupRow:
+    estimates, gap = {}, Estimate(mean=math.nan, low=math.nan, high=math.nan, n_prompts=0)
+    for r in _records(part):
+        estimates[r.measure] = Estimate(
+            mean=_float(r.mean), low=_float(r.low), high=_float(r.high), n_prompts=r.n_prompts
+        )
+        if r.measure == RANKING_SCORE:
+            gap = Estimate(mean=_float(r.gap), low=_float(r.gap_low), high=_float(r.gap_high), n_prompts=r.n_prompts)
+    return GroupRow(
+        group=group,
+        label=group_label(by, group),
+        n_prompts=int(part.n_prompts.max()),
+        n_sources=int(part.n_sources.max()),
+        estimates=estimates,
+        gap=gap,
+    )
+
+
+def quartile_tables(store: RunStore) -> tuple[QuartileTable, ...]:
+    """The quality measures over the quarters of each score, ranking score first."""
+    frame = store.query("SELECT * FROM quartiles ORDER BY measure, quartile")
+    tables = []
+    for score in SCORES:
+        for measure, part in frame[frame.score == score].groupby("measure"):
+            quarters = tuple(_quartile(r) for r in _records(part))
+            tables.append(QuartileTable(score=score, measure=str(measure), quartiles=quarters))
+    return tuple(tables)
+
+
+def _quartile(r: Any) -> Quartile:
+    quality = Estimate(mean=_float(r.mean), low=_float(r.low), high=_float(r.high), n_prompts=int(r.n_prompts))
+    return Quartile(quartile=int(r.quartile), score_mean=_float(r.score_mean), quality=quality)
+
+
+def correlation_rows(store: RunStore) -> tuple[Correlation, ...]:
+    """The rank correlations of both scores, as the analysis left them."""
+    frame = store.query("SELECT * FROM correlations")
+    return tuple(
+        Correlation(
+            x=r.x,
+            y=r.y,
+            level=r.level,
+            given=None if pd.isna(r.given) else str(r.given),
+            n=int(r.n),
+            rho=_float(r.rho),
+            low=_float(r.low),
+            high=_float(r.high),
+        )
+        for r in _records(frame)
+    )
+
+
+def _records(frame: pd.DataFrame) -> Iterable[Any]:
+    return frame.itertuples(index=False)
+
+
+def _float(value: Any) -> float:
+    return math.nan if pd.isna(value) else float(value)

@@ -1,0 +1,68 @@
+"""What a run does not show: the general limits of the method, and those of this run in numbers."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from emoe_audit.report.labels import column_label
+
+if TYPE_CHECKING:
+    from emoe_audit.report.data import GroupTable, Scope
+    from emoe_audit.types import RunManifest
+
+FEW_SOURCES = 20
+
+
+def limits(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, complete: bool) -> tuple[str, ...]:
+    """The limits of a run, those that are particular to it first."""
+    return (*_of_this_run(manifest, scope, groups, complete=complete), *_of_the_method(manifest))
+
+
+def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, complete: bool) -> list[str]:
+    said = []
+    if not complete:
+        said.append(f"The run is unfinished: {scope.n_scored:,} of {scope.n_prompts:,} prompts are scored.")
+    if scope.faults.total:
+        said.append(f"{scope.faults.total:,} rows were left out; whether they would change a group is not known.")
+    if scope.n_truncated:
+        said.append(f"{scope.n_truncated:,} prompts were longer than the text encoder reads and were cut short.")
+    if 0 < scope.n_images < scope.n_scored:
+        said.append(
+            f"Images were made for {scope.n_images:,} of {scope.n_scored:,} scored prompts, one each; "
+            "statements on quality rest on these."
+        )
+    if manifest.scoring.n_noise == 1:
+        said.append("One noise per prompt: the noise floor of a score is not known in this run.")
+    for table in groups:
+        said += _of_a_table(table)
+    return said
+
+
+def _of_a_table(table: GroupTable) -> list[str]:
+    plural, said = column_label(table.by, plural=True), []
+    small = sum(row.n_sources < FEW_SOURCES for row in table.rows)
+    if small:
+        said.append(
+            f"{small} of {len(table.rows)} {plural} hold fewer than {FEW_SOURCES} captions: their intervals are rough."
+        )
+    by_chance = round(0.05 * len(table.rows))
+    if by_chance >= 1:
+        said.append(
+            f"{len(table.rows)} {plural} are compared at once with 95% intervals and no correction: "
+            f"about {by_chance} would look clear by chance alone."
+        )
+    return said
+
+
+def _of_the_method(manifest: RunManifest) -> list[str]:
+    return [
+        "Disagreement says where the experts of this ensemble differ. It does not say why, and it is no measure of "
+        "harm, bias or skill: experts that share a blind spot can agree on it.",
+        "Scores compare prompts within one ensemble. They do not compare ensembles, and the plain score moves with the "
+        "size of the features, which is why groups are ranked by the relative one.",
+        "Intervals come from resampling captions, with all translations of a caption kept together. They cover the choice "
+        "of captions, not the choice of experts, of translations or of the judge.",
+        f"Image quality is what a judge model ({manifest.ensemble.judge or 'none in this run'}) sees; its own weakness in "
+        "a language shows as low quality of that language.",
+        "The score reads the first denoising step only, before an image exists.",
+    ]

@@ -1,0 +1,76 @@
+"""The plan keeps coverage apart from script and from token counts."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import f_oneway, spearmanr
+
+from emoe_audit.errors import AuditError
+from emoe_audit.recipes.plan import COVERED, STARVED, Plan, eta_squared, propose_plan, script_families
+
+PLANS = sorted((Path(__file__).parents[2] / "emoe_audit" / "recipes" / "plans").glob("*.yaml"))
+
+
+@pytest.fixture(scope="module")
+def tokens() -> pd.DataFrame:
+    languages = list(Plan.read(PLANS[0]).languages)
+    rng = np.random.default_rng(3)
+    return pd.DataFrame({"tokens_per_word": rng.uniform(2, 7, len(languages))}, index=languages)
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_published_plans_span_three_orders_of_magnitude_and_leave_some_languages_out(path: Path) -> None:
+    shares = pd.Series(Plan.read(path).languages)
+    assert shares.max() / shares[shares > 0].min() >= 1000
+    assert (shares == 0).sum() >= 5
+
+
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_published_plans_have_one_covered_and_one_starved_language_in_each_script_family(path: Path) -> None:
+    shares = pd.Series(Plan.read(path).languages)
+    by_family = shares.groupby(script_families(list(shares.index)))
+    assert (by_family.max() >= COVERED).all()
+    assert (by_family.min() < STARVED).all()
+
+
+def test_a_proposed_plan_is_not_confounded_with_tokens(tokens: pd.DataFrame) -> None:
+    plan = propose_plan("x", seed=0, tokens=tokens, best="fi")
+    shares = pd.Series(plan.languages)
+    assert shares.idxmax() == "fi"
+    assert shares.sum() == pytest.approx(1)
+    assert abs(spearmanr(shares, tokens["tokens_per_word"][shares.index]).statistic) < 0.1
+
+
+def test_a_plan_survives_writing_and_reading(tmp_path: Path, tokens: pd.DataFrame) -> None:
+    plan = propose_plan("x", seed=1, tokens=tokens)
+    plan.write(tmp_path / "plan.yaml")
+    assert Plan.read(tmp_path / "plan.yaml") == plan
+
+
+def test_norwegian_survives_yaml(tmp_path: Path) -> None:
+    plan = Plan(name="x", seed=0, languages={"no": 0.75, "yes": 0.25})
+    plan.write(tmp_path / "plan.yaml")
+    assert Plan.read(tmp_path / "plan.yaml").languages == {"no": 0.75, "yes": 0.25}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("name: x\nseed: 1\n", "needs languages"),
+        ("name: x\nseed: 1\nlanguages: {en: 0.5}\n", "sum to 1, not 0.5"),
+        ("name: x\nseed: 1\nlanguages: {en: 1.5, de: -0.5}\n", "must be 0 or more"),
+    ],
+)
+def test_a_bad_plan_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "plan.yaml").write_text(text)
+    with pytest.raises(AuditError, match=message):
+        Plan.read(tmp_path / "plan.yaml")
+
+
+def test_eta_squared_agrees_with_the_f_test() -> None:
+    rng = np.random.default_rng(0)
+    values, groups = rng.normal(size=60), pd.Series(rng.integers(0, 4, 60))
+    f = f_oneway(*[values[groups == g] for g in range(4)]).statistic
+    assert eta_squared(values, groups) == pytest.approx(f * 3 / (f * 3 + 56))
