@@ -103,6 +103,8 @@ class RunManifest:
     images: ImageConfig
     ensemble_hash: str
     """SHA-256 over the weights that take part in a score."""
+    quality_hash: str
+    """SHA-256 over what draws and what judges; empty when no image is made."""
     prompts_hash: str
     prompts_source: str
     command: str

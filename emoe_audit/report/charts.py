@@ -40,13 +40,13 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     )
     for column, measure in enumerate(panels, start=1):
         for side in SIDES:
-            figure.add_trace(_group_marks(rows, measure, side, first=column == 1), row=1, col=column)
+            figure.add_trace(_group_marks(rows, measure, side), row=1, col=column)
         _overall_line(figure, table.overall[measure], column)
         _panel_title(figure, measure_label(measure), column)
-    _style(figure, height=ROW_HEIGHT * len(rows) + 118, narrow=narrow)
-    figure.update_yaxes(range=[len(rows) - 0.4, -0.6], showgrid=False, tickfont_size=12.5, automargin=True)
+    _style(figure, height=ROW_HEIGHT * (rows[-1][0] + 1) + 86, top=36, left=12)
+    figure.update_yaxes(range=[rows[-1][0] + 0.6, -0.6], tickvals=[place for place, _ in rows], tickfont_size=12.5, automargin=True)
     labels = [chart_text(row.label, 22 if narrow else 30) for _, row in rows]
-    figure.update_yaxes(tickvals=[place for place, _ in rows], ticktext=labels, col=1)
+    figure.update_yaxes(ticktext=labels, col=1)
     return figure
 
 
@@ -58,7 +58,7 @@ def shown_rows(table: GroupTable) -> list[tuple[int, GroupRow]]:
     return [*enumerate(table.rows[:MAX_WORST]), *enumerate(best, start=MAX_WORST + 1)]
 
 
-def _group_marks(rows: list[tuple[int, GroupRow]], measure: str, side: Side, *, first: bool) -> go.Scatter:
+def _group_marks(rows: list[tuple[int, GroupRow]], measure: str, side: Side) -> go.Scatter:
     name, colour, symbol = SIDES[side]
     drawn = [
         (place, row, row.estimates[measure]) for place, row in rows if row.gap.side == side and measure in row.estimates
@@ -71,8 +71,7 @@ def _group_marks(rows: list[tuple[int, GroupRow]], measure: str, side: Side, *, 
         mode="markers",
         marker={"color": colour, "symbol": symbol, "size": 8, "line": {"width": 1.6, "color": colour}},
         name=name,
-        legendgroup=side,
-        showlegend=first,
+        showlegend=False,
         text=[_group_hover(row, estimate, measure, places) for _, row, estimate in drawn],
         hovertemplate="%{text}<extra></extra>",
     )
@@ -95,6 +94,7 @@ def quality_figure(
     figure = make_subplots(
         **shape, shared_yaxes=not narrow, horizontal_spacing=0.05, vertical_spacing=0.16 if narrow else None
     )
+    _style(figure, height=330 * shape["rows"] + 90, top=44, left=58)
     for index, cloud in enumerate(clouds):
         at = {"row": index + 1, "col": 1} if narrow else {"row": 1, "col": index + 1}
         figure.add_trace(_cloud_marks(cloud, first=index == 0), **at)
@@ -102,11 +102,22 @@ def quality_figure(
             if (table.score, table.measure) == (cloud.score, cloud.measure):
                 figure.add_trace(_quartile_line(table, first=index == 0), **at)
         title = f"{measure_label(cloud.score)} (log scale)"
-        figure.update_xaxes(type="log", dtick="D2", title={"text": title, "font_size": 13}, **at)
+        figure.update_xaxes(type="log", tickvals=log_ticks(cloud), title={"text": title, "font_size": 13}, **at)
         if narrow or index == 0:
             figure.update_yaxes(title={"text": measure_label(cloud.measure), "font_size": 13}, **at)
-    _style(figure, height=400 * shape["rows"] + 60, narrow=narrow)
     return figure
+
+
+def log_ticks(cloud: Cloud) -> list[float]:
+    """Round numbers inside the range of a cloud's scores, the coarsest kind of which there are at least three."""
+    low, high = min(point.x for point in cloud.points), max(point.x for point in cloud.points)
+    exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
+    for digits in ((1,), (1, 2, 5), range(1, 10)):
+        ticks = [float(f"{digit}e{exponent}") for exponent in exponents for digit in digits]
+        inside = [tick for tick in ticks if low <= tick <= high]
+        if len(inside) >= 3:
+            break
+    return inside
 
 
 def _cloud_marks(cloud: Cloud, *, first: bool) -> go.Scatter:
@@ -170,15 +181,15 @@ def _panel_title(figure: go.Figure, title: str, column: int) -> None:
     )  # fmt: skip
 
 
-def _style(figure: go.Figure, *, height: int, narrow: bool) -> None:
+def _style(figure: go.Figure, *, height: int, top: int, left: int) -> None:
     figure.update_layout(
         template="none",
         height=height,
-        margin={"l": 8 if narrow else 12, "r": 12, "t": 70, "b": 40},
+        margin={"l": left, "r": 12, "t": top, "b": 50},
         font={"family": FONT, "size": 12, "color": INK},
         paper_bgcolor="rgba(0,0,0,0)",
         plot_bgcolor="rgba(0,0,0,0)",
-        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "bottom", "yref": "container"},
+        legend={"orientation": "h", "x": 0, "xanchor": "left", "y": 1, "yanchor": "top", "yref": "container"},
         hoverlabel={"bgcolor": "#ffffff", "bordercolor": SOFT, "font": {"family": FONT, "size": 12, "color": INK}},
         dragmode=False,
     )

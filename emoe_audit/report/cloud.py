@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emoe_audit.report.data import SCORES, Cloud, CloudPoint
+from emoe_audit.report.data import QUALITY, SCORES, Cloud, CloudPoint
 from emoe_audit.report.labels import clip_text
 
 if TYPE_CHECKING:
     from emoe_audit.store import RunStore
 
-QUALITY = "clip_cosine"
 MAX_POINTS = 1200
 """Above this many prompts a cloud is counted on a grid, so its size does not grow with the run."""
 GRID = (56, 40)

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from emoe_audit.errors import StoreError
 from emoe_audit.report.cloud import collect_clouds
 from emoe_audit.report.data import (
     RANKING_SCORE,
@@ -23,7 +24,7 @@ from emoe_audit.report.data import (
     Scope,
 )
 from emoe_audit.report.gallery import collect_gallery
-from emoe_audit.report.labels import clip_text, column_label, group_label
+from emoe_audit.report.labels import clip_text, group_label
 from emoe_audit.report.limits import limits
 from emoe_audit.report.verdict import verdict
 
@@ -50,6 +51,8 @@ def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
 
     Raises StoreError when the run holds no analysis yet.
     """
+    if not (store.path / "analysis" / "groups.parquet").exists():
+        raise StoreError(f"{store.path}: not analysed yet; run `emoe-audit analyze {store.path}` first")
     manifest = store.manifest() or store.plan()
     groups, quartiles, correlations = group_tables(store), quartile_tables(store), correlation_rows(store)
     scope = read_scope(store)
@@ -103,7 +106,7 @@ def _group_table(by: str, frame: pd.DataFrame) -> GroupTable:
     first = frame.dropna(subset=["mean", "gap"]).drop_duplicates("measure")
     return GroupTable(
         by=by,
-        title=f"By {column_label(by)}",
+        title=f"By {by}",
         overall={r.measure: float(r.mean - r.gap) for r in _records(first)},
         rows=tuple(sorted(rows, key=_most_unsure_first)),
     )
@@ -149,8 +152,8 @@ def _quartile(r: Any) -> Quartile:
 
 
 def correlation_rows(store: RunStore) -> tuple[Correlation, ...]:
-    """The rank correlations of both scores, as the analysis left them."""
-    frame = store.query("SELECT * FROM correlations")
+    """The rank correlations, ordered so that both scores stand next to each other."""
+    frame = store.query("SELECT * FROM correlations ORDER BY y, level, given NULLS FIRST, x DESC")
     return tuple(
         Correlation(
             x=r.x,

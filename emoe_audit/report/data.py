@@ -18,6 +18,8 @@ RANKING_SCORE = "relative_disagreement"
 """The score by which groups are ranked."""
 PLAIN_SCORE = "disagreement"
 """The published score, shown next to the ranking score."""
+QUALITY = "clip_cosine"
+"""The quality measure that the verdict rests on: image against native prompt."""
 SCORES = (RANKING_SCORE, PLAIN_SCORE)
 
 

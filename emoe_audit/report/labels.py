@@ -11,6 +11,8 @@ from babel import Locale
 from langcodes import Language
 from langcodes.tag_parser import LanguageTagError
 
+from emoe_audit.analysis.summary import COVERAGE
+
 MEASURES = {
     "relative_disagreement": "Relative disagreement",
     "disagreement": "Disagreement, plain",
@@ -20,7 +22,7 @@ MEASURES = {
     "n_tokens": "Tokens",
     "tokens_per_word": "Tokens per word",
     "truncated": "Share cut short",
-    "training_coverage": "Training coverage",
+    COVERAGE: "Training coverage",
 }
 GROUP_COLUMNS = {"language": ("language", "languages"), "region": ("region", "regions")}
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
@@ -95,5 +97,10 @@ def share(value: float) -> str:
 
 
 def listing(items: list[str]) -> str:
-    """`a`, `a and b`, `a, b and c`."""
-    return items[0] if len(items) == 1 else f"{', '.join(items[:-1])} and {items[-1]}"
+    """`a`, `a and b`, `a, b and c`; empty for none."""
+    return "".join(items) if len(items) < 2 else f"{', '.join(items[:-1])} and {items[-1]}"
+
+
+def counted(n: int, noun: str) -> str:
+    """`1 row`, `2,000 rows`."""
+    return f"{n:,} {noun}{'' if n == 1 else 's'}"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emoe_audit.report.labels import column_label
+from emoe_audit.report.labels import column_label, counted
 
 if TYPE_CHECKING:
     from emoe_audit.report.data import GroupTable, Scope
@@ -23,9 +23,9 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
     if not complete:
         said.append(f"The run is unfinished: {scope.n_scored:,} of {scope.n_prompts:,} prompts are scored.")
     if scope.faults.total:
-        said.append(f"{scope.faults.total:,} rows were left out; whether they would change a group is not known.")
+        said.append(f"Left out: {counted(scope.faults.total, 'row')}. Whether they would change a group is not known.")
     if scope.n_truncated:
-        said.append(f"{scope.n_truncated:,} prompts were longer than the text encoder reads and were cut short.")
+        said.append(f"Longer than the text encoder reads, and cut short: {counted(scope.n_truncated, 'prompt')}.")
     if 0 < scope.n_images < scope.n_scored:
         said.append(
             f"Images were made for {scope.n_images:,} of {scope.n_scored:,} scored prompts, one each; "

@@ -5,11 +5,12 @@ A claim is made only where a whole interval lies on one side; otherwise the sent
 
 from __future__ import annotations
 
-import math
-
+from emoe_audit.analysis.summary import COVERAGE
 from emoe_audit.report.data import (
+    QUALITY,
     RANKING_SCORE,
     Correlation,
+    GroupRow,
     GroupTable,
     QuartileTable,
     Trust,
@@ -17,8 +18,6 @@ from emoe_audit.report.data import (
 )
 from emoe_audit.report.labels import column_label, listing, measure_label, number
 
-QUALITY = "clip_cosine"
-COVERAGE = "training_coverage"
 
 
 def verdict(
@@ -76,17 +75,22 @@ def _where(ensemble: str, groups: tuple[GroupTable, ...]) -> str:
             f"No {column_label(table.by)} stands out: in none of {len(table.rows)} {plural} do the experts of {ensemble} "
             f"disagree clearly more than on the average prompt."
         )
-    worst = [f"{row.label} ({_times(row.mean(RANKING_SCORE), table)})" for row in above[:3]]
+    worst = above[:3]
+    times = listing([_times(row, table) for row in worst])
     return (
-        f"{ensemble} is most unsure about prompts in {listing(worst)} of the disagreement on an average prompt; "
-        f"{len(above)} of {len(table.rows)} {plural} lie clearly above the average and {len(below)} clearly below, "
-        f"{table.rows[-1].label} being the surest."
+        f"{ensemble} is most unsure about prompts {_of(table, worst)}, where its experts disagree {times} times as much "
+        f"as on the average prompt; {len(above)} of {len(table.rows)} {plural} lie clearly above that average, "
+        f"{len(below)} clearly below, and {table.rows[-1].label} is the surest."
     )
 
 
-def _times(mean: float, table: GroupTable) -> str:
-    overall = table.overall.get(RANKING_SCORE, math.nan)
-    return f"{number(mean / overall, 2)}×" if overall else "–"
+def _of(table: GroupTable, rows: list[GroupRow]) -> str:
+    names = listing([row.label for row in rows])
+    return f"in {names}" if table.by == "language" else f"of the {column_label(table.by)} {names}"
+
+
+def _times(row: GroupRow, table: GroupTable) -> str:
+    return number(row.mean(RANKING_SCORE) / table.overall[RANKING_SCORE], 2)
 
 
 def _quality(quartiles: tuple[QuartileTable, ...], correlations: tuple[Correlation, ...]) -> str:
@@ -95,41 +99,45 @@ def _quality(quartiles: tuple[QuartileTable, ...], correlations: tuple[Correlati
     if table is None or correlation is None or len(table.quartiles) < 2:
         return "No images were judged in this run, so it cannot say whether unsure prompts come out worse as images."
     first, last = table.quartiles[0].quality.mean, table.quartiles[-1].quality.mean
-    opening = {
-        "below": "Images fit their captions less well where the experts disagree more",
-        "above": "Images fit their captions better, not worse, where the experts disagree more",
-        "unclear": "Disagreement and image quality are not clearly related in this run",
+    opening, verb = {
+        "below": ("Images fit their captions less well where the experts disagree more", "falls"),
+        "above": ("Images fit their captions better, not worse, where the experts disagree more", "rises"),
+        "unclear": ("Disagreement and image quality are not clearly related in this run", "goes"),
     }[correlation.side]
     return (
-        f"{opening}: from the surest quarter of prompts to the most unsure, mean {measure_label(QUALITY)} goes "
-        f"from {number(first, 2)} to {number(last, 2)} ({_rho(correlation)} over {correlation.n:,} prompts)."
+        f"{opening}: from the surest quarter of prompts to the most unsure, mean {measure_label(QUALITY)} {verb} "
+        f"from {number(first, 2)} to {number(last, 2)} ({_rho(correlation)}, over {correlation.n:,} prompts)."
     )
 
 
 def _trust(status: Trust, checks: list[Correlation], correlations: tuple[Correlation, ...]) -> str:
-    against = listing([_against(check) for check in checks]) if checks else ""
+    named = {side: listing([_name(c) for c in checks if c.side == side]) for side in ("below", "unclear", "above")}
     if status == "unchecked":
-        return "Do not act on the ranking yet: nothing in this run checks the sign of the score, neither images nor known training data."
+        return (
+            "Do not act on the ranking yet: nothing in this run checks the sign of the score, neither images nor known "
+            "training coverage."
+        )
     if status == "contradicted":
-        return f"Do not use the ranking: in this run the score points the wrong way when checked against {against}."
+        return f"Do not use the ranking: in this run the score points the wrong way against {named['above']}."
     if status == "unconfirmed":
-        return f"Do not act on the ranking yet: the sign of the score is not confirmed in this run by {against}."
-    return f"The ranking can be trusted as a lead to follow: its sign is confirmed by {against}{_beyond_tokens(correlations)}."
+        support = f", although {named['below']} supports it" if named["below"] else ""
+        return f"Do not act on the ranking yet: the sign of the score is not confirmed by {named['unclear']}{support}."
+    return f"Trust the ranking as a lead to follow: its sign is confirmed by {named['below']}{_beyond(correlations)}."
 
 
-def _against(check: Correlation) -> str:
+def _name(check: Correlation) -> str:
     if check.y == QUALITY:
         return "image quality"
     return f"the known training coverage of {check.n} languages ({_rho(check)})"
 
 
-def _beyond_tokens(correlations: tuple[Correlation, ...]) -> str:
+def _beyond(correlations: tuple[Correlation, ...]) -> str:
     partial = _find(correlations, COVERAGE, "language", given=True)
     if partial is None:
-        return ", though single prompts remain noisy"
+        return ""
     if partial.side == "below":
         return f", beyond what the number of tokens explains ({number(partial.rho, 2)} with it partialled out)"
-    return f", but not beyond what the number of tokens explains ({_rho(partial)} with it partialled out)"
+    return f", but not beyond what the number of tokens explains ({_rho(partial)}, with it partialled out)"
 
 
 def _rho(c: Correlation) -> str:

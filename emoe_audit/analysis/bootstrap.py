@@ -1,0 +1,68 @@
+"""Cluster bootstrap: whole captions are resampled, because the translations of one caption are not independent.
+
+Percentile intervals (Efron and Tibshirani 1993, chapter 13; clusters as in Cameron, Gelbach and Miller 2008).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import pandas as pd
+
+CHUNK_CELLS = 20_000_000
+"""Bound on replicates x clusters held at once."""
+
+
+def cluster_counts(n_clusters: int, n_boot: int, seed: int) -> Iterator[np.ndarray]:
+    """How often each cluster is drawn in each replicate, in chunks `[replicate, cluster]` of float64."""
+    rng = np.random.default_rng(seed)
+    chunk = max(1, min(n_boot, CHUNK_CELLS // max(n_clusters, 1)))
+    for start in range(0, n_boot, chunk):
+        size = min(chunk, n_boot - start)
+        draws = rng.integers(n_clusters, size=(size, n_clusters))
+        rows = np.repeat(np.arange(size), n_clusters)
+        counts = np.bincount(rows * n_clusters + draws.ravel(), minlength=size * n_clusters)
+        yield counts.reshape(size, n_clusters).astype(np.float64)
+
+
+def bootstrap_means(
+    values: pd.Series, groups: pd.Series, clusters: pd.Series, *, n_boot: int, seed: int
+) -> tuple[pd.Index, np.ndarray, np.ndarray]:
+    """Replicates of every group's mean and of the overall mean, from the same resampled clusters.
+
+    Args:
+        values: Without NaN.
+        groups: The group of each value.
+        clusters: The cluster of each value.
+        n_boot: Number of replicates.
+        seed: Of the resampling.
+
+    Returns:
+        The groups, their means `[replicate, group]` (NaN where a replicate holds none of a group), the overall means
+        `[replicate]`.
+    """
+    group_codes, names = pd.factorize(groups, sort=True)
+    cluster_codes, cluster_names = pd.factorize(clusters, sort=True)
+    shape = (len(cluster_names), len(names))
+    cells = cluster_codes * shape[1] + group_codes
+    sums = np.bincount(cells, weights=values.to_numpy(dtype=np.float64), minlength=shape[0] * shape[1]).reshape(shape)
+    sizes = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
+    means, overall = [], []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for counts in cluster_counts(shape[0], n_boot, seed):
+            total, size = counts @ sums, counts @ sizes
+            means.append(total / size)
+            overall.append(total.sum(axis=1) / size.sum(axis=1))
+    return pd.Index(names), np.concatenate(means), np.concatenate(overall)
+
+
+def percentile_interval(replicates: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
+    """Lower and upper end along the first axis, replicates that are NaN left out; NaN where all are."""
+    tail = 100 * (1 - confidence) / 2
+    table = np.atleast_2d(replicates.T).T
+    low, high = np.full(table.shape[1], np.nan), np.full(table.shape[1], np.nan)
+    defined = ~np.isnan(table).all(axis=0)
+    if defined.any():
+        low[defined], high[defined] = np.nanpercentile(table[:, defined], [tail, 100 - tail], axis=0)
+    return low, high

@@ -1,0 +1,79 @@
+"""The analysis of a run: every table that the report and the dashboard show."""
+
+from __future__ import annotations
+
+import itertools
+
+import pandas as pd
+
+from emoe_audit.analysis.contrasts import (
+    CORRELATION_COLUMNS,
+    QUARTILE_COLUMNS,
+    correlate_groups,
+    correlate_prompts,
+    quartiles,
+)
+from emoe_audit.analysis.groups import COLUMNS, group_estimates
+
+SCORES = ("relative_disagreement", "disagreement")
+QUALITY = ("clip_cosine", "clip_cosine_source")
+MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
+NOT_GROUPS = {"key", "prompt_id", "source_id", "prompt", "source_prompt", "image", "image_id", "truncated", "n_noise"}
+MAX_GROUPS = 200
+COVERAGE = "coverage"
+
+
+def analyze(
+    results: pd.DataFrame,
+    by: list[str] | None = None,
+    *,
+    training_coverage: pd.Series | None = None,
+    n_boot: int = 1000,
+    seed: int = 0,
+) -> dict[str, pd.DataFrame]:
+    """The tables `groups`, `quartiles` and `correlations`.
+
+    Args:
+        results: A row per prompt with its scores and, where images were made, its quality.
+        by: Group columns; None takes language, region and every other column with 2 to 200 values.
+        training_coverage: Where it is known, the share of the training captions in each language.
+        n_boot: Bootstrap replicates.
+        seed: Of the resampling.
+    """
+    measures = [m for m in MEASURES if m in results and results[m].notna().any()]
+    scores, quality = [s for s in SCORES if s in measures], [q for q in QUALITY if q in measures]
+    options = {"n_boot": n_boot, "seed": seed}
+    groups = [
+        group_estimates(results, column, measure, **options)
+        for column in (by if by is not None else group_columns(results))
+        for measure in measures
+    ]
+    quarters = [quartiles(results, s, q, **options) for s, q in itertools.product(scores, quality)]
+    correlations = [correlate_prompts(results, s, q, **options) for s, q in itertools.product(scores, quality)]
+    correlations += [
+        correlate_groups(results, s, q, by="language", **options) for s, q in itertools.product(scores, quality)
+    ]
+    if training_coverage is not None:
+        known = training_coverage.rename(COVERAGE)
+        for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:
+            for given in (None, "n_tokens") if measure != "n_tokens" else (None,):
+                correlations.append(
+                    correlate_groups(results, measure, COVERAGE, by="language", given=given, known=known, **options)
+                )
+    return {
+        "groups": _stack(groups, COLUMNS),
+        "quartiles": _stack(quarters, QUARTILE_COLUMNS),
+        "correlations": _stack(correlations, CORRELATION_COLUMNS),
+    }
+
+
+def group_columns(results: pd.DataFrame) -> list[str]:
+    """Language, region and every other text column that has 2 to 200 values."""
+    measured = {*MEASURES, *NOT_GROUPS}
+    found = [c for c in results if c not in measured and not pd.api.types.is_float_dtype(results[c])]
+    return [c for c in found if 2 <= results[c].nunique() <= MAX_GROUPS]
+
+
+def _stack(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:
+    full = [table for table in tables if len(table)]
+    return pd.concat(full, ignore_index=True) if full else pd.DataFrame(columns=columns)

@@ -1,0 +1,289 @@
+"""READ FIRST: the story of an audit. Prompts and an ensemble go in; scores, images, quality, analysis, a report come out.
+
+Everything computed is stored as it comes, so a run that is stopped goes on where it was when it is started again.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import importlib.metadata
+import io
+import platform
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+
+import pandas as pd
+
+from emoe_audit.analysis.summary import analyze
+from emoe_audit.errors import AuditError
+from emoe_audit.experts.spec import load_spec
+from emoe_audit.progress import Progress, silent
+from emoe_audit.prompts.table import PromptTable
+from emoe_audit.report.render import write_report
+from emoe_audit.store import RunStore, prompt_key, settings_hash
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig
+
+if TYPE_CHECKING:
+    from PIL.Image import Image
+
+T = TypeVar("T")
+SCORE_CHUNK = 256
+"""Prompts scored between two shards: what a kill can cost."""
+VERSIONS_OF = ("emoe-audit", "torch", "diffusers", "transformers", "open_clip_torch")
+
+
+class Engine(Protocol):
+    """Scores prompts; see `emoe_audit.scoring.engine.ScoringEngine`."""
+
+    @property
+    def ensemble_hash(self) -> str: ...  # noqa: D102
+
+    def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame: ...  # noqa: D102
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What an audit left behind."""
+
+    path: Path
+    report: Path
+    n_prompts: int
+    n_scored: int
+    n_images: int
+    n_errors: int
+
+
+def audit(
+    prompts: PromptTable,
+    ensemble: EnsembleSpec | str | Path,
+    out: Path | str,
+    *,
+    scoring: ScoringConfig | None = None,
+    images: ImageConfig | None = None,
+    command: str = "",
+    progress: Progress = silent,
+) -> RunResult:
+    """Do a whole audit, or the rest of one.
+
+    Args:
+        prompts: From `read_prompts` or `default_prompts`.
+        ensemble: A spec, an embedded name, a folder with `ensemble.yaml`, or a YAML file.
+        out: The run folder; a run of the same prompts, ensemble and settings that lies there is resumed.
+        scoring: How prompts are scored.
+        images: How images are made; `n_images=0` makes none.
+        command: The command line that makes the run again, for the report.
+        progress: Called with stage, done, total.
+
+    Raises:
+        AuditError: the ensemble cannot be loaded, or `out` holds another run.
+    """
+    spec = ensemble if isinstance(ensemble, EnsembleSpec) else load_spec(ensemble)
+    scoring, images = scoring or ScoringConfig(), images or ImageConfig()
+    engine = load_engine(spec, scoring)
+    plan = plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command)
+    store = RunStore.open(out, plan=plan)
+    with store.locked():
+        take_prompts(store, prompts, plan)
+        score_pending(store, engine, progress)
+        if images.n_images:
+            judge_pending(store, spec, images, progress)
+        summarize(store, progress)
+        store.finish(replace(plan, complete=True))
+        report = write_report(store)
+    return result(store, report)
+
+
+def load_engine(spec: EnsembleSpec, scoring: ScoringConfig) -> Engine:
+    """Load the experts. Torch is imported here and not before."""
+    from emoe_audit.experts.ensemble import load_ensemble
+    from emoe_audit.scoring.engine import ScoringEngine
+
+    return ScoringEngine(load_ensemble(spec, device=scoring.device, dtype=scoring.dtype), scoring)
+
+
+def plan_run(
+    prompts: PromptTable,
+    spec: EnsembleSpec,
+    ensemble_hash: str,
+    scoring: ScoringConfig,
+    images: ImageConfig,
+    command: str,
+) -> RunManifest:
+    """What will be done, with everything the result depends on."""
+    from emoe_audit.quality.images import quality_hash
+
+    return RunManifest(
+        ensemble=spec,
+        scoring=scoring,
+        images=images,
+        ensemble_hash=ensemble_hash,
+        quality_hash=quality_hash(spec, images),
+        prompts_hash=prompts.sha256,
+        prompts_source=prompts.source,
+        command=command,
+        versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in VERSIONS_OF},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def take_prompts(store: RunStore, prompts: PromptTable, plan: RunManifest) -> None:
+    """Write the prompts with their keys, and the rows that could not be read."""
+    settings = settings_hash(plan.scoring)
+    pairs = zip(prompts.frame["prompt"], prompts.frame["language"], strict=True)
+    keys = [prompt_key(prompt, language, plan.ensemble_hash, settings) for prompt, language in pairs]
+    store.write_prompts(prompts.frame.assign(key=keys))
+    store.clear_errors()
+    for error in prompts.row_errors:
+        store.record_error(error)
+
+
+def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:
+    """Score every prompt that has no score yet, a shard at a time. A prompt that fails is recorded and left out."""
+    rows = _rows_of(store, store.pending("scores", store.query("SELECT key FROM prompts")["key"]))
+    total = int(store.query("SELECT count(DISTINCT key) AS n FROM prompts")["n"].iloc[0])
+    done = total - len(rows)
+    progress("scoring", done, total)
+    for chunk in _chunks(rows, SCORE_CHUNK):
+        scored = _one_by_one_if_it_fails(chunk, lambda part: _score(engine, part), "score", store)
+        if scored:
+            store.append("scores", pd.concat(scored, ignore_index=True))
+        done += len(chunk)
+        progress("scoring", done, total)
+
+
+def judge_pending(store: RunStore, spec: EnsembleSpec, images: ImageConfig, progress: Progress) -> None:
+    """Make and judge an image for every chosen prompt that has none yet."""
+    chosen = choose_for_images(store, images)
+    rows = _rows_of(store, store.pending("quality", chosen))
+    done = len(chosen) - len(rows)
+    progress("images", done, len(chosen))
+    if not rows:
+        return
+    if spec.judge is None:
+        raise AuditError(f"{spec.name}: names no judge; add `judge:` to its YAML, or give --n-images 0")
+    from emoe_audit.quality.clip_score import ClipJudge
+    from emoe_audit.quality.images import ImageMaker
+
+    maker, judge = ImageMaker(spec, images), ClipJudge(spec.judge, device=images.device)
+    sources = source_captions(store)
+    for chunk in _chunks(rows, images.batch_size):
+        judged = _one_by_one_if_it_fails(
+            chunk, lambda part: _draw_and_judge(store, maker, judge, part, sources), "image", store
+        )
+        if judged:
+            store.append("quality", pd.concat(judged, ignore_index=True))
+        done += len(chunk)
+        progress("images", done, len(chosen))
+
+
+def choose_for_images(store: RunStore, images: ImageConfig) -> list[str]:
+    """Keys of the prompts that get an image: whole captions, those in most languages first, else at random by seed."""
+    rows = store.query("SELECT DISTINCT key, source_id, language FROM prompts")
+    widths = rows.groupby("source_id")["language"].nunique()
+    order = sorted(widths.index, key=lambda source: (-widths[source], _random_order(images.seed, source)))
+    keys: list[str] = []
+    for source in order:
+        own = sorted(rows.loc[rows["source_id"] == source, "key"].unique())
+        if len(keys) + len(own) > images.n_images:
+            break
+        keys += own
+    return keys
+
+
+def source_captions(store: RunStore) -> dict[str, str]:
+    """The source-language caption of each `source_id`: column `source_prompt`, else its English prompt."""
+    if "source_prompt" in store.columns():
+        sql = "SELECT source_id, any_value(source_prompt) AS caption FROM prompts GROUP BY source_id"
+    else:
+        sql = "SELECT source_id, any_value(prompt) AS caption FROM prompts WHERE language = 'en' GROUP BY source_id"
+    frame = store.query(sql).dropna()
+    return dict(zip(frame["source_id"], frame["caption"], strict=True))
+
+
+def summarize(store: RunStore, progress: Progress = silent) -> None:
+    """Compute the analysis tables from everything that is stored."""
+    progress("analysis", 0, 1)
+    coverage_file = store.plan().ensemble.training_coverage
+    coverage = None
+    if coverage_file is not None:
+        coverage = pd.read_csv(coverage_file, keep_default_na=False).set_index("language")["coverage"].astype(float)
+    for name, table in analyze(store.query("SELECT * FROM results"), training_coverage=coverage).items():
+        store.write_analysis(name, table)
+    progress("analysis", 1, 1)
+
+
+def result(store: RunStore, report: Path) -> RunResult:
+    """Count what a run holds."""
+    counts = store.query("SELECT count(*) AS p, count(relative_disagreement) AS s, count(image) AS i FROM results").iloc[0]
+    return RunResult(
+        path=store.path,
+        report=report,
+        n_prompts=int(counts.p),
+        n_scored=int(counts.s),
+        n_images=int(counts.i),
+        n_errors=len(store.errors()),
+    )
+
+
+def _score(engine: Engine, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    scores = engine.score([_prompt(row) for row in rows]).drop(columns="prompt_id")
+    if scores["disagreement"].isna().any():
+        raise AuditError("the score is not a finite number; try --dtype float32")
+    return scores.assign(key=[row["key"] for row in rows])
+
+
+def _draw_and_judge(
+    store: RunStore, maker: Any, judge: Any, rows: Sequence[dict[str, Any]], sources: dict[str, str]
+) -> pd.DataFrame:
+    from emoe_audit.quality.images import image_seed
+
+    prompts = [_prompt(row) for row in rows]
+    pictures: list[Image] = maker.make(prompts)
+    captions = [sources.get(row["source_id"]) for row in rows]
+    frame = pd.DataFrame({"key": [row["key"] for row in rows]})
+    frame["image"] = [f"images/{key[:2]}/{key}.png" for key in frame["key"]]
+    frame["image_seed"] = [image_seed(maker.config.seed, prompt.source_id) for prompt in prompts]
+    frame["clip_cosine"] = judge.clip_cosine(pictures, [prompt.prompt for prompt in prompts])
+    frame["clip_cosine_source"] = judge.clip_cosine(pictures, [caption or "" for caption in captions])
+    frame.loc[[caption is None for caption in captions], "clip_cosine_source"] = float("nan")
+    for name, picture in zip(frame["image"], pictures, strict=True):
+        content = io.BytesIO()
+        picture.save(content, "PNG")
+        store.write_image(name, content.getvalue())
+    return frame
+
+
+def _one_by_one_if_it_fails(
+    rows: list[dict[str, Any]], work: Callable[[Sequence[dict[str, Any]]], pd.DataFrame], stage: Any, store: RunStore
+) -> list[pd.DataFrame]:
+    """Work on all rows at once; where that fails, on each alone, and record those that fail alone."""
+    try:
+        return [work(rows)]
+    except Exception as error:
+        if len(rows) == 1:
+            store.record_error(RowError(stage=stage, prompt_id=rows[0]["prompt_id"], message=f"{type(error).__name__}: {error}"))
+            return []
+        return [frame for row in rows for frame in _one_by_one_if_it_fails([row], work, stage, store)]
+
+
+def _rows_of(store: RunStore, keys: list[str]) -> list[dict[str, Any]]:
+    """One prompt row for each key, in order."""
+    frame = store.query("SELECT * FROM prompts").drop_duplicates("key").set_index("key", drop=False)
+    return [{str(k): v for k, v in row.items()} for row in frame.loc[keys].to_dict("records")]
+
+
+def _prompt(row: dict[str, Any]) -> Prompt:
+    return Prompt(
+        prompt_id=row["prompt_id"], prompt=row["prompt"], language=row["language"], source_id=row["source_id"]
+    )
+
+
+def _chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    return (list(items[start : start + size]) for start in range(0, len(items), size))
+
+
+def _random_order(seed: int, source_id: str) -> str:
+    return hashlib.sha256(f"{seed}:{source_id}".encode()).hexdigest()

@@ -1,0 +1,28 @@
+"""What an installation has: versions, devices, embedded ensembles, offline or not."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import os
+import platform
+from typing import Any
+
+PACKAGES = ("emoe-audit", "torch", "diffusers", "transformers", "open_clip_torch", "pandas", "duckdb", "streamlit")
+
+
+def examine() -> dict[str, Any]:
+    """Names to values, for people and for JSON."""
+    import torch
+
+    from emoe_audit.experts.devices import available_devices, resolve_device
+    from emoe_audit.experts.spec import embedded_names
+
+    return {
+        "python": platform.python_version(),
+        **{name: importlib.metadata.version(name) for name in PACKAGES},
+        "devices": ", ".join(available_devices()),
+        "auto_device": str(resolve_device("auto")),
+        "threads": torch.get_num_threads(),
+        "embedded_ensembles": ", ".join(embedded_names()),
+        "hub_offline": os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"),
+    }

@@ -1,0 +1,49 @@
+"""What a run would do and how long it would take, from a short measurement of this ensemble on this machine."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import Any
+
+from emoe_audit.audit import load_engine
+from emoe_audit.progress import in_words
+from emoe_audit.prompts.table import PromptTable
+from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
+
+PROBE_PROMPTS, PROBE_IMAGES = 32, 4
+IMAGE_KIB = 5
+
+
+def estimate(
+    prompts: PromptTable, spec: EnsembleSpec, out: Path, scoring: ScoringConfig, images: ImageConfig
+) -> dict[str, Any]:
+    """Score a few prompts and draw a few images to say what the whole would cost; nothing is stored."""
+    sample = list(prompts.prompts())[:PROBE_PROMPTS]
+    engine = load_engine(spec, scoring)
+    engine.score(sample[:1])
+    seconds = _seconds(lambda: engine.score(sample)) / len(sample) * len(prompts.frame)
+    n_images = min(images.n_images, len(prompts.frame))
+    if n_images:
+        from emoe_audit.quality.images import ImageMaker
+
+        maker = ImageMaker(spec, images)
+        seconds += _seconds(lambda: maker.make(sample[:PROBE_IMAGES])) / len(sample[:PROBE_IMAGES]) * n_images
+    hub = [own.source for own in (spec.base, *spec.experts) if not Path(own.source).exists()]
+    return {
+        "prompts": len(prompts.frame),
+        "left_out": len(prompts.row_errors),
+        "experts": len(spec.experts),
+        "noises": scoring.n_noise,
+        "images": n_images,
+        "from_the_hub": ", ".join(hub) or "nothing",
+        "stored_in": str(out),
+        "stored_mib": round((len(prompts.frame) * 0.3 + n_images * IMAGE_KIB) / 1024, 1),
+        "time": in_words(seconds),
+    }
+
+
+def _seconds(work: Any) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

@@ -1,0 +1,54 @@
+"""Progress on stderr: one line that moves on a terminal, plain lines otherwise."""
+
+from __future__ import annotations
+
+import sys
+import time
+from collections.abc import Callable
+from typing import TextIO
+
+Progress = Callable[[str, int, int], None]
+"""Called with stage, done, total."""
+PLAIN_SECONDS = 5.0
+"""Between two plain lines."""
+
+
+def silent(stage: str, done: int, total: int) -> None:
+    """Say nothing."""
+
+
+class Reporter:
+    """Says how far a stage is, how fast it goes, and how long it will take."""
+
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+        """Write to `stream`, by default stderr."""
+        self._stream = stream if stream is not None else sys.stderr
+        self._clock = clock
+        self._stage, self._first, self._started, self._said = "", 0, 0.0, 0.0
+
+    def __call__(self, stage: str, done: int, total: int) -> None:
+        """Take note; print unless the last line is too recent."""
+        now = self._clock()
+        if stage != self._stage:
+            self._stage, self._first, self._started, self._said = stage, done, now, float("-inf")
+        moving = self._stream.isatty()
+        if done < total and not moving and now - self._said < PLAIN_SECONDS:
+            return
+        self._said = now
+        line = f"{stage}: {done:,} of {total:,}{self._pace(done, total, now)}"
+        self._stream.write(f"\r\033[K{line}{'\n' if done >= total else ''}" if moving else f"{line}\n")
+        self._stream.flush()
+
+    def _pace(self, done: int, total: int, now: float) -> str:
+        made, seconds = done - self._first, now - self._started
+        if made <= 0 or seconds <= 0:
+            return ""
+        left = (total - done) * seconds / made
+        return f", {made / seconds:,.1f} a second" + (f", {in_words(left)} left" if done < total else "")
+
+
+def in_words(seconds: float) -> str:
+    """`45 s`, `12 min`, `3.5 h`."""
+    if seconds < 90:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"

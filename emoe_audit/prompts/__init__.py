@@ -1,0 +1,1 @@
+"""Prompt tables: read, checked, made."""

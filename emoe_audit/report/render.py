@@ -1,0 +1,183 @@
+"""Report data becomes one HTML file that needs nothing else, and a JSON file with the same numbers."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import os
+from datetime import datetime
+from functools import cache
+from importlib.resources import files
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import jinja2
+from jinja2.utils import htmlsafe_json_dumps
+from markupsafe import Markup
+
+from emoe_audit.analysis.summary import COVERAGE
+from emoe_audit.report import charts, labels
+from emoe_audit.report.collect import collect
+from emoe_audit.report.data import PLAIN_SCORE, GroupTable, ReportData, Trust
+
+if TYPE_CHECKING:
+    from emoe_audit.store import RunStore
+
+SECTIONS = (
+    ("verdict", "Verdict"),
+    ("scope", "Scope"),
+    ("groups", "Groups"),
+    ("quality", "Image quality"),
+    ("gallery", "Gallery"),
+    ("correlations", "Correlations"),
+    ("method", "Method"),
+    ("limits", "Limits"),
+    ("reproduce", "Reproduce"),
+)
+STATUS_TEXT: dict[Trust, str] = {
+    "confirmed": "✓ Sign confirmed in this run",
+    "unconfirmed": "? Sign not confirmed in this run",
+    "contradicted": "✗ Sign contradicted in this run",
+    "unchecked": "? Sign not checked in this run",
+}
+TABLE_MEASURES = (
+    "relative_disagreement",
+    "disagreement",
+    "clip_cosine",
+    COVERAGE,
+    "n_tokens",
+)
+WITHOUT_INTERVAL = {COVERAGE, "n_tokens"}
+NOT_IN_JSON = {"data_uri"}
+
+
+def write_report(store: RunStore) -> Path:
+    """Write `report.json` and `report.html` into the run folder, each at once or not at all; return the HTML's path."""
+    data = collect(store)
+    _replace(store.path / "report.json", report_json(data))
+    return _replace(store.path / "report.html", render_html(data))
+
+
+def report_json(data: ReportData) -> str:
+    """The report's numbers and texts as JSON; undefined numbers are null, images are named and not embedded."""
+    return json.dumps(_jsonable(data), ensure_ascii=False, allow_nan=False, indent=1) + "\n"
+
+
+def render_html(data: ReportData) -> str:
+    """One self-contained page: styles, charts and images inside, scripts allowed by their hash, no network."""
+    plotly, script = _asset("plotly-basic.min.js"), _asset("report.js")
+    figures = report_figures(data)
+    return _environment().get_template("report.html.j2").render(
+        data=data,
+        sections=SECTIONS,
+        created=_date(data.manifest.created),
+        status_text=STATUS_TEXT[data.verdict.status],
+        side_names={side: text for side, (text, _, _) in charts.SIDES.items()},
+        gallery_places=labels.decimals([column.score for column in data.gallery.columns]),
+        heights={name: forms["wide"]["layout"]["height"] for name, forms in figures.items()},
+        figures=htmlsafe_json_dumps(figures, separators=(",", ":")),
+        style=Markup(_asset("style.css")),
+        plotly=Markup(plotly),
+        script=Markup(script),
+        csp=content_security_policy([plotly, script]),
+    )  # fmt: skip
+
+
+def report_figures(data: ReportData) -> dict[str, dict[str, Any]]:
+    """The charts as Plotly JSON by their name on the page, each in a wide and a narrow form."""
+    figures = {
+        f"groups-{index}": {
+            "wide": charts.groups_figure(table).to_plotly_json(),
+            "narrow": charts.groups_figure(table, narrow=True).to_plotly_json(),
+        }
+        for index, table in enumerate(data.groups)
+    }
+    if data.clouds:
+        figures["quality"] = {
+            "wide": charts.quality_figure(data.clouds, data.quartiles).to_plotly_json(),
+            "narrow": charts.quality_figure(data.clouds, data.quartiles, narrow=True).to_plotly_json(),
+        }
+    return figures
+
+
+def content_security_policy(scripts: list[str]) -> str:
+    """Nothing from the network, images only as data, and only these scripts."""
+    hashes = " ".join(f"'sha256-{_sha256(script)}'" for script in scripts)
+    return (
+        f"default-src 'none'; script-src {hashes}; style-src 'unsafe-inline'; img-src data:; "
+        "base-uri 'none'; form-action 'none'"
+    )
+
+
+def _sha256(text: str) -> str:
+    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+@cache
+def _asset(name: str) -> str:
+    return (files("emoe_audit.report") / "templates" / name).read_text(encoding="utf-8")
+
+
+@cache
+def _environment() -> jinja2.Environment:
+    environment = jinja2.Environment(
+        loader=jinja2.PackageLoader("emoe_audit.report"),
+        autoescape=True,
+        undefined=jinja2.StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.tests["finite"] = math.isfinite
+    environment.filters |= {
+        "number": labels.number,
+        "share": labels.share,
+        "clip": labels.clip_text,
+        "measure": labels.measure_label,
+    }
+    environment.globals |= {
+        "nan": math.nan,
+        "places": _places,
+        "measures_of": _measures_of,
+        "without_interval": WITHOUT_INTERVAL,
+        "plain_rank": _plain_rank,
+        "level_name": lambda level: "prompts" if level == "prompt" else labels.column_label(level, plural=True),
+    }
+    return environment
+
+
+def _measures_of(table: GroupTable) -> list[str]:
+    return [m for m in TABLE_MEASURES if any(m in row.estimates for row in table.rows)]
+
+
+def _places(table: GroupTable, measure: str) -> int:
+    return labels.decimals([row.mean(measure) for row in table.rows])
+
+
+def _plain_rank(table: GroupTable) -> dict[str, int]:
+    order = sorted(table.rows, key=lambda row: -row.mean(PLAIN_SCORE))
+    return {row.group: rank for rank, row in enumerate(order, start=1)}
+
+
+def _date(created: str) -> str:
+    return datetime.fromisoformat(created).strftime("%-d %B %Y") if created else ""
+
+
+def _jsonable(value: Any) -> Any:
+    if dataclasses.is_dataclass(value) and not isinstance(value, type):
+        fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in NOT_IN_JSON}
+        return _jsonable(fields)
+    if isinstance(value, dict):
+        return {str(key): _jsonable(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_jsonable(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def _replace(path: Path, text: str) -> Path:
+    temporary = path.with_name(path.name + ".tmp")
+    temporary.write_text(text, encoding="utf-8")
+    os.replace(temporary, path)
+    return path

@@ -1,0 +1,291 @@
+"""A run on disk: `reports/<run>/` with Parquet shards, what is pending, and DuckDB to read it.
+
+`plan.json` says what was asked and is written first; `manifest.json` is written last, so a folder without it is
+unfinished and can be resumed. A shard is written to a temporary file, synced and renamed: a kill leaves no half shard.
+"""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any, Literal
+
+import duckdb
+import pandas as pd
+
+from emoe_audit.errors import StoreError
+from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, RowError, RunManifest, ScoringConfig
+
+Table = Literal["scores", "quality"]
+PLAN, MANIFEST, ERRORS, LOCK = "plan.json", "manifest.json", "errors.jsonl", ".lock"
+RUNS_ON = ("batch_size", "device")
+"""Settings that change how a run is computed and not what comes out."""
+COLUMNS: dict[str, str] = {
+    "prompts": "key VARCHAR, prompt_id VARCHAR, source_id VARCHAR, prompt VARCHAR, language VARCHAR, region VARCHAR",
+    "scores": "key VARCHAR, disagreement DOUBLE, relative_disagreement DOUBLE, feature_power DOUBLE, "
+    "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, n_noise BIGINT, n_tokens BIGINT, "
+    "tokens_per_word DOUBLE, truncated BOOLEAN",
+    "quality": "key VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, clip_cosine_source DOUBLE",
+}
+"""Columns of a table that has no shard yet."""
+ANALYSES = ("groups", "quartiles", "correlations")
+MEMORY_LIMIT = "512MB"
+
+
+def settings_hash(config: ScoringConfig) -> str:
+    """SHA-256 of the settings that change a score."""
+    return _digest({k: v for k, v in asdict(config).items() if k not in RUNS_ON})
+
+
+def prompt_key(prompt: str, language: str, ensemble_hash: str, settings: str) -> str:
+    """The key of a row: 32 hexadecimal digits of SHA-256 over what its score depends on."""
+    return _digest([prompt, language, ensemble_hash, settings])[:32]
+
+
+class RunStore:
+    """One run folder. Reading needs no lock; `locked` keeps a second writer out."""
+
+    def __init__(self, path: Path) -> None:
+        """Use `open`, which checks the folder."""
+        self.path = path
+
+    @classmethod
+    def open(cls, path: Path | str, *, plan: RunManifest | None = None) -> RunStore:
+        """Open a run; with a plan, create it or check that the folder holds the same run.
+
+        Raises:
+            StoreError: there is no run, or another one; the message says what differs.
+        """
+        store = cls(Path(path))
+        if plan is None:
+            store.plan()
+        elif (store.path / PLAN).exists():
+            _check_same(store.plan(), plan, store.path)
+        else:
+            if store.path.exists() and any(store.path.iterdir()):
+                raise StoreError(f"{store.path}: not empty and not a run; choose another --out")
+            store.path.mkdir(parents=True, exist_ok=True)
+            _write(store.path / PLAN, json.dumps(asdict(plan), ensure_ascii=False, indent=2).encode())
+        return store
+
+    def plan(self) -> RunManifest:
+        """What was asked."""
+        return self._read_manifest(PLAN)
+
+    def manifest(self) -> RunManifest | None:
+        """What was made; None while the run is unfinished."""
+        return self._read_manifest(MANIFEST) if (self.path / MANIFEST).exists() else None
+
+    @property
+    def is_complete(self) -> bool:
+        """Whether the run is finished."""
+        return (self.path / MANIFEST).exists()
+
+    @contextmanager
+    def locked(self) -> Iterator[None]:
+        """Be the only writer; the kernel frees the lock of a process that died.
+
+        Raises:
+            StoreError: another process writes to this run.
+        """
+        with (self.path / LOCK).open("w") as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError as error:
+                raise StoreError(f"{self.path}: another process is writing to this run; wait for it, or stop it") from error
+            for torn in self.path.rglob("*.tmp"):
+                torn.unlink()
+            yield
+
+    def write_prompts(self, frame: pd.DataFrame) -> None:
+        """Write the prompts with their keys, in place of what was there."""
+        _write(self._shard("prompts", 0), _parquet(frame))
+
+    def append(self, table: Table, frame: pd.DataFrame) -> None:
+        """Add one shard."""
+        shards = sorted((self.path / table).glob("part-*.parquet"))
+        number = int(shards[-1].stem.removeprefix("part-")) + 1 if shards else 0
+        _write(self._shard(table, number), _parquet(frame))
+
+    def compact(self, table: Table) -> None:
+        """Put all shards of a table into one, so that reading a finished run opens few files.
+
+        The new shard takes the first one's place before the others go; a kill in between leaves rows twice, and every
+        reader takes each key once.
+        """
+        shards = sorted((self.path / table).glob("part-*.parquet"))
+        if len(shards) > 1:
+            _write(shards[0], _parquet(self.query(f"SELECT * FROM {table}")))
+            for shard in shards[1:]:
+                shard.unlink()
+
+    def write_image(self, name: str, content: bytes) -> None:
+        """Write one image at its place in the run folder, `images/ab/<key>.png`."""
+        _write(self.path / name, content)
+
+    def write_analysis(self, name: str, frame: pd.DataFrame) -> None:
+        """Write one analysis table, in place of what was there."""
+        _write(self.path / "analysis" / f"{name}.parquet", _parquet(frame))
+
+    def pending(self, table: Table, keys: Iterable[str]) -> list[str]:
+        """The keys that a table lacks, in order, each once."""
+        done = set(self.query(f"SELECT key FROM {table}")["key"])
+        return [key for key in dict.fromkeys(keys) if key not in done]
+
+    def record_error(self, error: RowError) -> None:
+        """Add a line to `errors.jsonl`."""
+        with (self.path / ERRORS).open("a", encoding="utf-8") as file:
+            file.write(json.dumps(asdict(error), ensure_ascii=False) + "\n")
+
+    def clear_errors(self) -> None:
+        """Forget earlier errors: a resumed run tries the failed rows again."""
+        (self.path / ERRORS).unlink(missing_ok=True)
+
+    def errors(self) -> list[RowError]:
+        """Rows that were left out; a last line torn by a kill is passed over."""
+        file = self.path / ERRORS
+        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
+        return [RowError(**json.loads(line)) for line in lines]
+
+    def finish(self, manifest: RunManifest) -> None:
+        """Compact the shards and write the manifest: from now on the run is complete."""
+        self.compact("scores")
+        self.compact("quality")
+        _write(self.path / MANIFEST, json.dumps(asdict(manifest), ensure_ascii=False, indent=2).encode())
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        """Run SQL over the views `prompts, scores, quality, results, groups, quartiles, correlations`.
+
+        `results` is a row per prompt with its scores and quality, where there are any. Values belong into `params`.
+
+        Raises:
+            StoreError: a shard cannot be read, or the SQL is wrong.
+        """
+        with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": 2}) as connection:
+            connection.execute("SET autoinstall_known_extensions=false; SET autoload_known_extensions=false")
+            try:
+                for view in self._views():
+                    connection.execute(view)
+                return connection.execute(sql, params).df()
+            except duckdb.Error as error:
+                raise StoreError(f"{self.path}: cannot be read: {error}") from error
+
+    def columns(self) -> list[str]:
+        """Names of the columns of `results`."""
+        return list(self.query("SELECT * FROM results LIMIT 0").columns)
+
+    def worst_groups(self, by: str, measure: str, *, limit: int = 10) -> pd.DataFrame:
+        """Groups by falling mean of a measure: `group, mean, n_prompts`."""
+        by, measure = self._column(by), self._column(measure)
+        return self.query(
+            f'SELECT {by} AS "group", avg({measure}) AS mean, count(*) AS n_prompts FROM results '
+            f"WHERE {measure} IS NOT NULL GROUP BY ALL ORDER BY mean DESC, 1 LIMIT ?",
+            [limit],
+        )
+
+    def prompts_page(self, page: int, page_size: int = 50, *, order_by: str = "prompt_id", ascending: bool = True) -> pd.DataFrame:
+        """One page of `results`, counted from 1, in a stable order."""
+        direction = "ASC" if ascending else "DESC"
+        return self.query(
+            f"SELECT * FROM results ORDER BY {self._column(order_by)} {direction} NULLS LAST, prompt_id LIMIT ? OFFSET ?",
+            [page_size, (page - 1) * page_size],
+        )
+
+    def _column(self, name: str) -> str:
+        if name not in self.columns():
+            raise StoreError(f"{self.path}: no column {name!r}; there are {', '.join(self.columns())}")
+        return '"' + name.replace('"', '""') + '"'
+
+    def _views(self) -> Iterator[str]:
+        for table, columns in COLUMNS.items():
+            files = [str(file) for file in sorted((self.path / table).glob("part-*.parquet"))]
+            if files:
+                rows = f"SELECT * FROM read_parquet({_literal(files)}, union_by_name=true)"
+                once = "" if table == "prompts" else " QUALIFY row_number() OVER (PARTITION BY key) = 1" if len(files) > 1 else ""
+                yield f"CREATE VIEW {table} AS {rows}{once}"
+            else:
+                yield f"CREATE TABLE {table} ({columns})"
+        yield "CREATE VIEW results AS SELECT * FROM prompts LEFT JOIN scores USING (key) LEFT JOIN quality USING (key)"
+        for name in ANALYSES:
+            file = self.path / "analysis" / f"{name}.parquet"
+            if file.exists():
+                yield f"CREATE VIEW {name} AS SELECT * FROM read_parquet({_literal([str(file)])})"
+
+    def _shard(self, table: str, number: int) -> Path:
+        return self.path / table / f"part-{number:06d}.parquet"
+
+    def _read_manifest(self, name: str) -> RunManifest:
+        file = self.path / name
+        try:
+            data = json.loads(file.read_text(encoding="utf-8"))
+            return _manifest(data)
+        except FileNotFoundError as error:
+            raise StoreError(f"{self.path}: no run here (no {name})") from error
+        except (ValueError, TypeError, KeyError) as error:
+            raise StoreError(f"{file}: not a readable {name}: {error}") from error
+
+
+def list_runs(root: Path) -> list[RunStore]:
+    """The runs under a folder, newest first; other folders are passed over."""
+    stores = []
+    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+        try:
+            stores.append(RunStore.open(folder))
+        except (StoreError, OSError):
+            continue
+    return sorted(stores, key=lambda store: store.plan().created, reverse=True)
+
+
+def _check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
+    pairs = {
+        "ensemble": (old.ensemble_hash, new.ensemble_hash),
+        "prompts": (old.prompts_hash, new.prompts_hash),
+        "scoring": (_settings(old.scoring), _settings(new.scoring)),
+        "images": (_settings(old.images), _settings(new.images)),
+        "drawing model or judge": (old.quality_hash, new.quality_hash),
+    }
+    different = [name for name, (before, now) in pairs.items() if before != now]
+    if different:
+        raise StoreError(f"{path}: holds a run with other {', '.join(different)}; choose another --out, or remove it")
+
+
+def _settings(config: ScoringConfig | ImageConfig) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in RUNS_ON}
+
+
+def _manifest(data: dict[str, Any]) -> RunManifest:
+    spec = data["ensemble"]
+    ensemble = EnsembleSpec(
+        **{**spec, "base": ExpertSpec(**spec["base"]), "experts": tuple(ExpertSpec(**e) for e in spec["experts"])}
+    )
+    configs = {"scoring": ScoringConfig(**data["scoring"]), "images": ImageConfig(**data["images"])}
+    return RunManifest(**{**data, "ensemble": ensemble, **configs})
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+
+
+def _parquet(frame: pd.DataFrame) -> bytes:
+    return frame.to_parquet(index=False)
+
+
+def _write(path: Path, content: bytes) -> None:
+    """Write a file whole or not at all."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
+    with temporary.open("wb") as file:
+        file.write(content)
+        file.flush()
+        os.fsync(file.fileno())
+    temporary.rename(path)
+
+
+def _literal(files: list[str]) -> str:
+    return "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"
