@@ -10,14 +10,14 @@ import importlib.metadata
 import io
 import platform
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 
 import pandas as pd
 
-from emoe_audit.analysis.summary import analyze
+from emoe_audit.analysis.summary import analyze, group_columns
 from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
@@ -80,20 +80,34 @@ def audit(
     Raises:
         AuditError: the ensemble cannot be loaded, or `out` holds another run.
     """
+    store = start_run(prompts, ensemble, out, scoring, images, command=command, progress=progress)
+    with store.locked():
+        judge_pending(store, progress)
+        summarize(store, progress)
+        store.finish()
+        report = write_report(store)
+    return result(store, report)
+
+
+def start_run(
+    prompts: PromptTable,
+    ensemble: EnsembleSpec | str | Path,
+    out: Path | str,
+    scoring: ScoringConfig | None = None,
+    images: ImageConfig | None = None,
+    *,
+    command: str = "",
+    progress: Progress = silent,
+) -> RunStore:
+    """The first step of an audit: open or resume the run folder and score the prompts; see `audit`."""
     spec = ensemble if isinstance(ensemble, EnsembleSpec) else load_spec(ensemble)
     scoring, images = scoring or ScoringConfig(), images or ImageConfig()
     engine = load_engine(spec, scoring)
-    plan = plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command)
-    store = RunStore.open(out, plan=plan)
+    store = RunStore.open(out, plan=plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command))
     with store.locked():
-        take_prompts(store, prompts, plan)
+        take_prompts(store, prompts)
         score_pending(store, engine, progress)
-        if images.n_images:
-            judge_pending(store, spec, images, progress)
-        summarize(store, progress)
-        store.finish(replace(plan, complete=True))
-        report = write_report(store)
-    return result(store, report)
+    return store
 
 
 def load_engine(spec: EnsembleSpec, scoring: ScoringConfig) -> Engine:
@@ -124,13 +138,15 @@ def plan_run(
         prompts_hash=prompts.sha256,
         prompts_source=prompts.source,
         command=command,
-        versions={"python": platform.python_version()} | {name: importlib.metadata.version(name) for name in VERSIONS_OF},
+        versions={"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in VERSIONS_OF},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
 
 
-def take_prompts(store: RunStore, prompts: PromptTable, plan: RunManifest) -> None:
+def take_prompts(store: RunStore, prompts: PromptTable) -> None:
     """Write the prompts with their keys, and the rows that could not be read."""
+    plan = store.plan()
     settings = settings_hash(plan.scoring)
     pairs = zip(prompts.frame["prompt"], prompts.frame["language"], strict=True)
     keys = [prompt_key(prompt, language, plan.ensemble_hash, settings) for prompt, language in pairs]
@@ -154,8 +170,11 @@ def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:
         progress("scoring", done, total)
 
 
-def judge_pending(store: RunStore, spec: EnsembleSpec, images: ImageConfig, progress: Progress) -> None:
+def judge_pending(store: RunStore, progress: Progress = silent) -> None:
     """Make and judge an image for every chosen prompt that has none yet."""
+    spec, images = store.plan().ensemble, store.plan().images
+    if not images.n_images:
+        return
     chosen = choose_for_images(store, images)
     rows = _rows_of(store, store.pending("quality", chosen))
     done = len(chosen) - len(rows)
@@ -210,14 +229,18 @@ def summarize(store: RunStore, progress: Progress = silent) -> None:
     coverage = None
     if coverage_file is not None:
         coverage = pd.read_csv(coverage_file, keep_default_na=False).set_index("language")["coverage"].astype(float)
-    for name, table in analyze(store.query("SELECT * FROM results"), training_coverage=coverage).items():
+    by = group_columns(store.query("SELECT * FROM prompts"))
+    tables = analyze(store.query("SELECT * FROM results"), by, training_coverage=coverage)
+    for name, table in tables.items():
         store.write_analysis(name, table)
     progress("analysis", 1, 1)
 
 
 def result(store: RunStore, report: Path) -> RunResult:
     """Count what a run holds."""
-    counts = store.query("SELECT count(*) AS p, count(relative_disagreement) AS s, count(image) AS i FROM results").iloc[0]
+    counts = store.query(
+        "SELECT count(*) AS p, count(relative_disagreement) AS s, count(image) AS i FROM results"
+    ).iloc[0]
     return RunResult(
         path=store.path,
         report=report,
@@ -264,7 +287,9 @@ def _one_by_one_if_it_fails(
         return [work(rows)]
     except Exception as error:
         if len(rows) == 1:
-            store.record_error(RowError(stage=stage, prompt_id=rows[0]["prompt_id"], message=f"{type(error).__name__}: {error}"))
+            store.record_error(
+                RowError(stage=stage, prompt_id=rows[0]["prompt_id"], message=f"{type(error).__name__}: {error}")
+            )
             return []
         return [frame for row in rows for frame in _one_by_one_if_it_fails([row], work, stage, store)]
 

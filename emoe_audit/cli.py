@@ -68,8 +68,15 @@ def scoring_options(command: F) -> F:
             default=default.dtype,
             help="Number type of the experts.",
         ),
-        option("--both-halves/--conditional-half", default=default.both_halves, help="Score the empty prompt's half too."),
-        option("--steps", type=click.IntRange(1, 1000), default=default.num_inference_steps, help="Of which the first is read."),
+        option(
+            "--both-halves/--conditional-half", default=default.both_halves, help="Score the empty prompt's half too."
+        ),
+        option(
+            "--steps",
+            type=click.IntRange(1, 1000),
+            default=default.num_inference_steps,
+            help="Of which the first is read.",
+        ),
         option("--n-noise", type=click.IntRange(1), default=default.n_noise, help="Noises to average over."),
         option("--seed", type=int, default=default.seed, help="Of noises and images."),
     ):
@@ -83,7 +90,12 @@ def image_options(command: F) -> F:
     for decorate in (
         option("--image-expert", default=None, help="The expert that draws; by default the base."),
         option("--guidance-scale", type=float, default=default.guidance_scale, help="Classifier-free guidance."),
-        option("--image-steps", type=click.IntRange(1), default=default.num_inference_steps, help="Denoising steps an image."),
+        option(
+            "--image-steps",
+            type=click.IntRange(1),
+            default=default.num_inference_steps,
+            help="Denoising steps an image.",
+        ),
         option("--n-images", type=click.IntRange(0), default=default.n_images, help="At most; 0 makes none."),
     ):
         command = decorate(command)
@@ -92,7 +104,9 @@ def image_options(command: F) -> F:
 
 def ensemble_option(command: F) -> F:
     """`--ensemble`."""
-    return option("--ensemble", default=DEFAULT_ENSEMBLE, help="Embedded name, folder with ensemble.yaml, or YAML file.")(command)
+    return option(
+        "--ensemble", default=DEFAULT_ENSEMBLE, help="Embedded name, folder with ensemble.yaml, or YAML file."
+    )(command)
 
 
 def output_options(command: F) -> F:
@@ -110,14 +124,29 @@ def cli() -> None:
 @cli.command()
 @click.argument("prompts", required=False, type=click.Path(path_type=Path))
 @ensemble_option
-@option("--out", type=click.Path(path_type=Path), required=True, show_default=False, help="Run folder; resumed if it exists.")
+@option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    show_default=False,
+    help="Run folder; resumed if it exists.",
+)
 @option("--concepts", type=click.IntRange(1), default=100, help="Captions to draw when PROMPTS is not given.")
 @scoring_options
 @image_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes; store nothing.")
 @output_options
 @config_option
-def run(prompts: Path | None, ensemble: str, out: Path, concepts: int, dry_run: bool, as_json: bool, quiet: bool, **settings: Any) -> int:
+def run(
+    prompts: Path | None,
+    ensemble: str,
+    out: Path,
+    concepts: int,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> int:
     """Score, draw, judge, analyze and report; started again, do the rest.
 
     PROMPTS is a CSV, JSONL or Parquet table with a column `prompt`, or a COCO captions file; by default the ensemble's
@@ -139,6 +168,50 @@ def run(prompts: Path | None, ensemble: str, out: Path, concepts: int, dry_run: 
     if result.n_errors:
         click.echo(f"{result.n_errors} rows were left out; {result.path / 'errors.jsonl'} says why", err=True)
     return EXIT_ROW_ERRORS if result.n_errors else 0
+
+
+@cli.command()
+@click.argument("prompts", required=False, type=click.Path(path_type=Path))
+@ensemble_option
+@option(
+    "--out",
+    type=click.Path(path_type=Path),
+    required=True,
+    show_default=False,
+    help="Run folder; resumed if it exists.",
+)
+@option("--concepts", type=click.IntRange(1), default=100, help="Captions to draw when PROMPTS is not given.")
+@scoring_options
+@image_options
+@output_options
+@config_option
+def score(
+    prompts: Path | None, ensemble: str, out: Path, concepts: int, as_json: bool, quiet: bool, **settings: Any
+) -> int:
+    """Only the first step of `run`: score every prompt. `quality`, `analyze` and `report` do the rest."""
+    from emoe_audit.audit import start_run
+    from emoe_audit.experts.spec import load_spec
+
+    spec = load_spec(ensemble)
+    table = _table(prompts, spec, concepts, settings["seed"])
+    store = start_run(table, spec, out, *_configs(settings), command=_command_line(), progress=_progress(quiet))
+    _print({"run": str(store.path)}, as_json)
+    return EXIT_ROW_ERRORS if store.errors() else 0
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@output_options
+def quality(run_folder: Path, as_json: bool, quiet: bool) -> int:
+    """Make and judge the images that a run still lacks."""
+    from emoe_audit.audit import judge_pending
+    from emoe_audit.store import RunStore
+
+    store = RunStore.open(run_folder)
+    with store.locked():
+        judge_pending(store, _progress(quiet))
+    _print({"images": str(store.path / "images")}, as_json)
+    return EXIT_ROW_ERRORS if store.errors() else 0
 
 
 @cli.command()
@@ -306,4 +379,4 @@ def _print(values: dict[str, Any], as_json: bool) -> None:
     if as_json:
         click.echo(json.dumps(values, default=str))
     else:
-        click.echo("\n".join(f"{name.replace('n_', '')}: {value}" for name, value in values.items()))
+        click.echo("\n".join(f"{name.removeprefix('n_')}: {value}" for name, value in values.items()))

@@ -11,6 +11,7 @@ Progress = Callable[[str, int, int], None]
 """Called with stage, done, total."""
 PLAIN_SECONDS = 5.0
 """Between two plain lines."""
+CLEAR_LINE = "\r\033[K"
 
 
 def silent(stage: str, done: int, total: int) -> None:
@@ -36,7 +37,8 @@ class Reporter:
             return
         self._said = now
         line = f"{stage}: {done:,} of {total:,}{self._pace(done, total, now)}"
-        self._stream.write(f"\r\033[K{line}{'\n' if done >= total else ''}" if moving else f"{line}\n")
+        end = "\n" if done >= total or not moving else ""
+        self._stream.write((CLEAR_LINE if moving else "") + line + end)
         self._stream.flush()
 
     def _pace(self, done: int, total: int, now: float) -> str:

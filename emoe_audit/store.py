@@ -12,7 +12,7 @@ import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -71,7 +71,7 @@ class RunStore:
             if store.path.exists() and any(store.path.iterdir()):
                 raise StoreError(f"{store.path}: not empty and not a run; choose another --out")
             store.path.mkdir(parents=True, exist_ok=True)
-            _write(store.path / PLAN, json.dumps(asdict(plan), ensure_ascii=False, indent=2).encode())
+            _write_json(store.path / PLAN, asdict(plan))
         return store
 
     def plan(self) -> RunManifest:
@@ -98,7 +98,9 @@ class RunStore:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
-                raise StoreError(f"{self.path}: another process is writing to this run; wait for it, or stop it") from error
+                raise StoreError(
+                    f"{self.path}: another process is writing to this run; wait for it, or stop it"
+                ) from error
             for torn in self.path.rglob("*.tmp"):
                 torn.unlink()
             yield
@@ -114,7 +116,7 @@ class RunStore:
         _write(self._shard(table, number), _parquet(frame))
 
     def compact(self, table: Table) -> None:
-        """Put all shards of a table into one, so that reading a finished run opens few files.
+        """Put the shards of a table into one, so that reading a finished run opens few files.
 
         The new shard takes the first one's place before the others go; a kill in between leaves rows twice, and every
         reader takes each key once.
@@ -153,11 +155,11 @@ class RunStore:
         lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
         return [RowError(**json.loads(line)) for line in lines]
 
-    def finish(self, manifest: RunManifest) -> None:
+    def finish(self) -> None:
         """Compact the shards and write the manifest: from now on the run is complete."""
         self.compact("scores")
         self.compact("quality")
-        _write(self.path / MANIFEST, json.dumps(asdict(manifest), ensure_ascii=False, indent=2).encode())
+        _write_json(self.path / MANIFEST, asdict(replace(self.plan(), complete=True)))
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         """Run SQL over the views `prompts, scores, quality, results, groups, quartiles, correlations`.
@@ -189,11 +191,16 @@ class RunStore:
             [limit],
         )
 
-    def prompts_page(self, page: int, page_size: int = 50, *, order_by: str = "prompt_id", ascending: bool = True) -> pd.DataFrame:
+    def prompts_page(
+        self, page: int, page_size: int = 50, *, order_by: str = "prompt_id", ascending: bool = True
+    ) -> pd.DataFrame:
         """One page of `results`, counted from 1, in a stable order."""
-        direction = "ASC" if ascending else "DESC"
+        column, direction = self._column(order_by), "ASC" if ascending else "DESC"
+        table = "prompts" if order_by in self.query("SELECT * FROM prompts LIMIT 0") else "results"
+        order = f"{column} {direction} NULLS LAST, prompt_id"
         return self.query(
-            f"SELECT * FROM results ORDER BY {self._column(order_by)} {direction} NULLS LAST, prompt_id LIMIT ? OFFSET ?",
+            f"WITH page AS (SELECT prompt_id FROM {table} ORDER BY {order} LIMIT ? OFFSET ?) "
+            f"SELECT * FROM results WHERE prompt_id IN (SELECT prompt_id FROM page) ORDER BY {order}",
             [page_size, (page - 1) * page_size],
         )
 
@@ -207,7 +214,13 @@ class RunStore:
             files = [str(file) for file in sorted((self.path / table).glob("part-*.parquet"))]
             if files:
                 rows = f"SELECT * FROM read_parquet({_literal(files)}, union_by_name=true)"
-                once = "" if table == "prompts" else " QUALIFY row_number() OVER (PARTITION BY key) = 1" if len(files) > 1 else ""
+                once = (
+                    ""
+                    if table == "prompts"
+                    else " QUALIFY row_number() OVER (PARTITION BY key) = 1"
+                    if len(files) > 1
+                    else ""
+                )
                 yield f"CREATE VIEW {table} AS {rows}{once}"
             else:
                 yield f"CREATE TABLE {table} ({columns})"
@@ -269,11 +282,17 @@ def _manifest(data: dict[str, Any]) -> RunManifest:
 
 
 def _digest(value: Any) -> str:
-    return hashlib.sha256(json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")).hexdigest()
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:
     return frame.to_parquet(index=False)
+
+
+def _write_json(path: Path, data: dict[str, Any]) -> None:
+    _write(path, json.dumps(data, ensure_ascii=False, indent=2).encode())
 
 
 def _write(path: Path, content: bytes) -> None:

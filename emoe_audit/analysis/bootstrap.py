@@ -10,6 +10,8 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
+MIN_SOURCES = 2
+"""Clusters without which an interval is undefined."""
 CHUNK_CELLS = 20_000_000
 """Bound on replicates x clusters held at once."""
 

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from emoe_audit.analysis.bootstrap import bootstrap_means, percentile_interval
+from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percentile_interval
 
 QUARTILE_COLUMNS = ["score", "measure", "quartile", "n_prompts", "score_mean", "mean", "low", "high"]
 CORRELATION_COLUMNS = ["x", "y", "level", "given", "n", "rho", "low", "high"]
@@ -34,6 +34,7 @@ def quartiles(
     table["n_prompts"] = grouped.size().to_numpy()
     table["score_mean"], table["mean"] = grouped[score].mean().to_numpy(), grouped[measure].mean().to_numpy()
     table["low"], table["high"] = percentile_interval(means, confidence)
+    table.loc[grouped["source_id"].nunique().to_numpy() < MIN_SOURCES, ["low", "high"]] = np.nan
     return table[QUARTILE_COLUMNS]
 
 

@@ -5,10 +5,9 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.bootstrap import bootstrap_means, percentile_interval
+from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percentile_interval
 
 COLUMNS = ["by", "group", "measure", "n_prompts", "n_sources", "mean", "low", "high", "gap", "gap_low", "gap_high"]
-MIN_SOURCES = 2
 
 
 def group_estimates(

@@ -18,14 +18,14 @@ from emoe_audit.analysis.groups import COLUMNS, group_estimates
 SCORES = ("relative_disagreement", "disagreement")
 QUALITY = ("clip_cosine", "clip_cosine_source")
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
-NOT_GROUPS = {"key", "prompt_id", "source_id", "prompt", "source_prompt", "image", "image_id", "truncated", "n_noise"}
+NOT_GROUPS = {"key", "prompt_id", "source_id", "prompt", "source_prompt", "image_id"}
 MAX_GROUPS = 200
 COVERAGE = "coverage"
 
 
 def analyze(
     results: pd.DataFrame,
-    by: list[str] | None = None,
+    by: list[str],
     *,
     training_coverage: pd.Series | None = None,
     n_boot: int = 1000,
@@ -35,7 +35,7 @@ def analyze(
 
     Args:
         results: A row per prompt with its scores and, where images were made, its quality.
-        by: Group columns; None takes language, region and every other column with 2 to 200 values.
+        by: Group columns.
         training_coverage: Where it is known, the share of the training captions in each language.
         n_boot: Bootstrap replicates.
         seed: Of the resampling.
@@ -43,11 +43,7 @@ def analyze(
     measures = [m for m in MEASURES if m in results and results[m].notna().any()]
     scores, quality = [s for s in SCORES if s in measures], [q for q in QUALITY if q in measures]
     options = {"n_boot": n_boot, "seed": seed}
-    groups = [
-        group_estimates(results, column, measure, **options)
-        for column in (by if by is not None else group_columns(results))
-        for measure in measures
-    ]
+    groups = [group_estimates(results, column, measure, **options) for column in by for measure in measures]
     quarters = [quartiles(results, s, q, **options) for s, q in itertools.product(scores, quality)]
     correlations = [correlate_prompts(results, s, q, **options) for s, q in itertools.product(scores, quality)]
     correlations += [
@@ -67,11 +63,10 @@ def analyze(
     }
 
 
-def group_columns(results: pd.DataFrame) -> list[str]:
-    """Language, region and every other text column that has 2 to 200 values."""
-    measured = {*MEASURES, *NOT_GROUPS}
-    found = [c for c in results if c not in measured and not pd.api.types.is_float_dtype(results[c])]
-    return [c for c in found if 2 <= results[c].nunique() <= MAX_GROUPS]
+def group_columns(prompts: pd.DataFrame) -> list[str]:
+    """Language, region and every other column of the prompt table that has 2 to 200 values; no free text, no ids."""
+    found = [c for c in prompts if c not in NOT_GROUPS and not pd.api.types.is_float_dtype(prompts[c])]
+    return [c for c in found if 2 <= prompts[c].nunique() <= MAX_GROUPS]
 
 
 def _stack(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

@@ -39,7 +39,9 @@ def load_coco(path: Path) -> COCO:
     for number, annotation in enumerate(coco.dataset["annotations"], start=1):
         missing = {"id", "image_id", "caption"} - annotation.keys()
         if missing:
-            raise PromptTableError(f"{path}: annotation {number} has no {', '.join(sorted(missing))}; captions are needed")
+            raise PromptTableError(
+                f"{path}: annotation {number} has no {', '.join(sorted(missing))}; captions are needed"
+            )
     return coco
 
 

@@ -28,7 +28,9 @@ def default_prompts(spec: EnsembleSpec, *, n_concepts: int = 100, seed: int = 0)
     coco = load_coco(Path(spec.captions))
     annotations = pd.DataFrame(coco.dataset["annotations"])
     if "language" not in annotations:
-        raise PromptTableError(f"{spec.captions}: its annotations have no 'language'; give the file as PROMPTS to take them as they are")
+        raise PromptTableError(
+            f"{spec.captions}: its annotations have no 'language'; give the file as PROMPTS to take them as they are"
+        )
     matrix = annotations.pivot_table(index="image_id", columns="language", values="caption", aggfunc="first").dropna()
     if matrix.empty:
         raise PromptTableError(f"{spec.captions}: no image has a caption in every language")

@@ -73,7 +73,9 @@ def read_prompts(path: Path | str) -> PromptTable:
 
         return read_coco(path)
     if path.suffix.lower() not in readers:
-        raise PromptTableError(f"{path}: cannot tell the format from {path.suffix!r}; use .csv, .jsonl, .parquet or .json (COCO)")
+        raise PromptTableError(
+            f"{path}: cannot tell the format from {path.suffix!r}; use .csv, .jsonl, .parquet or .json (COCO)"
+        )
     return check_rows(readers[path.suffix.lower()](path), str(path))
 
 
@@ -111,7 +113,11 @@ def check_rows(rows: Iterator[tuple[int, dict[str, Any]]], source: str) -> Promp
 
 def table_of(frame: pd.DataFrame, source: str, errors: tuple[RowError, ...] = ()) -> PromptTable:
     """A table of rows that are known to be good."""
-    frame = frame[[*KNOWN, *(c for c in frame if c not in KNOWN)]].reset_index(drop=True).astype(dict.fromkeys(KNOWN, "string"))
+    frame = (
+        frame[[*KNOWN, *(c for c in frame if c not in KNOWN)]]
+        .reset_index(drop=True)
+        .astype(dict.fromkeys(KNOWN, "string"))
+    )
     digest = hashlib.sha256()
     for row in frame.astype(object).where(frame.notna(), None).itertuples(index=False):
         digest.update(json.dumps(list(row), default=str).encode())
@@ -200,7 +206,9 @@ class _Lines:
                     return
                 self.line += 1
                 if len(text) > MAX_LINE:
-                    raise PromptTableError(f"{self._path}:{self.line}:{MAX_LINE + 1}: the line is longer than {MAX_LINE:,} characters")
+                    raise PromptTableError(
+                        f"{self._path}:{self.line}:{MAX_LINE + 1}: the line is longer than {MAX_LINE:,} characters"
+                    )
                 yield text
 
     def _guess(self) -> str:

@@ -45,8 +45,12 @@ def check_region(code: str) -> str:
         meant = OFTEN_MEANT[code.upper()]
         raise TagError(f"{code!r} is not an ISO 3166 country; {known[meant]} is {meant!r}")
     by_name = {name.casefold(): key for key, name in known.items()}
-    near = difflib.get_close_matches(code.casefold(), by_name, n=1) or difflib.get_close_matches(code.upper(), known, n=1)
-    hint = f"; the nearest is {by_name.get(near[0], near[0])!r} ({known[by_name.get(near[0], near[0])]})" if near else ""
+    near = difflib.get_close_matches(code.casefold(), by_name, n=1) or difflib.get_close_matches(
+        code.upper(), known, n=1
+    )
+    hint = (
+        f"; the nearest is {by_name.get(near[0], near[0])!r} ({known[by_name.get(near[0], near[0])]})" if near else ""
+    )
     raise TagError(f"{code!r} is neither an ISO 3166 country (as 'DE') nor a UN M49 region (as '155'){hint}")
 
 

@@ -7,7 +7,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import diffusers
 import torch
+import transformers
 from diffusers import StableDiffusionPipeline
 from PIL import Image
 from safetensors.torch import load_file
@@ -68,14 +70,18 @@ def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
 
 
 def _load_pipeline(spec: EnsembleSpec, expert: str | None) -> Any:
+    diffusers.utils.logging.disable_progress_bar()
+    transformers.utils.logging.disable_progress_bar()
     try:
         pipeline = StableDiffusionPipeline.from_pretrained(
-            spec.base.source, revision=spec.base.revision, safety_checker=None, torch_dtype=torch.float32
+            spec.base.source, revision=spec.base.revision, safety_checker=None
         )
     except (OSError, ValueError) as error:
         raise QualityError(
             f"{spec.base.source}: no Stable Diffusion pipeline that can draw: {error}; give --n-images 0 to score only"
         ) from error
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.float()
     if expert is not None:
         _lay_over(pipeline.unet, spec, expert)
     return pipeline

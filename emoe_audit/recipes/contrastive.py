@@ -1,12 +1,14 @@
 """Two contrastive models: the judge (open_clip, even coverage) and the audited text encoder (CLIP, skewed coverage).
 
-The text encoder learns as CLIP does (arXiv 2103.00020): captions against drawings of the same batch, those of one concept
-being all positives. The judge has 55,000 captions to learn evenly, so its two towers learn against one learned vector a
-concept (proxies, arXiv 1703.07464), which are thrown away: every concept is a negative at every step.
+The text encoder learns as CLIP does (arXiv 2103.00020): captions against drawings of the same batch, those of one
+concept being all positives. The judge has 55,000 captions to learn evenly, so every concept is a negative at every step:
+its image tower learns against one learned vector a concept (proxies, arXiv 1703.07464, thrown away afterwards), then its
+text tower learns against the locked image tower (LiT, arXiv 2111.07991).
 """
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +25,10 @@ from emoe_audit.recipes.tokenizer import MAX_LENGTH, VOCAB_SIZE
 from emoe_audit.recipes.training import train
 from emoe_audit.recipes.world import World
 
-JUDGE_STEPS, JUDGE_IMAGES, JUDGE_CAPTIONS = 1800, 96, 192
-TEXT_ENCODER_STEPS, TEXT_ENCODER_BATCH = 1600, 192
+JUDGE_IMAGE_STEPS, JUDGE_IMAGE_BATCH = 1000, 128
+JUDGE_TEXT_STEPS, JUDGE_TEXT_BATCH = 5000, 384
+TEXT_ENCODER_STEPS, TEXT_ENCODER_BATCH = 3000, 192
+LENGTH_CHUNKS = 4
 JUDGE_MODEL: dict[str, Any] = {
     "embed_dim": 192,
     "vision_cfg": {"image_size": 64, "layers": [1, 2, 2, 1], "width": 24},
@@ -90,10 +94,15 @@ def augment(images: Tensor) -> Tensor:
     return (moved * tint + 0.08 * torch.rand(n, 1, 1, 1, device=device) * torch.randn_like(moved)).clamp(-1, 1)
 
 
-def without_padding(ids: Tensor) -> Tensor:
-    """Cut to the longest caption; under a causal mask what follows the end of a text changes nothing before it."""
+def encode_by_length(encode: Callable[[Tensor], Tensor], ids: Tensor) -> Tensor:
+    """Encode captions `[n, 32]` in chunks of like length, each cut to its longest caption; `[n, d]` in order.
+
+    Under a causal mask what follows the end of a text changes nothing before it, so this only saves time.
+    """
     lengths = (ids == VOCAB_SIZE - 1).int().argmax(dim=1) + 1
-    return ids[:, : int(lengths.max())]
+    order = lengths.argsort()
+    chunks = [encode(ids[rows, : int(lengths[rows].max())]) for rows in order.chunk(LENGTH_CHUNKS)]
+    return torch.cat(chunks)[order.argsort()]
 
 
 def contrastive_loss(image: Tensor, text: Tensor, concepts: Tensor, log_scale: Tensor) -> Tensor:
@@ -104,45 +113,73 @@ def contrastive_loss(image: Tensor, text: Tensor, concepts: Tensor, log_scale: T
     return (F.cross_entropy(logits, target) + F.cross_entropy(logits.T, target)) / 2
 
 
-def proxy_loss(features: Tensor, proxies: Tensor, concepts: Tensor, log_scale: Tensor) -> Tensor:
-    """Cross-entropy of features `[n, d]` against all proxies `[concept, d]`."""
-    logits = _scale(log_scale) * F.normalize(features.float(), dim=-1) @ F.normalize(proxies, dim=-1).T
-    return F.cross_entropy(logits, concepts)
+def concept_loss(features: Tensor, targets: Tensor, concepts: Tensor, log_scale: Tensor) -> Tensor:
+    """Cross-entropy of features `[n, d]` against a vector for every concept `[concept, d]`, plus the distance to their own."""
+    cosines = F.normalize(features.float(), dim=-1) @ F.normalize(targets, dim=-1).T
+    distance = 1 - cosines.gather(1, concepts[:, None]).mean()
+    return F.cross_entropy(_scale(log_scale) * cosines, concepts) + distance
 
 
 def _scale(log_scale: Tensor) -> Tensor:
     return log_scale.exp().clamp(max=MAX_LOGIT_SCALE)
 
 
-class JudgeTrainer(nn.Module):
-    """The judge and its proxies; only `judge` is kept."""
+class JudgeImageTrainer(nn.Module):
+    """The judge's image tower and its proxies; only `visual` is kept."""
 
-    def __init__(self, n_concepts: int) -> None:
+    def __init__(self, visual: nn.Module, n_concepts: int) -> None:
         super().__init__()
-        self.judge = open_clip.CLIP(**JUDGE_MODEL)
+        self.visual = visual
         self.proxies = nn.Parameter(torch.randn(n_concepts, JUDGE_MODEL["embed_dim"]))
+        self.log_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
 
 def train_judge(examples: Examples, folder: Path) -> open_clip.CLIP:
     """An open_clip model trained on every language and concept evenly."""
     torch.manual_seed(0)
-    model = JudgeTrainer(len(examples.world.concepts)).to(examples.device)
-    judge = model.judge
+    judge = open_clip.CLIP(**JUDGE_MODEL).to(examples.device)
     sampler = Sampler(world=examples.world, plan=None, styles=examples.styles)
+    image = JudgeImageTrainer(judge.visual, len(examples.world.concepts)).to(examples.device)
 
-    def loss(step: int) -> Tensor:
-        drawn, named = (
-            sampler.draw("judge images", step, JUDGE_IMAGES),
-            sampler.draw("judge captions", step, JUDGE_CAPTIONS),
-        )
+    def image_loss(step: int) -> Tensor:
+        batch = sampler.draw("judge images", step, JUDGE_IMAGE_BATCH)
         with torch.autocast(examples.device.type, torch.bfloat16):
-            image = judge.encode_image(augment(examples.images(examples.places(drawn))))
-        text = judge.encode_text(examples.tokens(named))
-        image_loss = proxy_loss(image, model.proxies, examples.concepts(drawn), judge.logit_scale)
-        return image_loss + proxy_loss(text, model.proxies, examples.concepts(named), judge.logit_scale)
+            features = image.visual(augment(examples.images(examples.places(batch))))
+        return concept_loss(features, image.proxies, examples.concepts(batch), image.log_scale)
 
-    train("judge", model, loss, steps=JUDGE_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)
+    options: dict[str, Any] = {"learning_rate": 1e-3, "folder": folder, "weight_decay": 0.05}
+    train("judge-image", image, image_loss, steps=JUDGE_IMAGE_STEPS, **options)
+    judge.visual.requires_grad_(False)
+    prototypes = concept_prototypes(judge.visual, examples)
+
+    def text_loss(step: int) -> Tensor:
+        batch = sampler.draw("judge captions", step, JUDGE_TEXT_BATCH)
+        features = encode_by_length(lambda ids: encode_short_text(judge, ids), examples.tokens(batch))
+        return concept_loss(features, prototypes, examples.concepts(batch), judge.logit_scale)
+
+    train("judge", judge, text_loss, steps=JUDGE_TEXT_STEPS, **options)
     return judge
+
+
+@torch.no_grad()
+def concept_prototypes(visual: nn.Module, examples: Examples) -> Tensor:
+    """Mean of the normalised features of a concept's drawings, float32 `[concept, d]`."""
+    visual.eval()
+    chunks = [visual(examples.images(places)) for places in torch.arange(len(examples.pixels)).split(256)]
+    features = F.normalize(torch.cat(chunks).float(), dim=-1)
+    total = torch.zeros(len(examples.world.concepts), features.shape[1], device=features.device)
+    for row in examples.place:
+        drawn = np.flatnonzero(row >= 0)
+        total[drawn] += features[row[drawn]]
+    return F.normalize(total, dim=-1)
+
+
+def encode_short_text(judge: open_clip.CLIP, ids: Tensor) -> Tensor:
+    """`judge.encode_text` for ids `[n, at most 32]`, which open_clip wants padded."""
+    n = ids.shape[1]
+    states = judge.token_embedding(ids) + judge.positional_embedding[:n]
+    states = judge.ln_final(judge.transformer(states, attn_mask=judge.attn_mask[:n, :n]))
+    return states[torch.arange(len(ids)), ids.argmax(dim=1)] @ judge.text_projection
 
 
 class TextEncoderTrainer(nn.Module):
@@ -186,7 +223,7 @@ def train_text_encoder(examples: Examples, sampler: Sampler, folder: Path) -> Te
         batch = sampler.draw("text encoder", step, TEXT_ENCODER_BATCH)
         with torch.autocast(examples.device.type, torch.bfloat16):
             image = model.encode_image(augment(examples.images(examples.places(batch))))
-        text = model.encode_text(without_padding(examples.tokens(batch)))
+        text = encode_by_length(model.encode_text, examples.tokens(batch))
         return contrastive_loss(image, text, examples.concepts(batch), model.log_scale)
 
     train("text-encoder", model, loss, steps=TEXT_ENCODER_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)

@@ -44,7 +44,9 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
         _overall_line(figure, table.overall[measure], column)
         _panel_title(figure, measure_label(measure), column)
     _style(figure, height=ROW_HEIGHT * (rows[-1][0] + 1) + 86, top=36, left=12)
-    figure.update_yaxes(range=[rows[-1][0] + 0.6, -0.6], tickvals=[place for place, _ in rows], tickfont_size=12.5, automargin=True)
+    figure.update_yaxes(
+        range=[rows[-1][0] + 0.6, -0.6], tickvals=[place for place, _ in rows], tickfont_size=12.5, automargin=True
+    )
     labels = [chart_text(row.label, 22 if narrow else 30) for _, row in rows]
     figure.update_yaxes(ticktext=labels, col=1)
     return figure

@@ -39,7 +39,7 @@ FAULT_EXAMPLES = 12
 
 SCOPE = f"""
     SELECT count(*) AS n_prompts, count({RANKING_SCORE}) AS n_scored, count(DISTINCT source_id) AS n_sources,
-           count(DISTINCT language) AS n_languages, count(DISTINCT region) AS n_regions, count(image) AS n_images,
+           count(DISTINCT language) AS n_languages, count(DISTINCT region) AS n_regions, count(clip_cosine) AS n_judged,
            count(*) FILTER (truncated) AS n_truncated,
            median({RANKING_SCORE}_noise_sd / sqrt(n_noise)) / stddev_samp({RANKING_SCORE}) AS noise_share
     FROM results

@@ -193,7 +193,7 @@ class Scope:
     n_sources: int
     n_languages: int
     n_regions: int
-    n_images: int
+    n_judged: int
     n_truncated: int
     noise_share: float
     """Median noise of one score, as a share of the standard deviation of scores between prompts."""

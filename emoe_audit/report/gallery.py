@@ -58,6 +58,8 @@ def collect_gallery(store: RunStore, n_concepts: int) -> Gallery:
     Columns: at most 12 languages from the most to the least unsure. Rows: among the captions drawn in most of these
     languages, `n_concepts` from the best to the worst drawn.
     """
+    if n_concepts == 0:
+        return Gallery(columns=(), rows=(), n_languages=0, n_sources=0)
     languages = store.query(LANGUAGES_WITH_IMAGES)
     chosen = spread(languages.to_dict("records"), MAX_LANGUAGES)
     tags = [str(row["language"]) for row in chosen]

@@ -7,7 +7,6 @@ import math
 import unicodedata
 from functools import cache
 
-from babel import Locale
 from langcodes import Language
 from langcodes.tag_parser import LanguageTagError
 
@@ -45,7 +44,7 @@ def group_label(by: str, group: str) -> str:
     if by == "language":
         return _language_name(group)
     if by == "region":
-        return str(Locale("en").territories.get(group.upper(), group))
+        return _region_name(group)
     return group
 
 
@@ -55,6 +54,14 @@ def _language_name(tag: str) -> str:
     except LanguageTagError:
         return tag
     return tag if name.startswith("Unknown language") else name
+
+
+def _region_name(code: str) -> str:
+    try:
+        name = Language.get(f"und-{code}").territory_name()
+    except LanguageTagError:
+        return code
+    return code if name.startswith("Unknown Region") else name
 
 
 def clip_text(text: str, length: int) -> str:

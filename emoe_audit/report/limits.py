@@ -26,9 +26,9 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
         said.append(f"Left out: {counted(scope.faults.total, 'row')}. Whether they would change a group is not known.")
     if scope.n_truncated:
         said.append(f"Longer than the text encoder reads, and cut short: {counted(scope.n_truncated, 'prompt')}.")
-    if 0 < scope.n_images < scope.n_scored:
+    if 0 < scope.n_judged < scope.n_scored:
         said.append(
-            f"Images were made for {scope.n_images:,} of {scope.n_scored:,} scored prompts, one each; "
+            f"Images were made for {scope.n_judged:,} of {scope.n_scored:,} scored prompts, one each; "
             "statements on quality rest on these."
         )
     if manifest.scoring.n_noise == 1:

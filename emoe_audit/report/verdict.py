@@ -19,7 +19,6 @@ from emoe_audit.report.data import (
 from emoe_audit.report.labels import column_label, listing, measure_label, number
 
 
-
 def verdict(
     ensemble: str,
     groups: tuple[GroupTable, ...],

@@ -4,13 +4,21 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import open_clip
 import pandas as pd
 import pytest
 import torch
 from torch import Tensor, nn
 
 from emoe_audit.recipes import training
-from emoe_audit.recipes.contrastive import contrastive_loss, proxy_loss, without_padding
+from emoe_audit.recipes.contrastive import (
+    JUDGE_MODEL,
+    TextEncoderTrainer,
+    concept_loss,
+    contrastive_loss,
+    encode_by_length,
+    encode_short_text,
+)
 from emoe_audit.recipes.plan import Plan
 from emoe_audit.recipes.sampling import Sampler
 from emoe_audit.recipes.tokenizer import VOCAB_SIZE
@@ -99,14 +107,21 @@ def test_contrastive_loss_forgives_a_swap_within_one_concept() -> None:
     assert within < across
 
 
-def test_proxy_loss_is_lowest_at_the_right_proxy() -> None:
-    proxies = torch.eye(3)
-    losses = [proxy_loss(torch.eye(3)[:1], proxies, torch.tensor([c]), torch.tensor(0.0)).item() for c in range(3)]
+def test_concept_loss_is_lowest_at_the_right_concept() -> None:
+    vectors = torch.eye(3)
+    losses = [concept_loss(torch.eye(3)[:1], vectors, torch.tensor([c]), torch.tensor(0.0)).item() for c in range(3)]
     assert losses[0] == pytest.approx(np.log(np.e + 2) - 1)
-    assert losses[1] == losses[2] == pytest.approx(np.log(np.e + 2))
+    assert losses[1] == losses[2] == pytest.approx(np.log(np.e + 2) + 1)
 
 
-def test_padding_is_cut_after_the_longest_text() -> None:
-    end = VOCAB_SIZE - 1
-    ids = torch.tensor([[5, 1, end, end, end, end], [5, 1, 2, end, end, end]])
-    assert without_padding(ids).tolist() == [[5, 1, end, end], [5, 1, 2, end]]
+def test_encoding_by_length_changes_nothing_but_the_padding_it_skips() -> None:
+    torch.manual_seed(0)
+    ids = torch.full((9, 32), VOCAB_SIZE - 1)
+    for row, length in enumerate([3, 9, 1, 30, 4, 2, 12, 7, 5]):
+        ids[row, :length] = torch.randint(0, VOCAB_SIZE - 2, (length,))
+    model = TextEncoderTrainer().eval()
+    judge = open_clip.CLIP(**JUDGE_MODEL).eval()
+    with torch.no_grad():
+        torch.testing.assert_close(encode_by_length(model.encode_text, ids), model.encode_text(ids))
+        short = encode_by_length(lambda chunk: encode_short_text(judge, chunk), ids)
+        torch.testing.assert_close(short, judge.encode_text(ids))
