@@ -44,7 +44,7 @@ def page() -> None:
 
 
 def choose_run(found: dict[str, RunManifest]) -> str:
-    """The run that is looked at; its name always stands in the address, so a link keeps its meaning as runs are added."""
+    """The run that is looked at. Its name always stands in the address: a link keeps its meaning as runs are added."""
     names = list(found)
     asked = st.query_params.get("run")
     index = names.index(asked) if asked in names else 0
@@ -103,9 +103,16 @@ def show_prompts(run: Path, table: GroupTable | None) -> None:
     shown.caption(f"{count:,} prompts, page {number:,} of {pages:,}. Choose a row to open its prompt.")
     rows = data.prompts_page(run, chosen, order, int(number))
     event = st.dataframe(
-        rows, hide_index=True, column_order=list(COLUMNS), column_config=COLUMNS, on_select="rerun",
-        selection_mode="single-row", key=f"prompts-{hash((run, chosen, order, number))}", height="content", placeholder="–",
-    )  # fmt: skip
+        rows,
+        hide_index=True,
+        column_order=list(COLUMNS),
+        column_config=COLUMNS,
+        on_select="rerun",
+        selection_mode="single-row",
+        key=f"prompts-{run.name}-{chosen}-{order}-{number}",
+        height="content",
+        placeholder="–",
+    )
     if event.selection.rows:
         st.query_params["prompt"] = rows.key.iloc[event.selection.rows[0]]
         st.rerun()

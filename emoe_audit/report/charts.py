@@ -1,6 +1,6 @@
 """The charts of report and dashboard, as Plotly figures. They use only `scatter`, which Plotly's basic bundle draws.
 
-Colours are Okabe and Ito's, told apart by every common kind of colour vision; filled and open marks repeat what colour says.
+Colours are Okabe and Ito's, told apart by every common kind of colour vision; filled and open marks repeat them.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from emoe_audit.report.data import RANKING_SCORE, Cloud, Estimate, GroupRow, GroupTable, QuartileTable, Side
+from emoe_audit.report.data import Cloud, Estimate, GroupRow, GroupTable, QuartileTable, Side
 from emoe_audit.report.labels import chart_text, decimals, measure_label, number
 
 INK, MUTED, GRID, SOFT = "#1d232b", "#5b6572", "#e4e7eb", "#7d8894"
@@ -26,6 +26,8 @@ SIDES: dict[Side, tuple[str, str, str]] = {
 PANELS = ("relative_disagreement", "disagreement", "clip_cosine")
 MAX_WORST, MAX_BEST = 30, 10
 ROW_HEIGHT = 21
+TICK_GAP = 0.14
+"""The least distance of two ticks on a logarithmic axis, as a share of its length."""
 
 
 def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
@@ -111,7 +113,7 @@ def quality_figure(
 
 
 def log_ticks(cloud: Cloud) -> list[float]:
-    """Round numbers inside the range of a cloud's scores, the coarsest kind of which there are at least three."""
+    """Round numbers inside the range of a cloud's scores, of the coarsest kind with three, none too close."""
     low, high = min(point.x for point in cloud.points), max(point.x for point in cloud.points)
     exponents = range(math.floor(math.log10(low)), math.ceil(math.log10(high)) + 1)
     for digits in ((1,), (1, 2, 5), range(1, 10)):
@@ -119,7 +121,10 @@ def log_ticks(cloud: Cloud) -> list[float]:
         inside = [tick for tick in ticks if low <= tick <= high]
         if len(inside) >= 3:
             break
-    return inside
+    apart, kept = TICK_GAP * math.log(high / low), inside[:1]
+    for tick in inside[1:]:
+        kept += [tick] if math.log(tick / kept[-1]) >= apart else []
+    return kept
 
 
 def _cloud_marks(cloud: Cloud, *, first: bool) -> go.Scatter:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING
 
 from emoe_audit.report.data import QUALITY, SCORES, Cloud, CloudPoint
 from emoe_audit.report.labels import clip_text
+from emoe_audit.report.rows import records
 
 if TYPE_CHECKING:
     from emoe_audit.store import RunStore
@@ -60,10 +61,10 @@ def _points(store: RunStore, names: dict[str, str]) -> tuple[CloudPoint, ...]:
     frame = store.query(POINTS.format(**names))
     return tuple(
         CloudPoint(x=float(r.x), y=float(r.y), n=1, text=f"{clip_text(r.prompt, 48)} ({r.language})")
-        for r in frame.itertuples(index=False)
+        for r in records(frame)
     )
 
 
 def _cells(store: RunStore, names: dict[str, str]) -> tuple[CloudPoint, ...]:
     frame = store.query(CELLS.format(**names, columns=GRID[0], rows=GRID[1]))
-    return tuple(CloudPoint(x=float(r.x), y=float(r.y), n=int(r.n)) for r in frame.itertuples(index=False))
+    return tuple(CloudPoint(x=float(r.x), y=float(r.y), n=int(r.n)) for r in records(frame))

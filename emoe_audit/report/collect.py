@@ -26,11 +26,10 @@ from emoe_audit.report.data import (
 from emoe_audit.report.gallery import collect_gallery
 from emoe_audit.report.labels import clip_text, group_label
 from emoe_audit.report.limits import limits
+from emoe_audit.report.rows import records, to_float
 from emoe_audit.report.verdict import verdict
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
     from emoe_audit.store import RunStore
     from emoe_audit.types import RowError
 
@@ -75,7 +74,7 @@ def read_scope(store: RunStore) -> Scope:
     """Count what was audited."""
     row = store.query(SCOPE).iloc[0]
     counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
-    return Scope(**counts, noise_share=_float(row.noise_share), faults=_faults(store.errors()))
+    return Scope(**counts, noise_share=to_float(row.noise_share), faults=_faults(store.errors()))
 
 
 def _faults(errors: list[RowError]) -> Faults:
@@ -107,7 +106,7 @@ def _group_table(by: str, frame: pd.DataFrame) -> GroupTable:
     return GroupTable(
         by=by,
         title=f"By {by}",
-        overall={r.measure: float(r.mean - r.gap) for r in _records(first)},
+        overall={r.measure: float(r.mean - r.gap) for r in records(first)},
         rows=tuple(sorted(rows, key=_most_unsure_first)),
     )
 
@@ -119,12 +118,14 @@ def _most_unsure_first(row: GroupRow) -> tuple[bool, float, str]:
 
 def _group_row(by: str, group: str, part: pd.DataFrame) -> GroupRow:
     estimates, gap = {}, Estimate(mean=math.nan, low=math.nan, high=math.nan, n_prompts=0)
-    for r in _records(part):
+    for r in records(part):
         estimates[r.measure] = Estimate(
-            mean=_float(r.mean), low=_float(r.low), high=_float(r.high), n_prompts=r.n_prompts
+            mean=to_float(r.mean), low=to_float(r.low), high=to_float(r.high), n_prompts=r.n_prompts
         )
         if r.measure == RANKING_SCORE:
-            gap = Estimate(mean=_float(r.gap), low=_float(r.gap_low), high=_float(r.gap_high), n_prompts=r.n_prompts)
+            gap = Estimate(
+                mean=to_float(r.gap), low=to_float(r.gap_low), high=to_float(r.gap_high), n_prompts=r.n_prompts
+            )
     return GroupRow(
         group=group,
         label=group_label(by, group),
@@ -141,14 +142,14 @@ def quartile_tables(store: RunStore) -> tuple[QuartileTable, ...]:
     tables = []
     for score in SCORES:
         for measure, part in frame[frame.score == score].groupby("measure"):
-            quarters = tuple(_quartile(r) for r in _records(part))
+            quarters = tuple(_quartile(r) for r in records(part))
             tables.append(QuartileTable(score=score, measure=str(measure), quartiles=quarters))
     return tuple(tables)
 
 
 def _quartile(r: Any) -> Quartile:
-    quality = Estimate(mean=_float(r.mean), low=_float(r.low), high=_float(r.high), n_prompts=int(r.n_prompts))
-    return Quartile(quartile=int(r.quartile), score_mean=_float(r.score_mean), quality=quality)
+    quality = Estimate(mean=to_float(r.mean), low=to_float(r.low), high=to_float(r.high), n_prompts=int(r.n_prompts))
+    return Quartile(quartile=int(r.quartile), score_mean=to_float(r.score_mean), quality=quality)
 
 
 def correlation_rows(store: RunStore) -> tuple[Correlation, ...]:
@@ -161,17 +162,9 @@ def correlation_rows(store: RunStore) -> tuple[Correlation, ...]:
             level=r.level,
             given=None if pd.isna(r.given) else str(r.given),
             n=int(r.n),
-            rho=_float(r.rho),
-            low=_float(r.low),
-            high=_float(r.high),
+            rho=to_float(r.rho),
+            low=to_float(r.low),
+            high=to_float(r.high),
         )
-        for r in _records(frame)
+        for r in records(frame)
     )
-
-
-def _records(frame: pd.DataFrame) -> Iterable[Any]:
-    return frame.itertuples(index=False)
-
-
-def _float(value: Any) -> float:
-    return math.nan if pd.isna(value) else float(value)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import io
 import logging
-import math
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
@@ -15,6 +14,7 @@ from PIL import Image, UnidentifiedImageError
 
 from emoe_audit.report.data import RANKING_SCORE, Gallery, GalleryCell, GalleryColumn, GalleryRow
 from emoe_audit.report.labels import group_label
+from emoe_audit.report.rows import records, to_float
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -61,13 +61,16 @@ def collect_gallery(store: RunStore, n_concepts: int) -> Gallery:
     if n_concepts == 0:
         return Gallery(columns=(), rows=(), n_languages=0, n_sources=0)
     languages = store.query(LANGUAGES_WITH_IMAGES)
-    chosen = spread(languages.to_dict("records"), MAX_LANGUAGES)
-    tags = [str(row["language"]) for row in chosen]
+    chosen = spread(list(records(languages)), MAX_LANGUAGES)
+    tags = [str(row.language) for row in chosen]
     sources = store.query(SOURCES_WITH_IMAGES, (tags,)) if tags else pd.DataFrame({"source_id": []})
     complete = sources[sources.n_languages == sources.n_languages.max()] if tags else sources
     source_ids = [str(s) for s in spread(complete.source_id.tolist(), n_concepts)]
     return Gallery(
-        columns=tuple(_column(row) for row in chosen),
+        columns=tuple(
+            GalleryColumn(language=tag, label=group_label("language", tag), score=to_float(row.score))
+            for tag, row in zip(tags, chosen, strict=True)
+        ),
         rows=_rows(store, source_ids, tags),
         n_languages=len(languages),
         n_sources=len(sources),
@@ -81,22 +84,13 @@ def spread(items: Sequence[T], count: int) -> list[T]:
     return [items[round(i)] for i in np.linspace(0, len(items) - 1, count)]
 
 
-def _column(row: dict[str, object]) -> GalleryColumn:
-    language, score = str(row["language"]), row["score"]
-    return GalleryColumn(
-        language=language,
-        label=group_label("language", language),
-        score=float(score) if isinstance(score, float) else math.nan,
-    )
-
-
 def _rows(store: RunStore, source_ids: list[str], tags: list[str]) -> tuple[GalleryRow, ...]:
     if not source_ids:
         return ()
     captions = store.query(CAPTIONS, (source_ids,)).set_index("source_id").caption
     found = store.query(CELLS, (source_ids, tags)).drop_duplicates(["source_id", "language"])
     budget = BYTE_BUDGET // max(1, len(found))
-    cells = {(c.source_id, c.language): c for c in found.itertuples(index=False)}
+    cells = {(c.source_id, c.language): c for c in records(found)}
     return tuple(
         GalleryRow(
             source_id=source,
@@ -117,7 +111,7 @@ def _cell(run: Path, row: Any, budget: int) -> GalleryCell | None:
         key=row.key,
         prompt=row.prompt,
         language=row.language,
-        clip_cosine=float(row.clip_cosine),
+        clip_cosine=to_float(row.clip_cosine),
         image=row.image,
         data_uri=data_uri,
     )

@@ -60,9 +60,9 @@ def _of_the_method(manifest: RunManifest) -> list[str]:
         "harm, bias or skill: experts that share a blind spot can agree on it.",
         "Scores compare prompts within one ensemble. They do not compare ensembles, and the plain score moves with the "
         "size of the features, which is why groups are ranked by the relative one.",
-        "Intervals come from resampling captions, with all translations of a caption kept together. They cover the choice "
-        "of captions, not the choice of experts, of translations or of the judge.",
-        f"Image quality is what a judge model ({manifest.ensemble.judge or 'none in this run'}) sees; its own weakness in "
-        "a language shows as low quality of that language.",
+        "Intervals come from resampling captions, with all translations of a caption kept together. They cover the "
+        "choice of captions, not the choice of experts, of translations or of the judge.",
+        f"Image quality is what a judge model ({manifest.ensemble.judge or 'none in this run'}) sees; its own weakness "
+        "in a language shows as low quality of that language.",
         "The score reads the first denoising step only, before an image exists.",
     ]

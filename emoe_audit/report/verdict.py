@@ -71,14 +71,14 @@ def _where(ensemble: str, groups: tuple[GroupTable, ...]) -> str:
     above, below = table.on_side("above"), table.on_side("below")
     if not above:
         return (
-            f"No {column_label(table.by)} stands out: in none of {len(table.rows)} {plural} do the experts of {ensemble} "
-            f"disagree clearly more than on the average prompt."
+            f"No {column_label(table.by)} stands out: in none of {len(table.rows)} {plural} do the experts of "
+            f"{ensemble} disagree clearly more than on the average prompt."
         )
     worst = above[:3]
     times = listing([_times(row, table) for row in worst])
     return (
-        f"{ensemble} is most unsure about prompts {_of(table, worst)}, where its experts disagree {times} times as much "
-        f"as on the average prompt; {len(above)} of {len(table.rows)} {plural} lie clearly above that average, "
+        f"{ensemble} is most unsure about prompts {_of(table, worst)}, where its experts disagree {times} times as "
+        f"much as on the average prompt; {len(above)} of {len(table.rows)} {plural} lie clearly above that average, "
         f"{len(below)} clearly below, and {table.rows[-1].label} is the surest."
     )
 

@@ -1,0 +1,20 @@
+"""Start the dashboard: Streamlit on localhost, from the clone's `app/` or from the copy that the wheel brings."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+PACKAGE = Path(__file__).parent
+PLACES = (PACKAGE / "_app" / "dashboard.py", PACKAGE.parent / "app" / "dashboard.py")
+
+
+def serve(runs: Path, port: int) -> int:
+    """Run Streamlit until it is stopped; returns its exit code."""
+    page = next(place for place in PLACES if place.is_file())
+    address = ["--server.address", "localhost", "--server.port", str(port)]
+    quiet = ["--browser.gatherUsageStats", "false", "--server.headless", "true"]
+    command = [sys.executable, "-m", "streamlit", "run", str(page), *address, *quiet, "--", "--runs", str(runs.resolve())]
+    print(f"The dashboard is at http://localhost:{port}; stop it with Ctrl+C.", file=sys.stderr)
+    return subprocess.call(command, cwd=page.parent)

@@ -1,0 +1,80 @@
+"""A synthetic run with images and, where asked for, with hostile texts, for the tests of report and dashboard."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from emoe_audit.analysis.summary import analyze
+from emoe_audit.store import RunStore
+from emoe_audit.types import RowError
+from tests.synthetic import LANGUAGES, synthetic_frame, synthetic_plan
+
+HOSTILE = (
+    "</script><script>window.hacked = 1</script>",
+    '"><img src=x onerror="window.hacked = 1">',
+    "<svg/onload=window.hacked=1>",
+    "<!-- <script> ]]> &lt;b&gt; &amp;",
+    "{{ 7 * 7 }} {% raw %} ${7*7}",
+    "\u202ereversed \u2066isolated \u200f",
+    "javascript:window.hacked=1",
+    "line\nbreak\ttab \u2028 separator",
+    "א" * 300 + " שלום",
+    "<a href='https://attacker.example'>win</a>",
+)
+N_DRAWN_SOURCES = 8
+
+
+def illustrated_frame(n_prompts: int = 400, *, hostile: bool = False, seed: int = 0) -> pd.DataFrame:
+    """A row per prompt: quality and an image for the first eight captions, none for the others."""
+    frame = synthetic_frame(n_prompts, seed)
+    drawn = frame["source_id"].isin(sorted(frame["source_id"].unique())[:N_DRAWN_SOURCES])
+    frame["image"] = ("images/" + frame["key"].str[:2] + "/" + frame["key"] + ".png").where(drawn, None)
+    frame.loc[~drawn, ["clip_cosine", "clip_cosine_source"]] = np.nan
+    if hostile:
+        frame["prompt"] = [HOSTILE[i % len(HOSTILE)] for i in range(n_prompts)]
+        frame["style"] = [HOSTILE[i % 3] for i in range(n_prompts)]
+    return frame
+
+
+def illustrated_run(
+    path: Path,
+    n_prompts: int = 400,
+    *,
+    hostile: bool = False,
+    complete: bool = True,
+    coverage: pd.Series | None = None,
+) -> RunStore:
+    """Write such a run through the store, images and analysis included."""
+    frame = illustrated_frame(n_prompts, hostile=hostile)
+    texts = {"prompts_source": HOSTILE[0], "command": f"emoe-audit run '{HOSTILE[1]}'"} if hostile else {}
+    plan = synthetic_plan(**texts)
+    store = RunStore.open(path, plan=plan)
+    store.write_prompts(frame.drop(columns=[*frame.columns[6:19]]))
+    store.append("scores", frame[["key", *frame.columns[6:15]]])
+    store.append("quality", frame.loc[frame["image"].notna(), ["key", *frame.columns[15:19]]])
+    for place, image in enumerate(frame["image"].dropna()):
+        _draw(path / image, place)
+    by = ["language", "region", *(["style"] if hostile else [])]
+    for name, table in analyze(frame, by, training_coverage=coverage, n_boot=60).items():
+        store.write_analysis(name, table)
+    store.record_error(
+        RowError(stage="read", message="not BCP-47: " + HOSTILE[0], prompt_id="p7", line=8, column="language")
+    )
+    if complete:
+        store.finish()
+    return store
+
+
+def known_coverage() -> pd.Series:
+    """Training coverage that falls with a language's place, as the synthetic scores rise."""
+    return pd.Series(np.geomspace(0.5, 1e-4, len(LANGUAGES)), index=LANGUAGES)
+
+
+def _draw(path: Path, place: int) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    pixels = np.random.default_rng(place).integers(0, 255, (16, 16, 3), dtype=np.uint8)
+    Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(path)

@@ -1,0 +1,212 @@
+"""The whole audit on the tiny ensemble: complete, resumable, patient with bad rows, blind to nothing that changed."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from PIL import Image
+from safetensors.torch import load_file, save_file
+
+from emoe_audit.audit import audit, choose_for_images, score_pending, source_captions, take_prompts
+from emoe_audit.errors import AuditError, StoreError
+from emoe_audit.experts.spec import load_spec
+from emoe_audit.prompts.emoji import default_prompts
+from emoe_audit.prompts.table import PromptTable, table_of
+from emoe_audit.store import RunStore
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
+from tests.synthetic import synthetic_plan
+
+SCORING = ScoringConfig(n_noise=2, batch_size=8, device="cpu")
+IMAGES = ImageConfig(n_images=8, num_inference_steps=2, batch_size=4, device="cpu")
+
+
+@pytest.fixture(scope="module")
+def prompts(tiny_spec: EnsembleSpec) -> PromptTable:
+    return default_prompts(tiny_spec)
+
+
+@pytest.fixture(scope="module")
+def finished(tiny_spec: EnsembleSpec, prompts: PromptTable, tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    out = tmp_path_factory.mktemp("runs") / "whole"
+    audit(prompts, tiny_spec, out, scoring=SCORING, images=IMAGES, command="emoe-audit run")
+    return RunStore.open(out)
+
+
+def rows(n: int, **columns: object) -> PromptTable:
+    frame = pd.DataFrame(
+        {
+            "prompt_id": [str(i) for i in range(n)],
+            "source_id": [str(i // 2) for i in range(n)],
+            "prompt": [f"prompt {i}" for i in range(n)],
+            "language": ["en", "de"] * (n // 2),
+            "region": None,
+        }
+        | columns
+    )
+    return table_of(frame, "test")
+
+
+class Counting:
+    """An engine that scores a prompt by its length, and cannot bear the word `poison`."""
+
+    ensemble_hash = "e" * 64
+
+    def __init__(self) -> None:
+        self.seen: list[str] = []
+
+    def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
+        if any("poison" in prompt.prompt for prompt in prompts):
+            raise RuntimeError("cannot bear it")
+        self.seen += [prompt.prompt for prompt in prompts]
+        lengths = [float(len(prompt.prompt)) for prompt in prompts]
+        values = [np.nan if "empty" in prompt.prompt else length for prompt, length in zip(prompts, lengths, strict=True)]
+        ids = [prompt.prompt_id for prompt in prompts]
+        return pd.DataFrame({"prompt_id": ids, "disagreement": values, "relative_disagreement": values})
+
+
+def started(path: Path, table: PromptTable) -> RunStore:
+    store = RunStore.open(path, plan=synthetic_plan())
+    take_prompts(store, table)
+    return store
+
+
+def test_every_prompt_is_scored_and_whole_captions_are_drawn(finished: RunStore, prompts: PromptTable) -> None:
+    results = finished.query("SELECT * FROM results")
+    assert len(results) == len(prompts.frame)
+    assert results["relative_disagreement"].notna().all()
+    drawn = results[results["image"].notna()]
+    assert len(drawn) == 8
+    assert (drawn.groupby("source_id").size() == results["language"].nunique()).all()
+    assert finished.is_complete
+    assert (finished.path / "report.html").stat().st_size < 5_000_000
+    assert json.loads((finished.path / "report.json").read_text())
+
+
+def test_quality_is_what_the_judge_says_of_the_stored_image(finished: RunStore, tiny_spec: EnsembleSpec) -> None:
+    from emoe_audit.quality.clip_score import ClipJudge
+
+    row = finished.query("SELECT * FROM results WHERE image IS NOT NULL AND language = 'ja'").iloc[0]
+    assert tiny_spec.judge is not None
+    judge = ClipJudge(tiny_spec.judge, device="cpu")
+    with Image.open(finished.path / row["image"]) as image:
+        native, source = (judge.clip_cosine([image], [text])[0] for text in (row["prompt"], row["source_prompt"]))
+    assert [row["clip_cosine"], row["clip_cosine_source"]] == pytest.approx([native, source], abs=1e-5)
+
+
+def test_a_second_start_computes_nothing(
+    finished: RunStore, prompts: PromptTable, tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emoe_audit.scoring.engine.ScoringEngine.score", lambda *_: pytest.fail("scored again"))
+    monkeypatch.setattr("emoe_audit.quality.images.ImageMaker.__init__", lambda *_: pytest.fail("drew again"))
+    before = finished.query("SELECT * FROM results ORDER BY prompt_id")
+    result = audit(prompts, tiny_spec, finished.path, scoring=SCORING, images=IMAGES)
+    assert (result.n_scored, result.n_images, result.n_errors) == (len(prompts.frame), 8, 0)
+    pd.testing.assert_frame_equal(finished.query("SELECT * FROM results ORDER BY prompt_id"), before)
+
+
+def test_other_weights_are_noticed(finished: RunStore, prompts: PromptTable, tiny_copy: Path) -> None:
+    delta = next((tiny_copy / "experts").glob("*/unet_delta.safetensors"))
+    weights = load_file(delta)
+    weights[next(key for key in weights if "down_blocks" in key and "to_q" in key)] += 1
+    save_file(weights, delta)
+    with pytest.raises(StoreError, match="other ensemble"):
+        audit(prompts, load_spec(tiny_copy), finished.path, scoring=SCORING, images=IMAGES)
+
+
+def test_another_judge_is_noticed(finished: RunStore, prompts: PromptTable, tiny_copy: Path) -> None:
+    weights = tiny_copy / "judge" / "open_clip_model.safetensors"
+    content = bytearray(weights.read_bytes())
+    content[-1] ^= 0x10
+    weights.write_bytes(content)
+    with pytest.raises(StoreError, match="other drawing model or judge"):
+        audit(prompts, load_spec(tiny_copy), finished.path, scoring=SCORING, images=IMAGES)
+
+
+def test_the_same_text_in_two_rows_is_scored_once_and_stands_in_both(tmp_path: Path) -> None:
+    store = started(tmp_path / "run", rows(4, prompt=["a", "b", "a", "b"]))
+    engine = Counting()
+    score_pending(store, engine, lambda *_: None)
+    assert engine.seen == ["a", "b"]
+    assert store.query("SELECT disagreement FROM results")["disagreement"].tolist() == [1.0] * 4
+
+
+def test_a_prompt_that_fails_is_recorded_and_the_others_are_scored(tmp_path: Path) -> None:
+    store = started(tmp_path / "run", rows(4, prompt=["a", "poison", "empty", "bcd"]))
+    score_pending(store, Counting(), lambda *_: None)
+    scored = store.query("SELECT prompt FROM results WHERE disagreement IS NOT NULL ORDER BY prompt")
+    assert scored["prompt"].tolist() == ["a", "bcd"]
+    first, second = store.errors()
+    assert (first.prompt_id, first.message) == ("1", "RuntimeError: cannot bear it")
+    assert second.prompt_id == "2"
+    assert "not a finite number" in second.message
+
+
+def test_images_go_to_captions_in_most_languages_within_the_bound(tmp_path: Path) -> None:
+    table = rows(6, source_id=["x", "x", "y", "y", "z", "w"])
+    store = started(tmp_path / "run", table)
+    chosen = choose_for_images(store, ImageConfig(n_images=5))
+    sources = store.query("SELECT key, source_id FROM prompts").set_index("key")["source_id"]
+    assert sorted(sources[chosen[:4]]) == ["x", "x", "y", "y"]
+    assert sources[chosen[4]] in ("w", "z")
+    assert choose_for_images(store, replace(ImageConfig(), n_images=1)) == []
+
+
+def test_source_captions_are_the_english_ones_unless_a_column_says_so(tmp_path: Path) -> None:
+    store = started(tmp_path / "a", rows(4))
+    assert source_captions(store) == {"0": "prompt 0", "1": "prompt 2"}
+    other = started(tmp_path / "b", rows(4, source_prompt=["u", "u", None, None]))
+    assert source_captions(other) == {"0": "u"}
+
+
+def test_an_ensemble_without_a_judge_says_what_to_do(tiny_spec: EnsembleSpec, prompts: PromptTable, tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match=r"names no judge; add `judge:` .*--n-images 0"):
+        audit(prompts, replace(tiny_spec, judge=None), tmp_path / "run", scoring=SCORING, images=IMAGES)
+
+
+def test_a_run_killed_ten_times_equals_an_uninterrupted_one(
+    finished: RunStore, tiny_spec: EnsembleSpec, tmp_path: Path
+) -> None:
+    folder = Path(tiny_spec.base.source).parent
+    command = [sys.executable, "-c", SLOW_AUDIT, str(folder), str(tmp_path / "run")]
+    environment = os.environ | {"OMP_NUM_THREADS": "1"}
+    rng = np.random.default_rng(0)
+    for _ in range(10):
+        with subprocess.Popen(command, env=environment, stdout=subprocess.PIPE, text=True) as process:
+            assert process.stdout is not None
+            for _ in range(int(rng.integers(1, 5))):
+                process.stdout.readline()
+            time.sleep(float(rng.uniform(0, 0.1)))
+            process.send_signal(signal.SIGKILL)
+    subprocess.run(command, env=environment, check=True, capture_output=True)
+    store = RunStore.open(tmp_path / "run")
+    ours, theirs = (s.query("SELECT * FROM results ORDER BY key") for s in (store, finished))
+    assert ours["key"].tolist() == theirs["key"].tolist()
+    for column in ("disagreement", "relative_disagreement", "feature_power", "clip_cosine"):
+        np.testing.assert_allclose(ours[column], theirs[column], rtol=1e-6)
+    assert store.is_complete
+
+
+SLOW_AUDIT = """
+import sys
+import emoe_audit.audit as module
+from emoe_audit.experts.spec import load_spec
+from emoe_audit.prompts.emoji import default_prompts
+from emoe_audit.types import ImageConfig, ScoringConfig
+module.SCORE_CHUNK = 3
+spec = load_spec(sys.argv[1])
+images = ImageConfig(n_images=8, num_inference_steps=2, batch_size=2, device="cpu")
+scoring = ScoringConfig(n_noise=2, batch_size=8, device="cpu")
+say = lambda *words: print(*words, flush=True)
+module.audit(default_prompts(spec), spec, sys.argv[2], scoring=scoring, images=images, progress=say)
+"""

@@ -1,0 +1,212 @@
+"""A run on disk: whole shards or none, the same run or a clear refusal, answers by query."""
+
+from __future__ import annotations
+
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from emoe_audit.errors import StoreError
+from emoe_audit.store import RunStore, list_runs, prompt_key, settings_hash
+from emoe_audit.types import RowError, ScoringConfig
+from tests.synthetic import synthetic_frame, synthetic_plan, synthetic_run
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> RunStore:
+    return RunStore.open(tmp_path / "run", plan=synthetic_plan())
+
+
+def scores(keys: list[str], value: float = 1.0) -> pd.DataFrame:
+    return pd.DataFrame({"key": keys, "disagreement": value, "relative_disagreement": value})
+
+
+def test_a_key_depends_on_everything_a_score_depends_on() -> None:
+    keys = {
+        prompt_key("a dog", "en", "e", "s"),
+        prompt_key("a cat", "en", "e", "s"),
+        prompt_key("a dog", "de", "e", "s"),
+        prompt_key("a dog", "en", "f", "s"),
+        prompt_key("a dog", "en", "e", "t"),
+        prompt_key("a do", "gen", "e", "s"),
+    }
+    assert len(keys) == 6
+    assert all(len(key) == 32 for key in keys)
+
+
+def test_batch_size_and_device_do_not_change_the_settings_hash_and_the_rest_does() -> None:
+    plain = settings_hash(ScoringConfig())
+    assert settings_hash(ScoringConfig(batch_size=1, device="cuda")) == plain
+    changed = [ScoringConfig(seed=1), ScoringConfig(n_noise=1), ScoringConfig(dtype="bfloat16")]
+    assert all(settings_hash(config) != plain for config in changed)
+
+
+def test_a_plan_comes_back_as_it_was_written(store: RunStore) -> None:
+    assert store.plan() == synthetic_plan()
+    assert store.manifest() is None
+    store.finish()
+    assert store.manifest() == replace(synthetic_plan(), complete=True)
+
+
+def test_pending_keeps_order_and_names_each_key_once(store: RunStore) -> None:
+    store.append("scores", scores(["b"]))
+    assert store.pending("scores", ["c", "b", "a", "c"]) == ["c", "a"]
+
+
+def test_another_run_in_the_same_folder_is_refused_with_what_differs(store: RunStore) -> None:
+    other = synthetic_plan(ensemble_hash="f" * 64, scoring=ScoringConfig(seed=7))
+    with pytest.raises(StoreError, match=r"other ensemble, scoring; choose another --out"):
+        RunStore.open(store.path, plan=other)
+
+
+def test_the_same_run_on_another_device_is_resumed(store: RunStore) -> None:
+    RunStore.open(store.path, plan=synthetic_plan(scoring=ScoringConfig(device="cpu", batch_size=3)))
+
+
+def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:
+    (tmp_path / "letter.txt").write_text("dear")
+    with pytest.raises(StoreError, match="not empty and not a run"):
+        RunStore.open(tmp_path, plan=synthetic_plan())
+    assert [path.name for path in tmp_path.iterdir()] == ["letter.txt"]
+
+
+def test_a_second_writer_is_kept_out(store: RunStore) -> None:
+    with store.locked(), pytest.raises(StoreError, match="another process"), RunStore.open(store.path).locked():
+        pass
+
+
+def test_torn_files_of_a_killed_writer_are_passed_over_and_removed(store: RunStore) -> None:
+    store.append("scores", scores(["a"]))
+    torn = store.path / "scores" / "part-000001.parquet.77.tmp"
+    torn.write_bytes(b"PAR1 half")
+    assert store.query("SELECT count(*) AS n FROM scores")["n"].iloc[0] == 1
+    with store.locked():
+        assert not torn.exists()
+
+
+def test_a_corrupt_shard_names_itself(store: RunStore) -> None:
+    store.append("scores", scores(["a"]))
+    (store.path / "scores" / "part-000000.parquet").write_bytes(b"not parquet at all")
+    with pytest.raises(StoreError, match=r"part-000000\.parquet"):
+        store.query("SELECT * FROM scores")
+
+
+def test_rows_left_twice_by_a_kill_during_compaction_are_read_once(store: RunStore) -> None:
+    store.append("scores", scores(["a", "b"]))
+    store.append("scores", scores(["b", "c"]))
+    assert store.query("SELECT key FROM scores ORDER BY key")["key"].tolist() == ["a", "b", "c"]
+    store.compact("scores")
+    assert len(list((store.path / "scores").glob("*.parquet"))) == 1
+    assert store.query("SELECT key FROM scores ORDER BY key")["key"].tolist() == ["a", "b", "c"]
+
+
+def test_errors_come_back_and_a_torn_last_line_is_passed_over(store: RunStore) -> None:
+    error = RowError(stage="read", message="bad \u2028 tag", prompt_id="p", line=3, column="language")
+    store.record_error(error)
+    with (store.path / "errors.jsonl").open("a") as file:
+        file.write('{"stage": "sco')
+    assert store.errors() == [error]
+
+
+@given(prompt=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
+def test_any_text_is_stored_and_found(prompt: str, tmp_path_factory: pytest.TempPathFactory) -> None:
+    store = RunStore.open(tmp_path_factory.mktemp("run"), plan=synthetic_plan())
+    row = {"key": "k", "prompt_id": prompt, "source_id": prompt, "prompt": prompt, "language": "en", "region": "150"}
+    store.write_prompts(pd.DataFrame([row]))
+    assert store.query("SELECT prompt FROM results WHERE prompt_id = ?", [prompt])["prompt"].tolist() == [prompt]
+
+
+def test_an_unknown_column_is_named_with_the_known_ones(store: RunStore) -> None:
+    with pytest.raises(StoreError, match=r"no column 'x\"; DROP'; there are .*prompt_id"):
+        store.worst_groups('x"; DROP', "disagreement")
+
+
+def test_reading_never_reaches_for_the_network_or_other_files(store: RunStore) -> None:
+    settings = store.query("SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%known_extensions'")
+    assert settings["value"].tolist() == ["false", "false"]
+
+
+def test_runs_are_listed_newest_first_and_other_folders_are_passed_over(tmp_path: Path) -> None:
+    RunStore.open(tmp_path / "old", plan=synthetic_plan())
+    RunStore.open(tmp_path / "new", plan=synthetic_plan(created="2026-06-01T00:00:00+00:00"))
+    (tmp_path / "torn").mkdir()
+    (tmp_path / "torn" / "plan.json").write_text('{"ensem')
+    (tmp_path / "file").write_text("")
+    assert [run.path.name for run in list_runs(tmp_path)] == ["new", "old"]
+
+
+def test_groups_and_pages_equal_what_pandas_says(tmp_path: Path) -> None:
+    frame = synthetic_frame(600)
+    store = synthetic_run(tmp_path / "run", 600, shards=7)
+    means = frame.groupby("language")["relative_disagreement"].mean().sort_values(ascending=False)
+    worst = store.worst_groups("language", "relative_disagreement", limit=3)
+    assert worst["group"].tolist() == means.index[:3].tolist()
+    np.testing.assert_allclose(worst["mean"], means.iloc[:3])
+    page = store.prompts_page(3, 50, order_by="relative_disagreement", ascending=False)
+    expected = frame.sort_values(["relative_disagreement", "prompt_id"], ascending=[False, True])["prompt_id"]
+    assert page["prompt_id"].tolist() == expected.iloc[100:150].tolist()
+
+
+SCALE = """
+import sys, time, resource
+from pathlib import Path
+from emoe_audit.store import RunStore
+store = RunStore.open(Path(sys.argv[1]))
+for ask in (lambda: store.worst_groups("language", "relative_disagreement"), lambda: store.prompts_page(5000, 100)):
+    times = []
+    for _ in range(3):
+        started = time.perf_counter()
+        assert len(ask()) in (10, 100)
+        times.append(time.perf_counter() - started)
+    print(min(times))
+print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1e6)
+"""
+
+
+def test_a_million_prompts_answer_in_a_second_and_a_gigabyte(tmp_path: Path) -> None:
+    synthetic_run(tmp_path / "run", 1_000_000, shards=20).finish()
+    out = subprocess.run([sys.executable, "-c", SCALE, tmp_path / "run"], check=True, capture_output=True, text=True)
+    worst_groups, page, gigabytes = map(float, out.stdout.split())
+    assert worst_groups < 1
+    assert page < 1
+    assert gigabytes < 1
+
+
+WRITER = """
+import sys
+from pathlib import Path
+import pandas as pd
+from emoe_audit.store import RunStore
+store = RunStore.open(Path(sys.argv[1]))
+with store.locked():
+    pending = store.pending("scores", [f"{i:04d}" for i in range(400)])
+    for i in range(0, len(pending), 10):
+        keys = pending[i : i + 10]
+        store.append("scores", pd.DataFrame({"key": keys, "disagreement": [float(k) for k in keys]}))
+    store.finish()
+"""
+
+
+def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(store: RunStore) -> None:
+    rng = np.random.default_rng(0)
+    command = [sys.executable, "-c", WRITER, str(store.path)]
+    for _ in range(4):
+        process = subprocess.Popen(command)
+        time.sleep(float(rng.uniform(0.8, 1.6)))
+        process.send_signal(signal.SIGKILL)
+        process.wait()
+    subprocess.run(command, check=True)
+    rows = store.query("SELECT key, disagreement FROM scores ORDER BY key")
+    assert rows["key"].tolist() == [f"{i:04d}" for i in range(400)]
+    assert rows["disagreement"].tolist() == [float(i) for i in range(400)]
+    assert store.is_complete
+
