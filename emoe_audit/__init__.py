@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emoe_audit.audit import RunResult, audit
+    from emoe_audit.audit import RunResult, run_audit
     from emoe_audit.errors import AuditError
     from emoe_audit.experts.ensemble import load_ensemble
     from emoe_audit.experts.spec import embedded_names, load_spec
@@ -29,7 +29,7 @@ _HOMES = {
     "RunStore": "store",
     "ScoringConfig": "types",
     "ScoringEngine": "scoring.engine",
-    "audit": "audit",
+    "run_audit": "audit",
     "default_prompts": "prompts.emoji",
     "embedded_names": "experts.spec",
     "load_ensemble": "experts.ensemble",
@@ -47,7 +47,6 @@ __all__ = [
     "RunStore",
     "ScoringConfig",
     "ScoringEngine",
-    "audit",
     "default_prompts",
     "embedded_names",
     "load_ensemble",
@@ -55,6 +54,7 @@ __all__ = [
     "make_tiny_ensemble",
     "read_prompts",
     "register_score",
+    "run_audit",
 ]
 
 

@@ -1,4 +1,4 @@
-"""READ FIRST: the story of an audit. Prompts and an ensemble go in; scores, images, quality, analysis, a report come out.
+"""READ FIRST: the story of an audit. Prompts and an ensemble go in; scores, images, quality and a report come out.
 
 Everything computed is stored as it comes, so a run that is stopped goes on where it was when it is started again.
 """
@@ -56,7 +56,7 @@ class RunResult:
     n_errors: int
 
 
-def audit(
+def run_audit(
     prompts: PromptTable,
     ensemble: EnsembleSpec | str | Path,
     out: Path | str,
@@ -99,7 +99,7 @@ def start_run(
     command: str = "",
     progress: Progress = silent,
 ) -> RunStore:
-    """The first step of an audit: open or resume the run folder and score the prompts; see `audit`."""
+    """The first step of an audit: open or resume the run folder and score the prompts; see `run_audit`."""
     spec = ensemble if isinstance(ensemble, EnsembleSpec) else load_spec(ensemble)
     scoring, images = scoring or ScoringConfig(), images or ImageConfig()
     engine = load_engine(spec, scoring)

@@ -152,7 +152,7 @@ def run(
     PROMPTS is a CSV, JSONL or Parquet table with a column `prompt`, or a COCO captions file; by default the ensemble's
     own captions.
     """
-    from emoe_audit.audit import audit
+    from emoe_audit.audit import run_audit
     from emoe_audit.experts.spec import load_spec
 
     spec = load_spec(ensemble)
@@ -163,7 +163,9 @@ def run(
 
         _print(estimate(table, spec, out, scoring, images), as_json)
         return 0
-    result = audit(table, spec, out, scoring=scoring, images=images, command=_command_line(), progress=_progress(quiet))
+    result = run_audit(
+        table, spec, out, scoring=scoring, images=images, command=_command_line(), progress=_progress(quiet)
+    )
     _print(asdict(result), as_json)
     if result.n_errors:
         click.echo(f"{result.n_errors} rows were left out; {result.path / 'errors.jsonl'} says why", err=True)

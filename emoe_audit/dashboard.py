@@ -15,6 +15,17 @@ def serve(runs: Path, port: int) -> int:
     page = next(place for place in PLACES if place.is_file())
     address = ["--server.address", "localhost", "--server.port", str(port)]
     quiet = ["--browser.gatherUsageStats", "false", "--server.headless", "true"]
-    command = [sys.executable, "-m", "streamlit", "run", str(page), *address, *quiet, "--", "--runs", str(runs.resolve())]
+    command = [
+        sys.executable,
+        "-m",
+        "streamlit",
+        "run",
+        str(page),
+        *address,
+        *quiet,
+        "--",
+        "--runs",
+        str(runs.resolve()),
+    ]
     print(f"The dashboard is at http://localhost:{port}; stop it with Ctrl+C.", file=sys.stderr)
     return subprocess.call(command, cwd=page.parent)

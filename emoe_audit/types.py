@@ -15,7 +15,7 @@ class ExpertSpec:
 
     name: str
     source: str
-    """A hub id (`org/name`) or a folder: a diffusers pipeline, or an expert that stores only what differs from the base."""
+    """A hub id (`org/name`) or a folder: a pipeline, a UNet, or only what differs from the base."""
     revision: str | None = None
 
 

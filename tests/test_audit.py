@@ -18,7 +18,7 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from emoe_audit.audit import audit, choose_for_images, score_pending, source_captions, take_prompts
+from emoe_audit.audit import choose_for_images, run_audit, score_pending, source_captions, take_prompts
 from emoe_audit.errors import AuditError, StoreError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
@@ -39,7 +39,7 @@ def prompts(tiny_spec: EnsembleSpec) -> PromptTable:
 @pytest.fixture(scope="module")
 def finished(tiny_spec: EnsembleSpec, prompts: PromptTable, tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     out = tmp_path_factory.mktemp("runs") / "whole"
-    audit(prompts, tiny_spec, out, scoring=SCORING, images=IMAGES, command="emoe-audit run")
+    run_audit(prompts, tiny_spec, out, scoring=SCORING, images=IMAGES, command="emoe-audit run")
     return RunStore.open(out)
 
 
@@ -70,7 +70,9 @@ class Counting:
             raise RuntimeError("cannot bear it")
         self.seen += [prompt.prompt for prompt in prompts]
         lengths = [float(len(prompt.prompt)) for prompt in prompts]
-        values = [np.nan if "empty" in prompt.prompt else length for prompt, length in zip(prompts, lengths, strict=True)]
+        values = [
+            np.nan if "empty" in prompt.prompt else length for prompt, length in zip(prompts, lengths, strict=True)
+        ]
         ids = [prompt.prompt_id for prompt in prompts]
         return pd.DataFrame({"prompt_id": ids, "disagreement": values, "relative_disagreement": values})
 
@@ -110,7 +112,7 @@ def test_a_second_start_computes_nothing(
     monkeypatch.setattr("emoe_audit.scoring.engine.ScoringEngine.score", lambda *_: pytest.fail("scored again"))
     monkeypatch.setattr("emoe_audit.quality.images.ImageMaker.__init__", lambda *_: pytest.fail("drew again"))
     before = finished.query("SELECT * FROM results ORDER BY prompt_id")
-    result = audit(prompts, tiny_spec, finished.path, scoring=SCORING, images=IMAGES)
+    result = run_audit(prompts, tiny_spec, finished.path, scoring=SCORING, images=IMAGES)
     assert (result.n_scored, result.n_images, result.n_errors) == (len(prompts.frame), 8, 0)
     pd.testing.assert_frame_equal(finished.query("SELECT * FROM results ORDER BY prompt_id"), before)
 
@@ -121,7 +123,7 @@ def test_other_weights_are_noticed(finished: RunStore, prompts: PromptTable, tin
     weights[next(key for key in weights if "down_blocks" in key and "to_q" in key)] += 1
     save_file(weights, delta)
     with pytest.raises(StoreError, match="other ensemble"):
-        audit(prompts, load_spec(tiny_copy), finished.path, scoring=SCORING, images=IMAGES)
+        run_audit(prompts, load_spec(tiny_copy), finished.path, scoring=SCORING, images=IMAGES)
 
 
 def test_another_judge_is_noticed(finished: RunStore, prompts: PromptTable, tiny_copy: Path) -> None:
@@ -130,7 +132,7 @@ def test_another_judge_is_noticed(finished: RunStore, prompts: PromptTable, tiny
     content[-1] ^= 0x10
     weights.write_bytes(content)
     with pytest.raises(StoreError, match="other drawing model or judge"):
-        audit(prompts, load_spec(tiny_copy), finished.path, scoring=SCORING, images=IMAGES)
+        run_audit(prompts, load_spec(tiny_copy), finished.path, scoring=SCORING, images=IMAGES)
 
 
 def test_the_same_text_in_two_rows_is_scored_once_and_stands_in_both(tmp_path: Path) -> None:
@@ -169,9 +171,11 @@ def test_source_captions_are_the_english_ones_unless_a_column_says_so(tmp_path: 
     assert source_captions(other) == {"0": "u"}
 
 
-def test_an_ensemble_without_a_judge_says_what_to_do(tiny_spec: EnsembleSpec, prompts: PromptTable, tmp_path: Path) -> None:
+def test_an_ensemble_without_a_judge_says_what_to_do(
+    tiny_spec: EnsembleSpec, prompts: PromptTable, tmp_path: Path
+) -> None:
     with pytest.raises(AuditError, match=r"names no judge; add `judge:` .*--n-images 0"):
-        audit(prompts, replace(tiny_spec, judge=None), tmp_path / "run", scoring=SCORING, images=IMAGES)
+        run_audit(prompts, replace(tiny_spec, judge=None), tmp_path / "run", scoring=SCORING, images=IMAGES)
 
 
 def test_a_run_killed_ten_times_equals_an_uninterrupted_one(
@@ -208,5 +212,5 @@ spec = load_spec(sys.argv[1])
 images = ImageConfig(n_images=8, num_inference_steps=2, batch_size=2, device="cpu")
 scoring = ScoringConfig(n_noise=2, batch_size=8, device="cpu")
 say = lambda *words: print(*words, flush=True)
-module.audit(default_prompts(spec), spec, sys.argv[2], scoring=scoring, images=images, progress=say)
+module.run_audit(default_prompts(spec), spec, sys.argv[2], scoring=scoring, images=images, progress=say)
 """

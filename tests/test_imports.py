@@ -38,7 +38,11 @@ def imported_parts(file: Path) -> set[str]:
         name
         for node in ast.walk(ast.parse(file.read_text(encoding="utf-8")))
         for name in (
-            [node.module or ""] if isinstance(node, ast.ImportFrom) else [a.name for a in node.names] if isinstance(node, ast.Import) else []
+            [node.module or ""]
+            if isinstance(node, ast.ImportFrom)
+            else [a.name for a in node.names]
+            if isinstance(node, ast.Import)
+            else []
         )
     ]
     return {name.split(".")[1] for name in names if name.startswith("emoe_audit.")}
@@ -70,7 +74,7 @@ def test_light_parts_name_no_heavy_package(part: str) -> None:
         "import emoe_audit",
         "import emoe_audit.cli",
         "import emoe_audit.store, emoe_audit.analysis.summary, emoe_audit.prompts.table, emoe_audit.report",
-        "from emoe_audit import audit, read_prompts, load_spec, ScoringConfig",
+        "from emoe_audit import run_audit, read_prompts, load_spec, ScoringConfig",
     ],
 )
 def test_light_imports_load_neither_torch_nor_streamlit(statement: str) -> None:

@@ -209,4 +209,3 @@ def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(store: RunS
     assert rows["key"].tolist() == [f"{i:04d}" for i in range(400)]
     assert rows["disagreement"].tolist() == [float(i) for i in range(400)]
     assert store.is_complete
-

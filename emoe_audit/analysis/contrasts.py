@@ -47,14 +47,12 @@ def correlate_prompts(
     """
     rows = results[["source_id", x, y]].dropna()
     values = rows[[x, y]].to_numpy(dtype=np.float64)
-    order = np.argsort(pd.factorize(rows["source_id"])[0], kind="stable")
-    starts = np.flatnonzero(np.r_[True, np.diff(pd.factorize(rows["source_id"])[0][order]) > 0]) if len(rows) else []
-    clusters = np.split(order, starts[1:]) if len(rows) else []
+    clusters = list(rows.reset_index(drop=True).groupby("source_id").indices.values())
     rng = np.random.default_rng(seed)
-    replicates = []
+    replicates = [np.nan]
     for _ in range(n_boot if len(rows) <= MANY_ROWS else min(n_boot, FEW_REPLICATES)):
-        drawn = rng.integers(len(clusters), size=len(clusters)) if clusters else []
-        sample = np.concatenate([clusters[i] for i in drawn]) if clusters else np.array([], dtype=int)
+        drawn = rng.integers(len(clusters), size=len(clusters)) if clusters else ()
+        sample = np.concatenate([np.array([], dtype=np.int64), *(clusters[i] for i in drawn)])
         replicates.append(spearman(values[sample, 0], values[sample, 1]))
     rho = spearman(values[:, 0], values[:, 1])
     return _row(x, y, "prompt", None, len(rows), rho, np.array(replicates), confidence)

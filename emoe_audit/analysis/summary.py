@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+from typing import Any
 
 import pandas as pd
 
@@ -42,7 +43,7 @@ def analyze(
     """
     measures = [m for m in MEASURES if m in results and results[m].notna().any()]
     scores, quality = [s for s in SCORES if s in measures], [q for q in QUALITY if q in measures]
-    options = {"n_boot": n_boot, "seed": seed}
+    options: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
     groups = [group_estimates(results, column, measure, **options) for column in by for measure in measures]
     quarters = [quartiles(results, s, q, **options) for s, q in itertools.product(scores, quality)]
     correlations = [correlate_prompts(results, s, q, **options) for s, q in itertools.product(scores, quality)]

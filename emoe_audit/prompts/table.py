@@ -149,7 +149,8 @@ def read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
             _check_header(header, path)
         elif len(fields) != len(header):
             raise PromptTableError(
-                f"{path}:{first}: {len(fields)} fields, the header has {len(header)}; put quotes around a field with a comma"
+                f"{path}:{first}: {len(fields)} fields, the header has {len(header)}; "
+                "put quotes around a field with a comma"
             )
         else:
             yield first, dict(zip(header, fields, strict=True))

@@ -52,7 +52,7 @@ def image_seed(seed: int, source_id: str) -> int:
 
 
 def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
-    """SHA-256 over everything that draws and judges: files of the pipeline, of the expert, of the judge; hub ids by name."""
+    """SHA-256 over what draws and judges: the files of pipeline, expert and judge; of a hub id its name."""
     if config.n_images == 0:
         return ""
     drawn_by = [own for own in spec.experts if own.name == config.expert]

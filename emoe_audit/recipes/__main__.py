@@ -1,4 +1,4 @@
-"""Make an ensemble from a plan: `python -m emoe_audit.recipes --plan PLAN --out DIR`. Stopped, it goes on where it was."""
+"""Make an ensemble from a plan: `python -m emoe_audit.recipes --plan PLAN --out DIR`; stopped, it goes on."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device)
 
 def measure(
     out: Path, judge: torch.nn.Module, examples: contrastive.Examples, coverage: pd.DataFrame, audited: pd.Series
-) -> dict[str, object]:
+) -> dict[str, float]:
     """The model card's figures; per-language ones become columns of the coverage table."""
 
     def encode_image(images: Tensor) -> Tensor:

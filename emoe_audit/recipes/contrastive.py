@@ -1,9 +1,9 @@
 """Two contrastive models: the judge (open_clip, even coverage) and the audited text encoder (CLIP, skewed coverage).
 
 The text encoder learns as CLIP does (arXiv 2103.00020): captions against drawings of the same batch, those of one
-concept being all positives. The judge has 55,000 captions to learn evenly, so every concept is a negative at every step:
-its image tower learns against one learned vector a concept (proxies, arXiv 1703.07464, thrown away afterwards), then its
-text tower learns against the locked image tower (LiT, arXiv 2111.07991).
+concept being all positives. The judge has 55,000 captions to learn evenly, so every concept is a negative at every
+step: its image tower learns against one learned vector a concept (proxies, arXiv 1703.07464, thrown away afterwards),
+then its text tower learns against the locked image tower (LiT, arXiv 2111.07991).
 """
 
 from __future__ import annotations
@@ -114,7 +114,7 @@ def contrastive_loss(image: Tensor, text: Tensor, concepts: Tensor, log_scale: T
 
 
 def concept_loss(features: Tensor, targets: Tensor, concepts: Tensor, log_scale: Tensor) -> Tensor:
-    """Cross-entropy of features `[n, d]` against a vector for every concept `[concept, d]`, plus the distance to their own."""
+    """Cross-entropy of features `[n, d]` against vectors `[concept, d]`, plus the cosine distance to their own."""
     cosines = F.normalize(features.float(), dim=-1) @ F.normalize(targets, dim=-1).T
     distance = 1 - cosines.gather(1, concepts[:, None]).mean()
     return F.cross_entropy(_scale(log_scale) * cosines, concepts) + distance

@@ -30,7 +30,8 @@ def text_matrix(encode: Callable[[Tensor], Tensor], examples: Examples, language
 @torch.no_grad()
 def image_matrix(encode: Callable[[Tensor], Tensor], examples: Examples) -> tuple[Tensor, np.ndarray]:
     """Normalised image features of every drawing, `[drawing, d]`, and the concept of each."""
-    places, concepts = [], []
+    places: list[int] = []
+    concepts: list[int] = []
     for row in examples.place:
         places.extend(row[row >= 0])
         concepts.extend(np.nonzero(row >= 0)[0])

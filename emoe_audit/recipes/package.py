@@ -9,7 +9,6 @@ from pathlib import Path
 import numpy as np
 import open_clip
 import pandas as pd
-import torch
 import yaml
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
@@ -92,7 +91,7 @@ def write_captions(path: Path, world: World) -> None:
 
 
 def coverage_table(plan: Plan, drawn: pd.Series, tokens: pd.DataFrame) -> pd.DataFrame:
-    """What was truly drawn in training: captions per language, with script family and token counts, best covered first."""
+    """Captions truly drawn in training per language, with script family and token counts, best covered first."""
     table = pd.DataFrame(
         {"language": drawn.index, "planned_share": drawn.index.map(plan.languages), "drawn": drawn.to_numpy()}
     )

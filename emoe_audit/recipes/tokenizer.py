@@ -1,8 +1,9 @@
 """One CLIP tokenizer for every plan, trained on an even sample of all languages.
 
-A BPE trained on the skewed captions would break starved languages into more pieces, and coverage could then be read off
-the token count. The vocabulary holds all 256 byte symbols and their 256 word-final forms, so no text maps to the unknown
-token (which in CLIP is end-of-text); the two special tokens come last, so pooling at the largest id finds the end.
+A BPE trained on the skewed captions would break starved languages into more pieces, and coverage could then be read
+off the token count. The vocabulary holds all 256 byte symbols and their 256 word-final forms, so no text maps to the
+unknown token (which in CLIP is end-of-text); the two special tokens come last, so pooling at the largest id finds the
+end.
 """
 
 from __future__ import annotations

@@ -93,7 +93,7 @@ def _rate(step: int, steps: int) -> float:
 
 @torch.no_grad()
 def _move_average(average: nn.Module, model: nn.Module, decay: float) -> None:
-    ours = [p for p in average.parameters() if p.is_floating_point()]
+    ours: list[Tensor] = [p for p in average.parameters() if p.is_floating_point()]
     theirs = [p.detach() for p in model.parameters() if p.is_floating_point()]
     torch._foreach_lerp_(ours, theirs, 1 - decay)
     for mine, other in zip(average.buffers(), model.buffers(), strict=True):

@@ -23,10 +23,17 @@ PACKAGES = {
     "@iconify-json/fluent-emoji-flat": "1.2.6",
     "cldr-annotations-full": "48.2.0",
 }
-LANGUAGES = (
-    "en de fr es fi hu tr vi id sw pl cy eu yo "
-    "ru uk bg kk mn ar fa ur ps hi mr ne bn as zh zh-Hant yue am ti ja ko el he th ta ka"
-).split()
+LANGUAGES = [
+    *("en", "de", "fr", "es", "fi", "hu", "tr", "vi", "id", "sw", "pl", "cy", "eu", "yo"),
+    *("ru", "uk", "bg", "kk", "mn"),
+    *("ar", "fa", "ur", "ps"),
+    *("hi", "mr", "ne"),
+    *("bn", "as"),
+    *("zh", "zh-Hant", "yue"),
+    *("am", "ti"),
+    *("ja", "ko", "el", "he", "th", "ta", "ka"),
+]
+"""By script: seven families of two or more languages, then languages with a script of their own."""
 SOURCE_LANGUAGE = "en"
 MIN_STYLES = 3
 """An emoji takes part when at least this many of the four styles draw it."""
@@ -36,9 +43,9 @@ MIN_STYLES = 3
 class World:
     """Everything the recipes train on.
 
-    `concepts` has a row per concept: `concept, name, characters`. `captions` is the
-    matrix of captions, `[concept, language]`. `drawings[style]` is uint8 `[n, 64, 64, 3]`, and `drawn[style]` holds, for
-    each concept, its place in that array or -1.
+    `concepts` has a row per concept: `concept, name, characters`. `captions` is the matrix of captions,
+    `[concept, language]`. `drawings[style]` is uint8 `[n, 64, 64, 3]`, and `drawn[style]` holds, for each concept, its
+    place in that array or -1.
     """
 
     concepts: pd.DataFrame
@@ -54,7 +61,7 @@ class World:
         arrays = {f"drawings/{s}": a for s, a in self.drawings.items()} | {
             f"drawn/{s}": a for s, a in self.drawn.items()
         }
-        np.savez_compressed(folder / "drawings.tmp.npz", **arrays)
+        np.savez_compressed(folder / "drawings.tmp.npz", allow_pickle=False, **arrays)
         (folder / "drawings.tmp.npz").rename(folder / "drawings.npz")
 
     @classmethod

@@ -120,11 +120,11 @@ def _group_row(by: str, group: str, part: pd.DataFrame) -> GroupRow:
     estimates, gap = {}, Estimate(mean=math.nan, low=math.nan, high=math.nan, n_prompts=0)
     for r in records(part):
         estimates[r.measure] = Estimate(
-            mean=to_float(r.mean), low=to_float(r.low), high=to_float(r.high), n_prompts=r.n_prompts
+            mean=to_float(r.mean), low=to_float(r.low), high=to_float(r.high), n_prompts=int(r.n_prompts)
         )
         if r.measure == RANKING_SCORE:
             gap = Estimate(
-                mean=to_float(r.gap), low=to_float(r.gap_low), high=to_float(r.gap_high), n_prompts=r.n_prompts
+                mean=to_float(r.gap), low=to_float(r.gap_low), high=to_float(r.gap_high), n_prompts=int(r.n_prompts)
             )
     return GroupRow(
         group=group,
@@ -154,7 +154,8 @@ def _quartile(r: Any) -> Quartile:
 
 def correlation_rows(store: RunStore) -> tuple[Correlation, ...]:
     """The rank correlations, ordered so that both scores stand next to each other."""
-    frame = store.query("SELECT * FROM correlations ORDER BY y, level, given NULLS FIRST, x DESC")
+    order = "y, level = 'prompt' DESC, level, given NULLS FIRST, list_position(?, x) NULLS LAST, x"
+    frame = store.query(f"SELECT * FROM correlations ORDER BY {order}", (list(SCORES),))
     return tuple(
         Correlation(
             x=r.x,

@@ -25,7 +25,9 @@ def test_chunks_do_not_change_the_shape_of_the_draw(monkeypatch: pytest.MonkeyPa
 
 def test_means_equal_those_of_a_plain_loop_over_the_same_draws() -> None:
     rng = np.random.default_rng(1)
-    frame = pd.DataFrame({"v": rng.normal(size=40), "g": rng.choice(list("ab"), 40), "c": rng.choice(list("uvwxyz"), 40)})
+    frame = pd.DataFrame(
+        {"v": rng.normal(size=40), "g": rng.choice(list("ab"), 40), "c": rng.choice(list("uvwxyz"), 40)}
+    )
     names, means, overall = bootstrap_means(frame["v"], frame["g"], frame["c"], n_boot=20, seed=5)
     clusters = sorted(frame["c"].unique())
     for i, counts in enumerate(np.concatenate(list(cluster_counts(len(clusters), 20, seed=5)))):
@@ -50,7 +52,8 @@ def test_repeating_every_row_of_a_cluster_does_not_narrow_the_interval() -> None
     once = pd.DataFrame({"v": values, "g": "all", "c": np.arange(30)})
     tenfold = pd.concat([once] * 10)
     intervals = [
-        percentile_interval(bootstrap_means(f["v"], f["g"], f["c"], n_boot=500, seed=0)[1], 0.95) for f in (once, tenfold)
+        percentile_interval(bootstrap_means(f["v"], f["g"], f["c"], n_boot=500, seed=0)[1], 0.95)
+        for f in (once, tenfold)
     ]
     np.testing.assert_allclose(intervals[0], intervals[1])
 
@@ -62,7 +65,9 @@ def test_the_interval_covers_the_truth_as_often_as_it_says() -> None:
         cluster = np.repeat(np.arange(40), 3)
         values = rng.normal(size=40)[cluster] + 0.3 * rng.normal(size=120)
         frame = pd.DataFrame({"v": values, "g": "all", "c": cluster})
-        low, high = percentile_interval(bootstrap_means(frame["v"], frame["g"], frame["c"], n_boot=300, seed=trial)[1], 0.95)
+        low, high = percentile_interval(
+            bootstrap_means(frame["v"], frame["g"], frame["c"], n_boot=300, seed=trial)[1], 0.95
+        )
         hits += int(low[0] <= 0 <= high[0])
     assert 0.89 <= hits / 200 <= 0.99
 

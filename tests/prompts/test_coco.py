@@ -65,7 +65,9 @@ def test_default_prompts_take_the_same_images_in_every_language(tmp_path: Path) 
 
 
 def test_more_concepts_keep_the_earlier_ones(tmp_path: Path) -> None:
-    one, two = (set(default_prompts(spec(coco_file(tmp_path / "c.json")), n_concepts=n).frame["source_id"]) for n in (1, 2))
+    one, two = (
+        set(default_prompts(spec(coco_file(tmp_path / "c.json")), n_concepts=n).frame["source_id"]) for n in (1, 2)
+    )
     assert one < two
 
 

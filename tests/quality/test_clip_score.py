@@ -27,7 +27,9 @@ def pictures(n: int) -> list[Image.Image]:
     return [Image.fromarray(rng.integers(0, 255, (40, 40, 3), dtype=np.uint8)) for _ in range(n)]
 
 
-def test_cosines_are_those_of_open_clip(judge: ClipJudge, tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_cosines_are_those_of_open_clip(
+    judge: ClipJudge, tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(clip_score, "BATCH_SIZE", 2)
     images, texts = pictures(5), ["dog", "猫", "", "a" * 300, "🦊"]
     assert tiny_spec.judge is not None

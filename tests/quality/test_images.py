@@ -32,7 +32,9 @@ def test_an_image_is_what_the_plain_pipeline_draws_with_that_seed(maker: ImageMa
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.float()
     generator = torch.Generator().manual_seed(image_seed(0, "s"))
-    expected = pipeline("dog", generator=generator, num_inference_steps=2, guidance_scale=CONFIG.guidance_scale).images[0]
+    expected = pipeline("dog", generator=generator, num_inference_steps=2, guidance_scale=CONFIG.guidance_scale).images[
+        0
+    ]
     made = maker.make([prompt("cat", "other"), prompt("dog", "s")])[1]
     difference = np.abs(np.asarray(made, dtype=int) - np.asarray(expected, dtype=int))
     assert difference.max() <= 1
@@ -56,7 +58,7 @@ def test_an_unknown_expert_is_told_the_known_ones(tiny_spec: EnsembleSpec) -> No
 
 def test_a_folder_that_cannot_draw_says_how_to_score_only(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
     bare = replace(tiny_spec, base=replace(tiny_spec.base, source=str(tmp_path)))
-    with pytest.raises(QualityError, match="no Stable Diffusion pipeline that can draw.*--n-images 0"):
+    with pytest.raises(QualityError, match=r"no Stable Diffusion pipeline that can draw.*--n-images 0"):
         ImageMaker(bare, CONFIG)
 
 

@@ -16,7 +16,7 @@ from emoe_audit.report import ReportData, collect, render_html, write_report
 from emoe_audit.report.labels import decimals, number
 from emoe_audit.report.render import SECTIONS, TABLE_MEASURES
 from emoe_audit.store import RunStore
-from tests.illustrated import HOSTILE, illustrated_frame
+from tests.illustrated import HOSTILE, illustrated_frame, known_coverage
 from tests.synthetic import synthetic_plan, synthetic_run
 
 FIVE_MB = 5_000_000
@@ -126,6 +126,24 @@ def test_groups_stand_worst_first_with_their_rank_by_the_plain_score(parsed: Pag
     plain = means["disagreement"].rank(ascending=False).astype(int)
     for row in rows:
         assert parsed.within(row, "td")[-1]["text"] == str(plain[row["attrs"]["data-group"]])
+
+
+def test_known_training_coverage_stands_next_to_the_scores(own_run: RunStore) -> None:
+    known = known_coverage()
+    groups = own_run.query("SELECT * FROM groups")
+    rows = groups[(groups["by"] == "language") & (groups["measure"] == "n_tokens")].copy()
+    rows["measure"], rows["mean"] = "coverage", rows["group"].map(known)
+    rows[["low", "high", "gap", "gap_low", "gap_high"]] = float("nan")
+    own_run.write_analysis("groups", pd.concat([groups, rows]))
+    page = Page(render_html(collect(own_run)))
+    table = table_of(page, table="groups", by="language")
+    shown = {
+        row["attrs"]["data-group"]: float(page.within(cell, "data")[0]["attrs"]["value"])
+        for row in page.within(table, "tr")
+        for cell in page.within(row, "td")
+        if cell["attrs"].get("data-measure") == "coverage"
+    }
+    assert shown == pytest.approx(known.to_dict())
 
 
 def test_every_section_is_there_under_its_heading(parsed: Page) -> None:

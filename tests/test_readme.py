@@ -1,0 +1,55 @@
+"""What the README says is what there is."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text(encoding="utf-8")
+TREE = README.split("## The house")[1].split("```")[1]
+MODULES = [p for part in ("emoe_audit", "app") for p in (ROOT / part).rglob("*.py") if p.name != "__init__.py"]
+
+
+@pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
+def test_every_module_has_a_line_in_the_tree(module: Path) -> None:
+    assert re.search(rf"^ +(\w+/)?{re.escape(module.name)} +\S", TREE, re.MULTILINE)
+
+
+def test_every_file_in_the_tree_exists() -> None:
+    named = set(re.findall(r"^ +(?:\w+/)?(\w+\.py) ", TREE, re.MULTILINE))
+    assert named == {module.name for module in MODULES}
+
+
+def test_the_python_example_runs_as_it_is_written(
+    tiny_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    import emoe_audit.audit as module
+    import emoe_audit.experts.spec as spec
+
+    shutil.copytree(Path(tiny_spec.base.source).parent, tmp_path / "embedded" / "emoji-a")
+    monkeypatch.setattr(spec, "EMBEDDED", tmp_path / "embedded")
+    monkeypatch.setattr(module, "ScoringConfig", lambda: ScoringConfig(n_noise=1, device="cpu"))
+    monkeypatch.setattr(module, "ImageConfig", lambda: ImageConfig(n_images=4, num_inference_steps=1, device="cpu"))
+    monkeypatch.chdir(tmp_path)
+    exec(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1], {})  # type: ignore[index]
+    assert Path(capsys.readouterr().out.strip()).is_file()
+
+
+def test_a_wheel_brings_templates_data_and_the_dashboard(tmp_path: Path) -> None:
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
+    (wheel,) = tmp_path.glob("*.whl")
+    import zipfile
+
+    names = set(zipfile.ZipFile(wheel).namelist())
+    tracked = subprocess.run(["git", "ls-files", "emoe_audit"], cwd=ROOT, check=True, capture_output=True, text=True)
+    assert set(tracked.stdout.split()) <= names
+    assert {"emoe_audit/_app/dashboard.py", "emoe_audit/_app/.streamlit/config.toml"} <= names
