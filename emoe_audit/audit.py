@@ -5,7 +5,6 @@ Everything computed is stored as it comes, so a run that is stopped goes on wher
 
 from __future__ import annotations
 
-import hashlib
 import importlib.metadata
 import io
 import platform
@@ -158,12 +157,13 @@ def take_prompts(store: RunStore, prompts: PromptTable) -> None:
 
 def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:
     """Score every prompt that has no score yet, a shard at a time. A prompt that fails is recorded and left out."""
-    rows = _rows_of(store, store.pending("scores", store.query("SELECT key FROM prompts")["key"]))
-    total = int(store.query("SELECT count(DISTINCT key) AS n FROM prompts")["n"].iloc[0])
-    done = total - len(rows)
+    keys = store.query("SELECT DISTINCT key FROM prompts ORDER BY key")["key"]
+    pending = store.pending("scores", keys)
+    total, done = len(keys), len(keys) - len(pending)
     progress("scoring", done, total)
-    for chunk in _chunks(rows, SCORE_CHUNK):
-        scored = _one_by_one_if_it_fails(chunk, lambda part: _score(engine, part), "score", store)
+    for chunk in _chunks(pending, SCORE_CHUNK):
+        rows = store.prompts_of(chunk)
+        scored = _one_by_one_if_it_fails(rows, lambda part: _score(engine, part), "score", store)
         if scored:
             store.append("scores", pd.concat(scored, ignore_index=True))
         done += len(chunk)
@@ -176,10 +176,10 @@ def judge_pending(store: RunStore, progress: Progress = silent) -> None:
     if not images.n_images:
         return
     chosen = choose_for_images(store, images)
-    rows = _rows_of(store, store.pending("quality", chosen))
-    done = len(chosen) - len(rows)
+    pending = store.pending("quality", chosen)
+    done = len(chosen) - len(pending)
     progress("images", done, len(chosen))
-    if not rows:
+    if not pending:
         return
     if spec.judge is None:
         raise AuditError(f"{spec.name}: names no judge; add `judge:` to its YAML, or give --n-images 0")
@@ -188,9 +188,10 @@ def judge_pending(store: RunStore, progress: Progress = silent) -> None:
 
     maker, judge = ImageMaker(spec, images), ClipJudge(spec.judge, device=images.device)
     sources = source_captions(store)
-    for chunk in _chunks(rows, images.batch_size):
+    for chunk in _chunks(pending, images.batch_size):
+        rows = store.prompts_of(chunk)
         judged = _one_by_one_if_it_fails(
-            chunk, lambda part: _draw_and_judge(store, maker, judge, part, sources), "image", store
+            rows, lambda part: _draw_and_judge(store, maker, judge, part, sources), "image", store
         )
         if judged:
             store.append("quality", pd.concat(judged, ignore_index=True))
@@ -200,16 +201,17 @@ def judge_pending(store: RunStore, progress: Progress = silent) -> None:
 
 def choose_for_images(store: RunStore, images: ImageConfig) -> list[str]:
     """Keys of the prompts that get an image: whole captions, those in most languages first, else at random by seed."""
-    rows = store.query("SELECT DISTINCT key, source_id, language FROM prompts")
-    widths = rows.groupby("source_id")["language"].nunique()
-    order = sorted(widths.index, key=lambda source: (-widths[source], _random_order(images.seed, source)))
-    keys: list[str] = []
-    for source in order:
-        own = sorted(rows.loc[rows["source_id"] == source, "key"].unique())
-        if len(keys) + len(own) > images.n_images:
+    captions = store.query(
+        "SELECT source_id, list(DISTINCT key ORDER BY key) AS keys, count(DISTINCT language) AS width "
+        "FROM prompts GROUP BY source_id ORDER BY width DESC, sha256(? || ':' || source_id)",
+        [str(images.seed)],
+    )
+    chosen: list[str] = []
+    for keys in captions["keys"]:
+        if len(chosen) + len(keys) > images.n_images:
             break
-        keys += own
-    return keys
+        chosen += list(keys)
+    return chosen
 
 
 def source_captions(store: RunStore) -> dict[str, str]:
@@ -294,12 +296,6 @@ def _one_by_one_if_it_fails(
         return [frame for row in rows for frame in _one_by_one_if_it_fails([row], work, stage, store)]
 
 
-def _rows_of(store: RunStore, keys: list[str]) -> list[dict[str, Any]]:
-    """One prompt row for each key, in order."""
-    frame = store.query("SELECT * FROM prompts").drop_duplicates("key").set_index("key", drop=False)
-    return [{str(k): v for k, v in row.items()} for row in frame.loc[keys].to_dict("records")]
-
-
 def _prompt(row: dict[str, Any]) -> Prompt:
     return Prompt(
         prompt_id=row["prompt_id"], prompt=row["prompt"], language=row["language"], source_id=row["source_id"]
@@ -308,7 +304,3 @@ def _prompt(row: dict[str, Any]) -> Prompt:
 
 def _chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
     return (list(items[start : start + size]) for start in range(0, len(items), size))
-
-
-def _random_order(seed: int, source_id: str) -> str:
-    return hashlib.sha256(f"{seed}:{source_id}".encode()).hexdigest()

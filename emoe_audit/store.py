@@ -140,6 +140,15 @@ class RunStore:
         done = set(self.query(f"SELECT key FROM {table}")["key"])
         return [key for key in dict.fromkeys(keys) if key not in done]
 
+    def prompts_of(self, keys: Sequence[str]) -> list[dict[str, Any]]:
+        """One row of the prompt table for each key, in order; of rows that share a key the first by id."""
+        sql = (
+            "SELECT * FROM prompts WHERE key IN (SELECT unnest(?::VARCHAR[])) "
+            "QUALIFY row_number() OVER (PARTITION BY key ORDER BY prompt_id) = 1"
+        )
+        rows = self.query(sql, [list(keys)]).set_index("key", drop=False).loc[list(keys)]
+        return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
+
     def record_error(self, error: RowError) -> None:
         """Add a line to `errors.jsonl`."""
         with (self.path / ERRORS).open("a", encoding="utf-8") as file:

@@ -76,7 +76,7 @@ def test_the_steps_alone_make_the_same_run(folder: str, tmp_path: Path) -> None:
         done = invoke(*step, "--quiet")
         assert done.returncode == 0, done.stderr
         assert done.stderr == ""
-    assert json.loads((tmp_path / "run" / "report.json").read_text())["scope"]["n_images"] == 4
+    assert json.loads((tmp_path / "run" / "report.json").read_text())["scope"]["n_judged"] == 4
 
 
 def test_bad_rows_are_told_and_end_with_code_4(folder: str, tmp_path: Path) -> None:

@@ -21,7 +21,7 @@ QUALITY = ("clip_cosine", "clip_cosine_source")
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
 NOT_GROUPS = {"key", "prompt_id", "source_id", "prompt", "source_prompt", "image_id"}
 MAX_GROUPS = 200
-COVERAGE = "coverage"
+COVERAGE = "training_coverage"
 
 
 def analyze(
@@ -52,6 +52,7 @@ def analyze(
     ]
     if training_coverage is not None:
         known = training_coverage.rename(COVERAGE)
+        groups.append(known_coverage(results, known))
         for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:
             for given in (None, "n_tokens") if measure != "n_tokens" else (None,):
                 correlations.append(
@@ -62,6 +63,15 @@ def analyze(
         "quartiles": _stack(quarters, QUARTILE_COLUMNS),
         "correlations": _stack(correlations, CORRELATION_COLUMNS),
     }
+
+
+def known_coverage(results: pd.DataFrame, known: pd.Series) -> pd.DataFrame:
+    """The known training coverage of each language of the run, as rows of `groups` without intervals."""
+    grouped = results[results["language"].isin(known.index)].groupby("language")
+    table = pd.DataFrame({"n_prompts": grouped.size(), "n_sources": grouped["source_id"].nunique()}).reset_index(
+        names="group"
+    )
+    return table.assign(by="language", measure=COVERAGE, mean=table["group"].map(known)).reindex(columns=COLUMNS)
 
 
 def group_columns(prompts: pd.DataFrame) -> list[str]:

@@ -28,7 +28,7 @@ def test_both_scores_are_set_against_both_quality_measures() -> None:
 def test_known_coverage_is_correlated_plain_and_given_the_token_count() -> None:
     coverage = pd.Series({language: 1.0 / (1 + i) for i, language in enumerate(LANGUAGES)})
     table = analyze(synthetic_frame(400), ["language"], training_coverage=coverage, n_boot=20)["correlations"]
-    known = table[table["y"] == "coverage"]
+    known = table[table["y"] == "training_coverage"]
     assert known[known["x"] == "relative_disagreement"]["rho"].tolist()[0] < -0.9
     assert known.groupby("x").size().to_dict() == {
         "relative_disagreement": 2, "disagreement": 2, "feature_power": 2, "n_tokens": 1,
@@ -55,3 +55,12 @@ def test_a_run_without_images_is_analyzed_without_quality() -> None:
 def test_columns_with_a_few_values_can_be_grouped_by(column: str, values: list[object], grouped: bool) -> None:
     frame = pd.DataFrame({"prompt": ["a", "b"], column: values})
     assert group_columns(frame) == ([column] if grouped else [])
+
+
+def test_known_coverage_stands_next_to_the_measures_of_its_language() -> None:
+    coverage = pd.Series({"en": 0.9, "fi": 0.1, "xx": 0.0})
+    groups = analyze(synthetic_frame(200), ["language"], training_coverage=coverage, n_boot=20)["groups"]
+    known = groups[groups["measure"] == "training_coverage"].set_index("group")
+    assert known["mean"].to_dict() == {"en": 0.9, "fi": 0.1}
+    assert known["n_prompts"].tolist() == [20, 20]
+    assert known[["low", "high", "gap"]].isna().all(axis=None)

@@ -101,7 +101,7 @@ def test_many_prompts_are_counted_on_the_grid_that_numpy_counts(tmp_path: Path) 
 
 
 def test_correlations_keep_what_was_partialled_out(report: ReportData) -> None:
-    coverage = [c for c in report.correlations if c.y == "coverage" and c.x == RANKING_SCORE]
+    coverage = [c for c in report.correlations if c.y == "training_coverage" and c.x == RANKING_SCORE]
     assert [c.given for c in coverage] == [None, "n_tokens"]
 
 

@@ -132,7 +132,7 @@ def test_known_training_coverage_stands_next_to_the_scores(own_run: RunStore) ->
     known = known_coverage()
     groups = own_run.query("SELECT * FROM groups")
     rows = groups[(groups["by"] == "language") & (groups["measure"] == "n_tokens")].copy()
-    rows["measure"], rows["mean"] = "coverage", rows["group"].map(known)
+    rows["measure"], rows["mean"] = "training_coverage", rows["group"].map(known)
     rows[["low", "high", "gap", "gap_low", "gap_high"]] = float("nan")
     own_run.write_analysis("groups", pd.concat([groups, rows]))
     page = Page(render_html(collect(own_run)))
@@ -141,7 +141,7 @@ def test_known_training_coverage_stands_next_to_the_scores(own_run: RunStore) ->
         row["attrs"]["data-group"]: float(page.within(cell, "data")[0]["attrs"]["value"])
         for row in page.within(table, "tr")
         for cell in page.within(row, "td")
-        if cell["attrs"].get("data-measure") == "coverage"
+        if cell["attrs"].get("data-measure") == "training_coverage"
     }
     assert shown == pytest.approx(known.to_dict())
 

@@ -11,7 +11,7 @@ from emoe_audit.report.verdict import trust_status, verdict
 
 
 def correlation(y: str, rho: float, half: float = 0.1, *, given: str | None = None) -> Correlation:
-    level = "language" if y == "coverage" else "prompt"
+    level = "language" if y == "training_coverage" else "prompt"
     return Correlation(
         x="relative_disagreement", y=y, level=level, given=given, n=40, rho=rho, low=rho - half, high=rho + half
     )
@@ -94,7 +94,7 @@ def test_the_second_sentence_follows_the_interval_of_the_correlation(rho: float,
 def test_trust_needs_every_check_to_be_clearly_negative(
     quality: float | None, coverage: float | None, status: str
 ) -> None:
-    pairs = [("clip_cosine", quality), ("coverage", coverage)]
+    pairs = [("clip_cosine", quality), ("training_coverage", coverage)]
     given = tuple(correlation(y, rho) for y, rho in pairs if rho is not None)
     assert verdict("emoji", GROUPS, FALLING, given).status == status
 
@@ -108,16 +108,20 @@ def test_no_status_claims_more_than_the_intervals_say(checks: list[tuple[float, 
 
 
 def test_an_unconfirmed_sign_is_said_and_so_is_what_supports_it() -> None:
-    said = verdict("emoji", GROUPS, FALLING, (correlation("clip_cosine", -0.6), correlation("coverage", 0.02))).trust
+    said = verdict(
+        "emoji", GROUPS, FALLING, (correlation("clip_cosine", -0.6), correlation("training_coverage", 0.02))
+    ).trust
     assert "not confirmed by the known training coverage of 40 languages" in said
     assert "although image quality supports it" in said
     assert said.startswith("Do not act")
 
 
 def test_what_token_count_explains_is_told_apart() -> None:
-    plain = (correlation("clip_cosine", -0.6), correlation("coverage", -0.8))
-    beyond = verdict("emoji", GROUPS, FALLING, (*plain, correlation("coverage", -0.7, given="n_tokens"))).trust
-    not_beyond = verdict("emoji", GROUPS, FALLING, (*plain, correlation("coverage", -0.05, given="n_tokens"))).trust
+    plain = (correlation("clip_cosine", -0.6), correlation("training_coverage", -0.8))
+    beyond = verdict("emoji", GROUPS, FALLING, (*plain, correlation("training_coverage", -0.7, given="n_tokens"))).trust
+    not_beyond = verdict(
+        "emoji", GROUPS, FALLING, (*plain, correlation("training_coverage", -0.05, given="n_tokens"))
+    ).trust
     assert ", beyond what the number of tokens explains" in beyond
     assert "but not beyond what the number of tokens explains" in not_beyond
 
