@@ -57,7 +57,6 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device)
 
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(plan_file, out / "plan.yaml")
-    package.write_spec(out / "ensemble.yaml", plan, styles)
     package.write_captions(out / "captions.json", world)
     coverage = package.coverage_table(plan, counts, package.token_table(tokenizer_folder, world.captions))
     package.write_base(out / "base", tokenizer_folder, encoder.text, autoencoder, base)
@@ -68,6 +67,7 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device)
     coverage.to_csv(out / "coverage.csv", index=False, float_format="%.6g")
     (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
     write_card(out, plan, coverage, figures)
+    package.write_spec(out / "ensemble.yaml", plan, styles)
 
 
 def measure(

@@ -25,7 +25,7 @@ def write_card(folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[s
         "base UNet": unet.BASE_STEPS,
         "each expert": unet.EXPERT_STEPS,
     }
-    text = environment.get_template("card.md.jinja").render(
+    text = environment.get_template("card.md.j2").render(
         plan=plan, figures=figures, steps=steps, styles=list(STYLES), table=_markdown(coverage)
     )
     (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
