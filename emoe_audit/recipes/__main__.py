@@ -5,10 +5,14 @@ from __future__ import annotations
 import argparse
 import json
 import shutil
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
+import open_clip
 import pandas as pd
 import torch
+from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
 from emoe_audit.recipes import contrastive, evaluate, package, unet, vae
@@ -16,7 +20,7 @@ from emoe_audit.recipes.card import write_card
 from emoe_audit.recipes.drawings import STYLES
 from emoe_audit.recipes.plan import Plan
 from emoe_audit.recipes.sampling import Sampler
-from emoe_audit.recipes.tokenizer import load_tokenizer, train_tokenizer
+from emoe_audit.recipes.tokenizer import train_tokenizer
 from emoe_audit.recipes.world import build_world
 
 
@@ -26,61 +30,74 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device)
     `cache` keeps what does not depend on the plan (world, tokenizer, judge, VAE); `cache/<plan name>` keeps the rest.
     """
     plan = Plan.read(plan_file)
-    work, styles = cache / plan.name, tuple(STYLES)
     world = build_world(cache)
-    tokenizer_folder = cache / "tokenizer"
-    train_tokenizer(world.captions, tokenizer_folder)
-    examples = contrastive.Examples(world, load_tokenizer(tokenizer_folder), styles, device)
+    tokenizer = train_tokenizer(world.captions, cache / "tokenizer")
+    examples = contrastive.Examples(world, tokenizer, tuple(STYLES), device)
     judge = contrastive.train_judge(examples, cache)
     autoencoder = vae.train_vae(examples, judge, cache)
-
-    sampler = Sampler(world=world, plan=plan, styles=styles, seed=plan.seed)
-    encoder = contrastive.train_text_encoder(examples, sampler, work)
-    latents = vae.encode_drawings(autoencoder, examples) * autoencoder.config.scaling_factor
-    empty = load_tokenizer(tokenizer_folder)("", padding="max_length", return_tensors="pt").input_ids.to(device)
-    denoising = unet.Denoising(examples, latents, encoder.text, empty)
-    base = unet.train_base(denoising, sampler, work)
-    deltas = {}
-    for style in styles:
-        own = Sampler(world=world, plan=plan, styles=(style,), seed=plan.seed)
-        style_examples = contrastive.Examples(world, load_tokenizer(tokenizer_folder), (style,), device)
-        style_latents = vae.encode_drawings(autoencoder, style_examples) * autoencoder.config.scaling_factor
-        style_denoising = unet.Denoising(style_examples, style_latents, encoder.text, empty)
-        deltas[style] = unet.train_expert(style_denoising, base, own, style, work)
-
-    audited = evaluate.retrieval_by_language(encoder.encode_image, encoder.encode_text, examples)
-    counts = sampler.count("text encoder", contrastive.TEXT_ENCODER_STEPS, contrastive.TEXT_ENCODER_BATCH)
-    counts += sampler.count("base", unet.BASE_STEPS, unet.BATCH)
-    for style in styles:
-        own = Sampler(world=world, plan=plan, styles=(style,), seed=plan.seed)
-        counts += own.count(f"expert {style}", unet.EXPERT_STEPS, unet.BATCH)
+    trained = train_plan(plan, examples, autoencoder, tokenizer, cache / plan.name)
 
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(plan_file, out / "plan.yaml")
     package.write_captions(out / "captions.json", world)
-    coverage = package.coverage_table(plan, counts, package.token_table(tokenizer_folder, world.captions))
-    package.write_base(out / "base", tokenizer_folder, encoder.text, autoencoder, base)
-    for style, delta in deltas.items():
+    coverage = package.coverage_table(plan, trained.drawn, package.token_table(tokenizer, world.captions))
+    package.write_base(out / "base", cache / "tokenizer", trained.text_encoder.text, autoencoder, trained.base)
+    for style, delta in trained.deltas.items():
         package.write_expert(out / "experts" / style, delta)
-    figures = measure(out, judge, examples, coverage, audited)
-    package.write_judge(out / "judge", tokenizer_folder, judge)
+    figures = measure(out, judge, examples, coverage, trained.text_encoder)
+    package.write_judge(out / "judge", cache / "tokenizer", judge)
     coverage.to_csv(out / "coverage.csv", index=False, float_format="%.6g")
     (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
     write_card(out, plan, coverage, figures)
-    package.write_spec(out / "ensemble.yaml", plan, styles)
+    package.write_spec(out / "ensemble.yaml", plan, list(trained.deltas))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Trained:
+    """What depends on the plan."""
+
+    text_encoder: contrastive.TextEncoderTrainer
+    base: UNet2DConditionModel
+    deltas: dict[str, dict[str, Tensor]]
+    """The weights of each expert that differ from the base's."""
+    drawn: pd.Series
+    """Captions of each language that were drawn in all stages together."""
+
+
+def train_plan(
+    plan: Plan, examples: contrastive.Examples, autoencoder: AutoencoderKL, tokenizer: Any, work: Path
+) -> Trained:
+    """Text encoder, base and experts, on captions drawn from the plan."""
+    sampler = Sampler(world=examples.world, plan=plan, styles=examples.styles, seed=plan.seed)
+    encoder = contrastive.train_text_encoder(examples, sampler, work)
+    drawn = sampler.count("text encoder", contrastive.TEXT_ENCODER_STEPS, contrastive.TEXT_ENCODER_BATCH)
+    drawn += sampler.count("base", unet.BASE_STEPS, unet.BATCH)
+    empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids.to(examples.device)
+
+    def denoising(own: contrastive.Examples) -> unet.Denoising:
+        latents = vae.encode_drawings(autoencoder, own) * autoencoder.config.scaling_factor
+        return unet.Denoising(own, latents, encoder.text, empty)
+
+    base = unet.train_base(denoising(examples), sampler, work)
+    deltas = {}
+    for style in examples.styles:
+        own = Sampler(world=examples.world, plan=plan, styles=(style,), seed=plan.seed)
+        drawings = contrastive.Examples(examples.world, tokenizer, (style,), examples.device)
+        deltas[style] = unet.train_expert(denoising(drawings), base, own, style, work)
+        drawn += own.count(f"expert {style}", unet.EXPERT_STEPS, unet.BATCH)
+    return Trained(text_encoder=encoder, base=base, deltas=deltas, drawn=drawn)
 
 
 def measure(
-    out: Path, judge: torch.nn.Module, examples: contrastive.Examples, coverage: pd.DataFrame, audited: pd.Series
+    out: Path,
+    judge: open_clip.CLIP,
+    examples: contrastive.Examples,
+    coverage: pd.DataFrame,
+    encoder: contrastive.TextEncoderTrainer,
 ) -> dict[str, float]:
     """The model card's figures; per-language ones become columns of the coverage table."""
-
-    def encode_image(images: Tensor) -> Tensor:
-        return judge.encode_image(images)  # type: ignore[operator]
-
-    def encode_text(ids: Tensor) -> Tensor:
-        return judge.encode_text(ids)  # type: ignore[operator]
-
+    encode_image, encode_text = judge.encode_image, judge.encode_text
+    audited = evaluate.retrieval_by_language(encoder.encode_image, encoder.float().encode_text, examples)
     judged = evaluate.retrieval_by_language(encode_image, encode_text, examples)
     drawn, _ = evaluate.image_top10_by_language(out / "base", encode_image, encode_text, examples)
     for column, values in (("text_recall_at_10", audited), ("judge_recall_at_10", judged), ("image_top10", drawn)):

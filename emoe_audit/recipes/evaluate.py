@@ -88,10 +88,9 @@ def image_top10_by_language(
     The same concepts, the same noise, for every language; the judge reads source-language captions. Returns the
     shares and the images, uint8 `[concept, 64, 64, 3]`, by language.
     """
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(
-        pipeline_folder, safety_checker=None, torch_dtype=torch.float32
-    )
-    pipeline.to(examples.device)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(pipeline_folder, safety_checker=None)
+    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
+        part.float().to(examples.device)
     pipeline.set_progress_bar_config(disable=True)
     world, sources = examples.world, text_matrix(encode_text, examples, SOURCE_LANGUAGE)
     chosen = sample_concepts(world, n_concepts)
@@ -114,4 +113,4 @@ def image_top10_by_language(
 
 def sample_concepts(world: World, n: int) -> np.ndarray:
     """A fixed sample of concepts."""
-    return np.sort(np.random.default_rng(0).choice(len(world.concepts), size=n, replace=False))
+    return np.sort(np.random.default_rng(0).permutation(len(world.concepts))[:n])

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import open_clip
@@ -19,7 +20,7 @@ from emoe_audit.recipes.contrastive import JUDGE_MODEL
 from emoe_audit.recipes.plan import Plan, script_families
 from emoe_audit.recipes.tokenizer import load_tokenizer
 from emoe_audit.recipes.unet import make_scheduler
-from emoe_audit.recipes.world import LANGUAGES, World
+from emoe_audit.recipes.world import World
 
 
 def write_base(
@@ -73,13 +74,13 @@ def write_captions(path: Path, world: World) -> None:
     ]
     annotations = [
         {
-            "id": i * len(LANGUAGES) + j + 1,
+            "id": i * world.captions.shape[1] + j + 1,
             "image_id": i + 1,
             "language": language,
             "caption": world.captions[language].iloc[i],
         }
         for i in range(len(world.concepts))
-        for j, language in enumerate(LANGUAGES)
+        for j, language in enumerate(world.captions)
     ]
     info = {"description": "Unicode CLDR short names (Unicode-3.0) of emoji"}
     path.write_text(
@@ -101,7 +102,7 @@ def coverage_table(plan: Plan, drawn: pd.Series, tokens: pd.DataFrame) -> pd.Dat
     return table.sort_values(["coverage", "language"], ascending=[False, True], ignore_index=True)
 
 
-def write_spec(path: Path, plan: Plan, styles: tuple[str, ...]) -> None:
+def write_spec(path: Path, plan: Plan, styles: list[str]) -> None:
     """`ensemble.yaml`."""
     spec = {
         "name": plan.name,
@@ -116,9 +117,8 @@ def write_spec(path: Path, plan: Plan, styles: tuple[str, ...]) -> None:
     path.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
 
 
-def token_table(tokenizer_folder: Path, captions: pd.DataFrame) -> pd.DataFrame:
+def token_table(tokenizer: Any, captions: pd.DataFrame) -> pd.DataFrame:
     """`[language, (tokens_per_word, mean_tokens)]` of the captions; words are split at white space."""
-    tokenizer = load_tokenizer(tokenizer_folder)
     rows = {}
     for language in captions:
         texts = captions[language].tolist()

@@ -1,0 +1,110 @@
+"""A whole recipe in a few steps on a world of eight drawings: what it packages is what every loader expects."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from diffusers import StableDiffusionPipeline
+from safetensors.torch import load_file
+
+from emoe_audit.audit import run_audit
+from emoe_audit.experts.spec import load_spec
+from emoe_audit.prompts.emoji import default_prompts
+from emoe_audit.recipes import __main__ as recipe
+from emoe_audit.recipes import contrastive, unet, vae
+from emoe_audit.recipes.drawings import STYLES
+from emoe_audit.recipes.plan import Plan
+from emoe_audit.recipes.world import World
+from emoe_audit.types import ImageConfig, ScoringConfig
+
+STEPS = {
+    contrastive: ("JUDGE_IMAGE_STEPS", "JUDGE_TEXT_STEPS", "TEXT_ENCODER_STEPS"),
+    vae: ("STEPS",),
+    unet: ("BASE_STEPS", "EXPERT_STEPS"),
+}
+BATCHES = {
+    contrastive: ("JUDGE_IMAGE_BATCH", "JUDGE_TEXT_BATCH", "TEXT_ENCODER_BATCH"),
+    vae: ("BATCH",),
+    unet: ("BATCH",),
+}
+
+
+def small_world() -> World:
+    rng = np.random.default_rng(0)
+    names = ["sun", "moon", "star", "rain", "snow", "wind", "fire", "leaf"]
+    return World(
+        concepts=pd.DataFrame({"concept": names, "name": names, "characters": names}),
+        captions=pd.DataFrame({"en": names, "de": [f"ein {name}" for name in names], "ko": [n[::-1] for n in names]}),
+        drawings={style: rng.integers(0, 255, (8, 64, 64, 3), dtype=np.uint8) for style in STYLES},
+        drawn={style: np.arange(8) for style in STYLES},
+    )
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("recipe")
+    plan = Plan(name="small", seed=0, languages={"en": 0.7, "de": 0.3, "ko": 0.0})
+    plan.write(folder / "plan.yaml")
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(recipe, "build_world", lambda cache: small_world())
+        for values, number in ((STEPS, 2), (BATCHES, 4)):
+            for module, names in values.items():
+                for name in names:
+                    patch.setattr(module, name, number)
+        for _ in range(2):
+            recipe.make_ensemble(folder / "plan.yaml", folder / "small", folder / "cache", torch.device("cpu"))
+    return folder / "small"
+
+
+def test_the_base_is_a_plain_pipeline_in_half_precision_with_published_names(packaged: Path) -> None:
+    StableDiffusionPipeline.from_pretrained(packaged / "base", safety_checker=None)
+    text = load_file(packaged / "base" / "text_encoder" / "model.safetensors")
+    assert all(key.startswith("text_model.") for key in text)
+    assert all(weight.dtype == torch.float16 for weight in text.values())
+    assert (packaged / "base" / "tokenizer" / "merges.txt").is_file()
+
+
+def test_an_expert_stores_only_what_it_changed(packaged: Path) -> None:
+    base = load_file(packaged / "base" / "unet" / "diffusion_pytorch_model.safetensors")
+    deltas = [load_file(packaged / "experts" / style / "unet_delta.safetensors") for style in STYLES]
+    assert all(delta.keys() < base.keys() for delta in deltas)
+    assert all(any((delta[key] != base[key]).any() for key in delta) for delta in deltas)
+    assert sum(weight.numel() for weight in deltas[0].values()) < 0.4 * sum(weight.numel() for weight in base.values())
+
+
+def test_the_coverage_table_counts_every_caption_that_was_drawn(packaged: Path) -> None:
+    table = pd.read_csv(packaged / "coverage.csv").set_index("language")
+    assert table["drawn"].sum() == 2 * 4 + 2 * 4 + len(STYLES) * 2 * 4
+    assert table.loc["ko", "drawn"] == 0
+    assert table["coverage"].sum() == pytest.approx(1)
+
+
+def test_the_captions_are_a_coco_file_with_a_language_each(packaged: Path) -> None:
+    captions = json.loads((packaged / "captions.json").read_text())
+    assert len(captions["images"]) == 8
+    assert len(captions["annotations"]) == 24
+    assert {a["language"] for a in captions["annotations"]} == {"en", "de", "ko"}
+
+
+def test_the_card_names_licences_steps_and_every_language(packaged: Path) -> None:
+    card = (packaged / "MODEL_CARD.md").read_text()
+    for words in ("Unicode-3.0", "CC-BY-4.0", "base UNet 2,", "| ko |", "judge_top1_on_drawings"):
+        assert words in card
+
+
+def test_an_audit_runs_on_it(packaged: Path, tmp_path: Path) -> None:
+    spec = load_spec(packaged)
+    result = run_audit(
+        default_prompts(spec),
+        spec,
+        tmp_path / "run",
+        scoring=ScoringConfig(n_noise=1, device="cpu"),
+        images=ImageConfig(n_images=3, num_inference_steps=1, device="cpu"),
+    )
+    assert (result.n_scored, result.n_images, result.n_errors) == (24, 3, 0)
+    assert "training_coverage" in result.report.with_suffix(".json").read_text()
