@@ -126,52 +126,55 @@ def table_of(frame: pd.DataFrame, source: str, errors: tuple[RowError, ...] = ()
 
 def write_csv(table: PromptTable, path: Path) -> None:
     """Write a table so that reading it gives the same rows."""
-    table.frame.to_csv(path, index=False, encoding="utf-8", lineterminator="\n", quoting=csv.QUOTE_MINIMAL)
+    with path.open("w", newline="", encoding="utf-8") as file:
+        writer = csv.writer(file)
+        writer.writerow(table.frame.columns)
+        writer.writerows(table.frame.astype(object).where(table.frame.notna(), "").itertuples(index=False))
 
 
 def read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """Rows with the physical line on which each starts."""
-    counter = _Lines(path)
-    reader = csv.reader(counter, strict=True)
-    header: list[str] | None = None
-    while True:
-        first = counter.line + 1
-        try:
-            fields = next(reader)
-        except StopIteration:
-            break
-        except csv.Error as error:
-            raise PromptTableError(f"{path}:{first}: not valid CSV: {error}") from error
-        if not fields:
-            continue
-        if header is None:
-            header = [name.strip() for name in fields]
-            _check_header(header, path)
-        elif len(fields) != len(header):
-            raise PromptTableError(
-                f"{path}:{first}: {len(fields)} fields, the header has {len(header)}; "
-                "put quotes around a field with a comma"
-            )
-        else:
-            yield first, dict(zip(header, fields, strict=True))
+    with _Lines(path) as lines:
+        reader = csv.reader(lines, strict=True)
+        header: list[str] | None = None
+        while True:
+            first = lines.line + 1
+            try:
+                fields = next(reader)
+            except StopIteration:
+                return
+            except csv.Error as error:
+                raise PromptTableError(f"{path}:{first}: not valid CSV: {error}") from error
+            if not fields:
+                continue
+            if header is None:
+                header = [name.strip() for name in fields]
+                _check_header(header, path)
+            elif len(fields) != len(header):
+                raise PromptTableError(
+                    f"{path}:{first}: {len(fields)} fields, the header has {len(header)}; "
+                    "put quotes around a field with a comma"
+                )
+            else:
+                yield first, dict(zip(header, fields, strict=True))
 
 
 def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
     """One JSON object a line."""
-    counter = _Lines(path)
-    for text in counter:
-        if not text.strip():
-            continue
-        try:
-            row = json.loads(text)
-        except ValueError as error:
-            column = getattr(error, "colno", 1)
-            raise PromptTableError(f"{path}:{counter.line}:{column}: not valid JSON: {error}") from error
-        if not isinstance(row, dict):
-            raise PromptTableError(f"{path}:{counter.line}:1: expected a JSON object with a field 'prompt'")
-        if "prompt" not in row:
-            _check_header(list(row), path, counter.line)
-        yield counter.line, row
+    with _Lines(path) as lines:
+        for text in lines:
+            if not text.strip():
+                continue
+            try:
+                row = json.loads(text)
+            except ValueError as error:
+                column = getattr(error, "colno", 1)
+                raise PromptTableError(f"{path}:{lines.line}:{column}: not valid JSON: {error}") from error
+            if not isinstance(row, dict):
+                raise PromptTableError(f"{path}:{lines.line}:1: expected a JSON object with a field 'prompt'")
+            if "prompt" not in row:
+                _check_header(list(row), path, lines.line)
+            yield lines.line, row
 
 
 def read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -195,22 +198,27 @@ class _Lines:
         self._path, self.line = path, 0
         self._file = io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", newline="")
 
-    def __iter__(self) -> Iterator[str]:
-        with self._file:
-            while True:
-                try:
-                    text = self._file.readline(MAX_LINE + 1)
-                except UnicodeDecodeError as error:
-                    where = f"{self._path}:{self.line + 1}"
-                    raise PromptTableError(f"{where}: {self._guess()}; save it as UTF-8 ({error.reason})") from error
-                if not text:
-                    return
-                self.line += 1
-                if len(text) > MAX_LINE:
-                    raise PromptTableError(
-                        f"{self._path}:{self.line}:{MAX_LINE + 1}: the line is longer than {MAX_LINE:,} characters"
-                    )
-                yield text
+    def __enter__(self) -> _Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        where = f"{self._path}:{self.line + 1}"
+        try:
+            text = self._file.readline(MAX_LINE + 1)
+        except UnicodeDecodeError as error:
+            raise PromptTableError(f"{where}: {self._guess()}; save it as UTF-8 ({error.reason})") from error
+        if not text:
+            raise StopIteration
+        self.line += 1
+        if len(text) > MAX_LINE:
+            raise PromptTableError(f"{where}:{MAX_LINE + 1}: the line is longer than {MAX_LINE:,} characters")
+        return text
 
     def _guess(self) -> str:
         with self._path.open("rb") as file:
