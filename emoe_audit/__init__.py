@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from emoe_audit.experts.spec import embedded_names, load_spec
     from emoe_audit.experts.tiny import make_tiny_ensemble
     from emoe_audit.prompts.emoji import default_prompts
-    from emoe_audit.prompts.table import read_prompts
+    from emoe_audit.prompts.read import read_prompts
     from emoe_audit.scoring.disagreement import register_score
     from emoe_audit.scoring.engine import ScoringEngine
     from emoe_audit.store import RunStore
@@ -35,7 +35,7 @@ _HOMES = {
     "load_ensemble": "experts.ensemble",
     "load_spec": "experts.spec",
     "make_tiny_ensemble": "experts.tiny",
-    "read_prompts": "prompts.table",
+    "read_prompts": "prompts.read",
     "register_score": "scoring.disagreement",
 }
 

@@ -19,10 +19,11 @@ import pandas as pd
 from emoe_audit.analysis.summary import analyze, group_columns
 from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
+from emoe_audit.manifest import prompt_key, settings_hash
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.render import write_report
-from emoe_audit.store import RunStore, prompt_key, settings_hash
+from emoe_audit.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig
 
 if TYPE_CHECKING:

@@ -6,113 +6,26 @@ import json
 import shlex
 import sys
 from collections.abc import Callable
-from dataclasses import asdict, fields
+from dataclasses import asdict
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import click
-import yaml
 
 from emoe_audit.errors import AuditError
+from emoe_audit.options import (
+    DEFAULT_ENSEMBLE,
+    config_option,
+    configs,
+    ensemble_option,
+    image_options,
+    option,
+    output_options,
+    scoring_options,
+)
 from emoe_audit.progress import Reporter, silent
-from emoe_audit.types import ImageConfig, ScoringConfig
 
-DEFAULT_ENSEMBLE = "emoji-a"
 EXIT_WRONG, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 2, 4, 130
-F = TypeVar("F", bound=Callable[..., Any])
-
-
-def option(name: str, **kwargs: Any) -> Callable[[F], F]:
-    """An option that also reads `EMOE_AUDIT_NAME`. Precedence: flag, environment, `--config` YAML, default."""
-    variable = "EMOE_AUDIT_" + name.removeprefix("--").split("/")[0].replace("-", "_").upper()
-    return click.option(name, envvar=variable, show_default=kwargs.pop("show_default", True), **kwargs)
-
-
-def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
-    if path is None:
-        return
-    try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise click.UsageError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise click.UsageError(f"{path}: expected `option: value` lines")
-    known = {p.name for p in context.command.params}
-    unknown = [key for key in settings if str(key).replace("-", "_") not in known]
-    if unknown:
-        raise click.UsageError(f"{path}: no option {unknown[0]!r} for {context.command.name}; see --help")
-    context.default_map = {str(key).replace("-", "_"): value for key, value in settings.items()}
-
-
-def config_option(command: F) -> F:
-    """`--config FILE`: defaults for this command's options."""
-    return click.option(
-        "--config",
-        type=click.Path(exists=True, dir_okay=False, path_type=Path),
-        is_eager=True,
-        expose_value=False,
-        callback=_read_config,
-        help="YAML file with values for these options.",
-    )(command)
-
-
-def scoring_options(command: F) -> F:
-    """The options of `ScoringConfig`."""
-    default = ScoringConfig()
-    for decorate in (
-        option("--batch-size", type=click.IntRange(1), default=default.batch_size, help="Prompts at once."),
-        option("--device", default=default.device, help="auto, cpu, cuda or mps."),
-        option(
-            "--dtype",
-            type=click.Choice(["float32", "bfloat16", "float16"]),
-            default=default.dtype,
-            help="Number type of the experts.",
-        ),
-        option(
-            "--both-halves/--conditional-half", default=default.both_halves, help="Score the empty prompt's half too."
-        ),
-        option(
-            "--steps",
-            type=click.IntRange(1, 1000),
-            default=default.num_inference_steps,
-            help="Of which the first is read.",
-        ),
-        option("--n-noise", type=click.IntRange(1), default=default.n_noise, help="Noises to average over."),
-        option("--seed", type=int, default=default.seed, help="Of noises and images."),
-    ):
-        command = decorate(command)
-    return command
-
-
-def image_options(command: F) -> F:
-    """The options of `ImageConfig` that scoring does not share."""
-    default = ImageConfig()
-    for decorate in (
-        option("--image-expert", default=None, help="The expert that draws; by default the base."),
-        option("--guidance-scale", type=float, default=default.guidance_scale, help="Classifier-free guidance."),
-        option(
-            "--image-steps",
-            type=click.IntRange(1),
-            default=default.num_inference_steps,
-            help="Denoising steps an image.",
-        ),
-        option("--n-images", type=click.IntRange(0), default=default.n_images, help="At most; 0 makes none."),
-    ):
-        command = decorate(command)
-    return command
-
-
-def ensemble_option(command: F) -> F:
-    """`--ensemble`."""
-    return option(
-        "--ensemble", default=DEFAULT_ENSEMBLE, help="Embedded name, folder with ensemble.yaml, or YAML file."
-    )(command)
-
-
-def output_options(command: F) -> F:
-    """`--json` and `--quiet`."""
-    command = click.option("--quiet", is_flag=True, help="No progress on stderr.")(command)
-    return click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")(command)
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -157,7 +70,7 @@ def run(
 
     spec = load_spec(ensemble)
     table = _table(prompts, spec, concepts, settings["seed"])
-    scoring, images = _configs(settings)
+    scoring, images = configs(settings)
     if dry_run:
         from emoe_audit.estimate import estimate
 
@@ -196,7 +109,7 @@ def score(
 
     spec = load_spec(ensemble)
     table = _table(prompts, spec, concepts, settings["seed"])
-    store = start_run(table, spec, out, *_configs(settings), command=_command_line(), progress=_progress(quiet))
+    store = start_run(table, spec, out, *configs(settings), command=_command_line(), progress=_progress(quiet))
     _print({"run": str(store.path)}, as_json)
     return EXIT_ROW_ERRORS if store.errors() else 0
 
@@ -263,7 +176,7 @@ def prompts() -> None:
 @output_options
 def check_prompts(table: Path, as_json: bool, quiet: bool) -> int:
     """Read a prompt table and say what is wrong with it."""
-    from emoe_audit.prompts.table import read_prompts
+    from emoe_audit.prompts.read import read_prompts
 
     read = read_prompts(table)
     for error in read.row_errors:
@@ -355,18 +268,9 @@ def _table(path: Path | None, spec: Any, concepts: int, seed: int) -> Any:
         from emoe_audit.prompts.emoji import default_prompts
 
         return default_prompts(spec, n_concepts=concepts, seed=seed)
-    from emoe_audit.prompts.table import read_prompts
+    from emoe_audit.prompts.read import read_prompts
 
     return read_prompts(path)
-
-
-def _configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
-    scoring = {**settings, "num_inference_steps": settings["steps"]}
-    images = {**settings, "num_inference_steps": settings["image_steps"], "expert": settings["image_expert"]}
-    return (
-        ScoringConfig(**{f.name: scoring[f.name] for f in fields(ScoringConfig)}),
-        ImageConfig(**{f.name: images[f.name] for f in fields(ImageConfig)}),
-    )
 
 
 def _progress(quiet: bool) -> Callable[[str, int, int], None]:

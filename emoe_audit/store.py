@@ -7,12 +7,11 @@ unfinished and can be resumed. A shard is written to a temporary file, synced an
 from __future__ import annotations
 
 import fcntl
-import hashlib
 import json
 import os
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict, fields, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -20,12 +19,11 @@ import duckdb
 import pandas as pd
 
 from emoe_audit.errors import StoreError
-from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, RowError, RunManifest, ScoringConfig
+from emoe_audit.manifest import check_same, manifest_from
+from emoe_audit.types import RowError, RunManifest
 
 Table = Literal["scores", "quality"]
 PLAN, MANIFEST, ERRORS, LOCK = "plan.json", "manifest.json", "errors.jsonl", ".lock"
-RUNS_ON = ("batch_size", "device")
-"""Settings that change how a run is computed and not what comes out."""
 COLUMNS: dict[str, str] = {
     "prompts": "key VARCHAR, prompt_id VARCHAR, source_id VARCHAR, prompt VARCHAR, language VARCHAR, region VARCHAR",
     "scores": "key VARCHAR, disagreement DOUBLE, relative_disagreement DOUBLE, feature_power DOUBLE, "
@@ -36,16 +34,6 @@ COLUMNS: dict[str, str] = {
 """Columns of a table that has no shard yet."""
 ANALYSES = ("groups", "quartiles", "correlations")
 MEMORY_LIMIT = "512MB"
-
-
-def settings_hash(config: ScoringConfig) -> str:
-    """SHA-256 of the settings that change a score."""
-    return _digest({k: v for k, v in asdict(config).items() if k not in RUNS_ON})
-
-
-def prompt_key(prompt: str, language: str, ensemble_hash: str, settings: str) -> str:
-    """The key of a row: 32 hexadecimal digits of SHA-256 over what its score depends on."""
-    return _digest([prompt, language, ensemble_hash, settings])[:32]
 
 
 class RunStore:
@@ -66,7 +54,7 @@ class RunStore:
         if plan is None:
             store.plan()
         elif (store.path / PLAN).exists():
-            _check_same(store.plan(), plan, store.path)
+            check_same(store.plan(), plan, store.path)
         else:
             if store.path.exists() and any(store.path.iterdir()):
                 raise StoreError(f"{store.path}: not empty and not a run; choose another --out")
@@ -246,7 +234,7 @@ class RunStore:
         file = self.path / name
         try:
             data = json.loads(file.read_text(encoding="utf-8"))
-            return _manifest(data)
+            return manifest_from(data)
         except FileNotFoundError as error:
             raise StoreError(f"{self.path}: no run here (no {name})") from error
         except (ValueError, TypeError, KeyError) as error:
@@ -262,38 +250,6 @@ def list_runs(root: Path) -> list[RunStore]:
         except (StoreError, OSError):
             continue
     return sorted(stores, key=lambda store: store.plan().created, reverse=True)
-
-
-def _check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
-    pairs = {
-        "ensemble": (old.ensemble_hash, new.ensemble_hash),
-        "prompts": (old.prompts_hash, new.prompts_hash),
-        "scoring": (_settings(old.scoring), _settings(new.scoring)),
-        "images": (_settings(old.images), _settings(new.images)),
-        "drawing model or judge": (old.quality_hash, new.quality_hash),
-    }
-    different = [name for name, (before, now) in pairs.items() if before != now]
-    if different:
-        raise StoreError(f"{path}: holds a run with other {', '.join(different)}; choose another --out, or remove it")
-
-
-def _settings(config: ScoringConfig | ImageConfig) -> dict[str, Any]:
-    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in RUNS_ON}
-
-
-def _manifest(data: dict[str, Any]) -> RunManifest:
-    spec = data["ensemble"]
-    ensemble = EnsembleSpec(
-        **{**spec, "base": ExpertSpec(**spec["base"]), "experts": tuple(ExpertSpec(**e) for e in spec["experts"])}
-    )
-    configs = {"scoring": ScoringConfig(**data["scoring"]), "images": ImageConfig(**data["images"])}
-    return RunManifest(**{**data, "ensemble": ensemble, **configs})
-
-
-def _digest(value: Any) -> str:
-    return hashlib.sha256(
-        json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
-    ).hexdigest()
 
 
 def _parquet(frame: pd.DataFrame) -> bytes:

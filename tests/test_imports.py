@@ -10,13 +10,15 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LIGHT = {"types", "errors", "prompts", "store", "analysis", "progress"}
+LIGHT = {"types", "errors", "prompts", "manifest", "store", "analysis", "progress", "options"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
     "progress": set(),
     "prompts": {"types", "errors"},
-    "store": {"types", "errors"},
+    "manifest": {"types", "errors"},
+    "options": {"types", "errors"},
+    "store": {"types", "errors", "manifest"},
     "analysis": {"types", "errors"},
     "experts": {"types", "errors", "prompts"},
     "scoring": {"types", "errors", "experts"},

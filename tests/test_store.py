@@ -16,7 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoe_audit.errors import StoreError
-from emoe_audit.store import RunStore, list_runs, prompt_key, settings_hash
+from emoe_audit.manifest import prompt_key, settings_hash
+from emoe_audit.store import RunStore, list_runs
 from emoe_audit.types import RowError, ScoringConfig
 from tests.synthetic import synthetic_frame, synthetic_plan, synthetic_run
 

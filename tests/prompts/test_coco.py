@@ -11,7 +11,7 @@ import pytest
 from emoe_audit.errors import PromptTableError
 from emoe_audit.prompts.coco import read_coco
 from emoe_audit.prompts.emoji import default_prompts
-from emoe_audit.prompts.table import read_prompts
+from emoe_audit.prompts.read import read_prompts
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 CAPTIONS = {"dog": {"en": "dog", "de": "Hund"}, "cat": {"en": "cat", "de": "Katze"}, "cow": {"en": "cow"}}

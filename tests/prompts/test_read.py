@@ -15,7 +15,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoe_audit.errors import PromptTableError
-from emoe_audit.prompts.table import MAX_PROMPT, read_prompts, write_csv
+from emoe_audit.prompts.read import read_prompts
+from emoe_audit.prompts.table import MAX_PROMPT, write_csv
 
 TEXT = st.text(st.characters(exclude_categories=["Cs"], exclude_characters="\0"), min_size=1, max_size=40).filter(
     str.strip

@@ -1,0 +1,119 @@
+"""The options that commands share. Precedence: flag, `EMOE_AUDIT_<OPTION>`, `--config` YAML, default."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import fields
+from pathlib import Path
+from typing import Any, TypeVar
+
+import click
+import yaml
+
+from emoe_audit.types import ImageConfig, ScoringConfig
+
+DEFAULT_ENSEMBLE = "emoji-a"
+F = TypeVar("F", bound=Callable[..., Any])
+
+
+def option(name: str, **kwargs: Any) -> Callable[[F], F]:
+    """An option that also reads `EMOE_AUDIT_<NAME>`."""
+    variable = "EMOE_AUDIT_" + name.removeprefix("--").split("/")[0].replace("-", "_").upper()
+    return click.option(name, envvar=variable, show_default=kwargs.pop("show_default", True), **kwargs)
+
+
+def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    if path is None:
+        return
+    try:
+        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
+    except yaml.YAMLError as error:
+        raise click.UsageError(f"{path}: not valid YAML: {error}") from error
+    if not isinstance(settings, dict):
+        raise click.UsageError(f"{path}: expected `option: value` lines")
+    known = {p.name for p in context.command.params}
+    unknown = [key for key in settings if str(key).replace("-", "_") not in known]
+    if unknown:
+        raise click.UsageError(f"{path}: no option {unknown[0]!r} for {context.command.name}; see --help")
+    context.default_map = {str(key).replace("-", "_"): value for key, value in settings.items()}
+
+
+def config_option(command: F) -> F:
+    """`--config FILE`: defaults for this command's options."""
+    return click.option(
+        "--config",
+        type=click.Path(exists=True, dir_okay=False, path_type=Path),
+        is_eager=True,
+        expose_value=False,
+        callback=_read_config,
+        help="YAML file with values for these options.",
+    )(command)
+
+
+def scoring_options(command: F) -> F:
+    """The options of `ScoringConfig`."""
+    default = ScoringConfig()
+    for decorate in (
+        option("--batch-size", type=click.IntRange(1), default=default.batch_size, help="Prompts at once."),
+        option("--device", default=default.device, help="auto, cpu, cuda or mps."),
+        option(
+            "--dtype",
+            type=click.Choice(["float32", "bfloat16", "float16"]),
+            default=default.dtype,
+            help="Number type of the experts.",
+        ),
+        option(
+            "--both-halves/--conditional-half", default=default.both_halves, help="Score the empty prompt's half too."
+        ),
+        option(
+            "--steps",
+            type=click.IntRange(1, 1000),
+            default=default.num_inference_steps,
+            help="Of which the first is read.",
+        ),
+        option("--n-noise", type=click.IntRange(1), default=default.n_noise, help="Noises to average over."),
+        option("--seed", type=int, default=default.seed, help="Of noises and images."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def image_options(command: F) -> F:
+    """The options of `ImageConfig` that scoring does not share."""
+    default = ImageConfig()
+    for decorate in (
+        option("--image-expert", default=None, help="The expert that draws; by default the base."),
+        option("--guidance-scale", type=float, default=default.guidance_scale, help="Classifier-free guidance."),
+        option(
+            "--image-steps",
+            type=click.IntRange(1),
+            default=default.num_inference_steps,
+            help="Denoising steps an image.",
+        ),
+        option("--n-images", type=click.IntRange(0), default=default.n_images, help="At most; 0 makes none."),
+    ):
+        command = decorate(command)
+    return command
+
+
+def ensemble_option(command: F) -> F:
+    """`--ensemble`."""
+    return option(
+        "--ensemble", default=DEFAULT_ENSEMBLE, help="Embedded name, folder with ensemble.yaml, or YAML file."
+    )(command)
+
+
+def output_options(command: F) -> F:
+    """`--json` and `--quiet`."""
+    command = click.option("--quiet", is_flag=True, help="No progress on stderr.")(command)
+    return click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")(command)
+
+
+def configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
+    """The two settings objects, from the values of `scoring_options` and `image_options`."""
+    scoring = {**settings, "num_inference_steps": settings["steps"]}
+    images = {**settings, "num_inference_steps": settings["image_steps"], "expert": settings["image_expert"]}
+    return (
+        ScoringConfig(**{f.name: scoring[f.name] for f in fields(ScoringConfig)}),
+        ImageConfig(**{f.name: images[f.name] for f in fields(ImageConfig)}),
+    )
