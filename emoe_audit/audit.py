@@ -24,7 +24,7 @@ from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.render import write_report
 from emoe_audit.store import RunStore
-from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig, Stage
 
 if TYPE_CHECKING:
     from PIL.Image import Image
@@ -283,18 +283,24 @@ def _draw_and_judge(
 
 
 def _one_by_one_if_it_fails(
-    rows: list[dict[str, Any]], work: Callable[[Sequence[dict[str, Any]]], pd.DataFrame], stage: Any, store: RunStore
+    rows: list[dict[str, Any]], work: Callable[[Sequence[dict[str, Any]]], pd.DataFrame], stage: Stage, store: RunStore
 ) -> list[pd.DataFrame]:
-    """Work on all rows at once; where that fails, on each alone, and record those that fail alone."""
+    """Work on all rows at once; where that fails, on each alone, and record those that fail alone.
+
+    Raises:
+        AuditError: every one of several rows fails, so the fault is not the rows'.
+    """
     try:
         return [work(rows)]
     except Exception as error:
+        reason = f"{type(error).__name__}: {error}"
         if len(rows) == 1:
-            store.record_error(
-                RowError(stage=stage, prompt_id=rows[0]["prompt_id"], message=f"{type(error).__name__}: {error}")
-            )
+            store.record_error(RowError(stage=stage, prompt_id=rows[0]["prompt_id"], message=reason))
             return []
-        return [frame for row in rows for frame in _one_by_one_if_it_fails([row], work, stage, store)]
+    done = [frame for row in rows for frame in _one_by_one_if_it_fails([row], work, stage, store)]
+    if not done:
+        raise AuditError(f"none of {len(rows)} prompts passes the stage {stage!r}, so the run stops: {reason}")
+    return done
 
 
 def _prompt(row: dict[str, Any]) -> Prompt:

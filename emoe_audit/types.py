@@ -7,6 +7,7 @@ from typing import Literal
 
 Assembly = Literal["shared_trunk", "independent"]
 MoeLayers = Literal["attn", "ff", "all"]
+Stage = Literal["read", "score", "image"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -87,7 +88,7 @@ class Prompt:
 class RowError:
     """One row that was left out, and why. A bad row never stops a batch."""
 
-    stage: Literal["read", "score", "image", "judge"]
+    stage: Stage
     message: str
     prompt_id: str | None = None
     line: int | None = None

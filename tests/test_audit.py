@@ -154,6 +154,12 @@ def test_a_prompt_that_fails_is_recorded_and_the_others_are_scored(tmp_path: Pat
     assert len(messages) == 2
 
 
+def test_a_fault_of_all_prompts_is_not_blamed_on_each(tmp_path: Path) -> None:
+    store = started(tmp_path / "run", rows(4, prompt=["poison 1", "poison 2", "poison 3", "poison 4"]))
+    with pytest.raises(AuditError, match=r"none of 4 prompts passes the stage 'score', .*cannot bear it"):
+        score_pending(store, Counting(), lambda *_: None)
+
+
 def test_images_go_to_captions_in_most_languages_within_the_bound(tmp_path: Path) -> None:
     table = rows(6, source_id=["x", "x", "y", "y", "z", "w"])
     store = started(tmp_path / "run", table)
