@@ -18,7 +18,7 @@ def write_card(folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[s
     """Write `MODEL_CARD.md` from the coverage table and the measured figures."""
     environment = Environment(loader=PackageLoader("emoe_audit.recipes", "."), undefined=StrictUndefined)
     steps = {
-        "judge's image tower": contrastive.JUDGE_IMAGE_STEPS,
+        "judge's image tower, twice": contrastive.JUDGE_IMAGE_STEPS,
         "judge's text tower": contrastive.JUDGE_TEXT_STEPS,
         "autoencoder": vae.STEPS,
         "text encoder": contrastive.TEXT_ENCODER_STEPS,

@@ -3,7 +3,8 @@
 The text encoder learns as CLIP does (arXiv 2103.00020): captions against drawings of the same batch, those of one
 concept being all positives. The judge has 55,000 captions to learn evenly, so every concept is a negative at every
 step: its image tower learns against one learned vector a concept (proxies, arXiv 1703.07464, thrown away afterwards),
-then its text tower learns against the locked image tower (LiT, arXiv 2111.07991).
+then its text tower learns against the locked image tower (LiT, arXiv 2111.07991), then its image tower the other way
+round.
 """
 
 from __future__ import annotations
@@ -125,40 +126,65 @@ def _scale(log_scale: Tensor) -> Tensor:
 
 
 class JudgeImageTrainer(nn.Module):
-    """The judge's image tower and its proxies; only `visual` is kept."""
+    """The judge's image tower and the vectors it learns against; only `visual` is kept."""
 
-    def __init__(self, visual: nn.Module, n_concepts: int) -> None:
+    def __init__(self, visual: nn.Module, vectors: nn.Parameter) -> None:
         super().__init__()
-        self.visual = visual
-        self.proxies = nn.Parameter(torch.randn(n_concepts, JUDGE_MODEL["embed_dim"]))
+        self.visual, self.vectors = visual, vectors
         self.log_scale = nn.Parameter(torch.tensor(np.log(1 / 0.07), dtype=torch.float32))
 
 
 def train_judge(examples: Examples, folder: Path) -> open_clip.CLIP:
-    """An open_clip model trained on every language and concept evenly."""
+    """An open_clip model trained on every language and concept evenly, in three stages.
+
+    Images against learned vectors, captions against the locked image tower, images against the locked text tower: the
+    last brings drawings as near to captions as captions are to drawings.
+    """
     torch.manual_seed(0)
     judge = open_clip.CLIP(**JUDGE_MODEL).to(examples.device)
-    sampler = Sampler(world=examples.world, plan=None, styles=examples.styles)
-    image = JudgeImageTrainer(judge.visual, len(examples.world.concepts)).to(examples.device)
-
-    def image_loss(step: int) -> Tensor:
-        batch = sampler.draw("judge images", step, JUDGE_IMAGE_BATCH)
-        with torch.autocast(examples.device.type, torch.bfloat16):
-            features = image.visual(augment(examples.images(examples.places(batch))))
-        return concept_loss(features, image.proxies, examples.concepts(batch), image.log_scale)
-
-    options: dict[str, Any] = {"learning_rate": 1e-3, "folder": folder, "weight_decay": 0.05}
-    train("judge-image", image, image_loss, steps=JUDGE_IMAGE_STEPS, **options)
+    proxies = nn.Parameter(torch.randn(len(examples.world.concepts), JUDGE_MODEL["embed_dim"], device=examples.device))
+    _train_judge_images("judge-image", judge.visual, proxies, examples, folder)
     judge.visual.requires_grad_(False)
-    prototypes = concept_prototypes(judge.visual, examples)
+    _train_judge_captions(judge, examples, folder)
+    judge.visual.requires_grad_(True)
+    captions = nn.Parameter(caption_means(judge, examples), requires_grad=False)
+    _train_judge_images("judge-image-again", judge.visual, captions, examples, folder)
+    return judge.eval()
 
-    def text_loss(step: int) -> Tensor:
+
+def _train_judge_images(name: str, visual: nn.Module, vectors: nn.Parameter, examples: Examples, folder: Path) -> None:
+    model = JudgeImageTrainer(visual, vectors).to(examples.device)
+    sampler = Sampler(world=examples.world, plan=None, styles=examples.styles)
+
+    def loss(step: int) -> Tensor:
+        batch = sampler.draw(name, step, JUDGE_IMAGE_BATCH)
+        with torch.autocast(examples.device.type, torch.bfloat16):
+            features = visual(augment(examples.images(examples.places(batch))))
+        return concept_loss(features, model.vectors, examples.concepts(batch), model.log_scale)
+
+    train(name, model, loss, steps=JUDGE_IMAGE_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)
+
+
+def _train_judge_captions(judge: open_clip.CLIP, examples: Examples, folder: Path) -> None:
+    prototypes = concept_prototypes(judge.visual, examples)
+    sampler = Sampler(world=examples.world, plan=None, styles=examples.styles)
+
+    def loss(step: int) -> Tensor:
         batch = sampler.draw("judge captions", step, JUDGE_TEXT_BATCH)
         features = encode_by_length(lambda ids: encode_short_text(judge, ids), examples.tokens(batch))
         return concept_loss(features, prototypes, examples.concepts(batch), judge.logit_scale)
 
-    train("judge", judge, text_loss, steps=JUDGE_TEXT_STEPS, **options)
-    return judge
+    train("judge-text", judge, loss, steps=JUDGE_TEXT_STEPS, learning_rate=1e-3, folder=folder, weight_decay=0.05)
+
+
+@torch.no_grad()
+def caption_means(judge: open_clip.CLIP, examples: Examples) -> Tensor:
+    """Mean over languages of the normalised features of a concept's captions, float32 `[concept, d]`."""
+    total = torch.zeros(len(examples.world.concepts), JUDGE_MODEL["embed_dim"], device=examples.device)
+    for ids in examples.ids:
+        chunks = [encode_by_length(lambda part: encode_short_text(judge, part), chunk) for chunk in ids.split(512)]
+        total += F.normalize(torch.cat(chunks).float(), dim=-1)
+    return F.normalize(total, dim=-1)
 
 
 @torch.no_grad()
