@@ -36,7 +36,7 @@ lint: $(STAMP) ## style and types
 	$(BIN)/mypy
 
 bench: $(STAMP) ## measure; figures go to reports/benchmarks/
-	$(BIN)/python -m pytest tests/benchmarks -n 0 -s
+	$(BIN)/python -m pytest tests/benchmarks -m benchmark -n 0 -s
 
 recipes: $(STAMP) ## train an ensemble: PLAN=plan.yaml OUT=dir
 	$(BIN)/python -m emoe_audit.recipes --plan $(PLAN) --out $(OUT)

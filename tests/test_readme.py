@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shutil
 import subprocess
 import sys
+import zipfile
 from pathlib import Path
 
 import pytest
@@ -43,13 +45,36 @@ def test_the_python_example_runs_as_it_is_written(
     assert Path(capsys.readouterr().out.strip()).is_file()
 
 
-def test_a_wheel_brings_templates_data_and_the_dashboard(tmp_path: Path) -> None:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(tmp_path)]
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("wheel")
+    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
     subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    (wheel,) = tmp_path.glob("*.whl")
-    import zipfile
+    return next(folder.glob("*.whl"))
 
+
+def test_a_wheel_brings_templates_data_and_the_dashboard(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     tracked = subprocess.run(["git", "ls-files", "emoe_audit"], cwd=ROOT, check=True, capture_output=True, text=True)
     assert set(tracked.stdout.split()) <= names
     assert {"emoe_audit/_app/dashboard.py", "emoe_audit/_app/.streamlit/config.toml"} <= names
+
+
+def test_a_wheel_installed_elsewhere_audits_the_embedded_ensemble(wheel: Path, tmp_path: Path) -> None:
+    site = tmp_path / "site"
+    install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
+    subprocess.run(install, check=True)
+    audit = "import emoe_audit.cli as cli; print(cli.__file__, flush=True); cli.main()"
+    words = ["run", "--out", "run", "--concepts", "2", "--n-noise", "1", "--n-images", "40", "--image-steps", "1"]
+    environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
+    done = subprocess.run(
+        [sys.executable, "-c", audit, *words],
+        cwd=tmp_path,
+        env=environment,
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.startswith(str(site))
+    assert (tmp_path / "run" / "report.html").is_file()

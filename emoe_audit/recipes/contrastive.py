@@ -27,7 +27,7 @@ from emoe_audit.recipes.training import train
 from emoe_audit.recipes.world import World
 
 JUDGE_IMAGE_STEPS, JUDGE_IMAGE_BATCH = 1000, 128
-JUDGE_TEXT_STEPS, JUDGE_TEXT_BATCH = 5000, 384
+JUDGE_TEXT_STEPS, JUDGE_TEXT_BATCH = 4200, 384
 TEXT_ENCODER_STEPS, TEXT_ENCODER_BATCH = 2500, 192
 LENGTH_CHUNKS = 4
 JUDGE_MODEL: dict[str, Any] = {

@@ -1,29 +1,22 @@
-"""The engine against a naive implementation that shares nothing with it but the noise, and by what must always hold.
-
-The oracle loads whole UNets by diffusers itself, runs them one prompt, noise and expert at a time with a forward hook
-on the mid-block, and takes the variance with numpy.
-"""
+"""The engine against a naive implementation that shares nothing with it but the noise, and by what must always hold."""
 
 from __future__ import annotations
 
 import dataclasses
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
 import torch
-from diffusers import StableDiffusionPipeline, UNet2DConditionModel
-from safetensors.torch import load_file
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.scoring import disagreement as disagreement_module
 from emoe_audit.scoring.conditioning import encode_prompts
 from emoe_audit.scoring.engine import ScoringEngine
-from emoe_audit.scoring.first_step import draw_noise
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
+from tests.naive import NaiveEnsemble
 
 TEXTS = ["a dog", "ein roter Apfel", "कुत्ता", "犬", "", "a dog", "words and " * 9]
 CONFIG = ScoringConfig(n_noise=3, batch_size=4, device="cpu")
@@ -50,48 +43,15 @@ def scores(spec: EnsembleSpec, texts: list[str] = TEXTS, **changes: Any) -> pd.D
     return ScoringEngine(load_ensemble(spec, device="cpu", dtype=config.dtype), config).score(prompts(texts))
 
 
-def naive_unets(spec: EnsembleSpec) -> list[UNet2DConditionModel]:
-    unets = []
-    for expert in spec.experts:
-        whole = UNet2DConditionModel.from_pretrained(spec.base.source, subfolder="unet")
-        whole.load_state_dict(whole.state_dict() | load_file(Path(expert.source) / "unet_delta.safetensors"))
-        unets.append(whole if spec.assembly == "independent" else segmoe_graft(spec, whole))
-    return [unet.eval() for unet in unets]
-
-
-def segmoe_graft(spec: EnsembleSpec, expert: UNet2DConditionModel) -> UNet2DConditionModel:
-    """The base with the expert's attention projections and feed-forwards put into its down blocks, module by module."""
-    trunk = UNet2DConditionModel.from_pretrained(spec.base.source, subfolder="unet")
-    for old_block, new_block in zip(trunk.down_blocks, expert.down_blocks, strict=True):
-        for old_attention, new_attention in zip(old_block.attentions, new_block.attentions, strict=True):
-            old, new = old_attention.transformer_blocks[0], new_attention.transformer_blocks[0]
-            for name in ("to_q", "to_k", "to_v"):
-                setattr(old.attn1, name, getattr(new.attn1, name))
-                setattr(old.attn2, name, getattr(new.attn2, name))
-            old.ff = new.ff
-    return trunk
-
-
-@torch.no_grad()
 def naive_scores(spec: EnsembleSpec, n_noise: int) -> pd.DataFrame:
-    pipeline = StableDiffusionPipeline.from_pretrained(spec.base.source)
-    pipeline.scheduler.set_timesteps(50)
-    timestep = pipeline.scheduler.timesteps[0]
-    features: list[np.ndarray] = []
-    unets = naive_unets(spec)
-    for unet in unets:
-        unet.mid_block.register_forward_hook(lambda module, args, output: features.append(output.double().numpy()))
+    """One prompt and noise at a time, the variance with numpy."""
+    naive = NaiveEnsemble(spec)
     rows = []
     for text in TEXTS:
-        states, _ = pipeline.encode_prompt(text, "cpu", 1, do_classifier_free_guidance=False)
         per_noise = []
         for index in range(n_noise):
-            noise = draw_noise(CONFIG.seed, index, (4, 8, 8)) * pipeline.scheduler.init_noise_sigma
-            features.clear()
-            for unet in unets:
-                unet(pipeline.scheduler.scale_model_input(noise, timestep), timestep, encoder_hidden_states=states)
-            variance = np.var(np.stack(features), axis=0, ddof=1).mean()
-            power = np.square(np.stack(features)).mean()
+            features = naive.features([text], CONFIG.seed, index)
+            variance, power = np.var(features, axis=0, ddof=1).mean(), np.square(features).mean()
             per_noise.append((variance, variance / power, power))
         rows.append([*np.mean(per_noise, axis=0), *np.std(per_noise, axis=0, ddof=1)[:2]])
     return pd.DataFrame(rows, columns=COLUMNS[1:6])

@@ -1,0 +1,91 @@
+"""The ensembles that ship, measured again on the weights as they are shipped."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from emoe_audit.experts.ensemble import load_ensemble
+from emoe_audit.experts.spec import EMBEDDED, embedded_names, load_spec
+from emoe_audit.prompts.emoji import SOURCE_LANGUAGE, default_prompts
+from emoe_audit.quality.clip_score import ClipJudge
+from emoe_audit.quality.images import ImageMaker
+from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
+from tests.naive import NaiveEnsemble
+
+N_CONCEPTS = 40
+TOP = 10
+
+
+@pytest.fixture(scope="module", params=embedded_names())
+def spec(request: pytest.FixtureRequest) -> EnsembleSpec:
+    return load_spec(request.param)
+
+
+@pytest.fixture(scope="module")
+def coverage(spec: EnsembleSpec) -> pd.DataFrame:
+    return pd.read_csv(EMBEDDED / spec.name / "coverage.csv", keep_default_na=False).set_index("language")
+
+
+@pytest.fixture(scope="module")
+def prompts(spec: EnsembleSpec) -> list[Prompt]:
+    return list(default_prompts(spec, n_concepts=N_CONCEPTS).prompts())
+
+
+@pytest.fixture(scope="module")
+def scores(spec: EnsembleSpec, prompts: list[Prompt]) -> pd.DataFrame:
+    engine = ScoringEngine(load_ensemble(spec, device="cpu"), ScoringConfig(n_noise=2, batch_size=64, device="cpu"))
+    return engine.score(prompts).assign(language=[prompt.language for prompt in prompts])
+
+
+def test_the_weights_are_small_and_hold_no_pickle(spec: EnsembleSpec) -> None:
+    files = [file for file in (EMBEDDED / spec.name).rglob("*") if file.is_file()]
+    assert sum(file.stat().st_size for file in files) < 60e6
+    assert {file.suffix for file in files} <= {".safetensors", ".json", ".txt", ".yaml", ".csv", ".md"}
+
+
+def test_languages_are_ranked_by_how_starved_they_were(scores: pd.DataFrame, coverage: pd.DataFrame) -> None:
+    means = scores.groupby("language")["relative_disagreement"].mean()
+    assert spearmanr(means, coverage["coverage"].astype(float).reindex(means.index)).statistic < -0.7
+
+
+def test_scores_equal_the_naive_implementation(spec: EnsembleSpec, prompts: list[Prompt], scores: pd.DataFrame) -> None:
+    chosen = np.linspace(0, len(prompts) - 1, 12).astype(int)
+    naive = NaiveEnsemble(spec)
+    features = np.stack([naive.features([prompts[i].prompt for i in chosen], seed=0, noise_index=n) for n in range(2)])
+    variance = features.var(axis=1, ddof=1).mean(axis=(2, 3, 4))
+    power = np.square(features).mean(axis=(1, 3, 4, 5))
+    np.testing.assert_allclose(scores["disagreement"].iloc[chosen], variance.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(scores["relative_disagreement"].iloc[chosen], (variance / power).mean(axis=0), rtol=1e-5)
+
+
+def test_what_was_learned_can_be_seen_and_an_unknown_script_cannot(
+    spec: EnsembleSpec, prompts: list[Prompt], coverage: pd.DataFrame
+) -> None:
+    assert spec.judge is not None and spec.captions is not None
+    judge, maker = ClipJudge(spec.judge, device="cpu"), ImageMaker(spec, ImageConfig(device="cpu"))
+    sources = source_captions(Path(spec.captions))
+    features = judge.text_features(list(sources.values()))
+
+    def top10(language: str) -> float:
+        own = [prompt for prompt in prompts if prompt.language == language]
+        similarity = judge.image_features(maker.make(own)) @ features.T
+        wanted = [list(sources).index(prompt.source_id) for prompt in own]
+        better = (similarity > similarity[np.arange(len(own)), wanted][:, None]).sum(axis=1)
+        return float((better < TOP).mean())
+
+    alone = coverage[(coverage["drawn"].astype(int) == 0) & (coverage["script_family"] == "single")]
+    assert top10(coverage.index[0]) >= 0.6
+    assert max(top10(language) for language in alone.index) <= 0.05
+
+
+def source_captions(path: Path) -> dict[str, str]:
+    coco = json.loads(path.read_text(encoding="utf-8"))
+    names = {image["id"]: Path(image["file_name"]).stem for image in coco["images"]}
+    return {names[a["image_id"]]: a["caption"] for a in coco["annotations"] if a["language"] == SOURCE_LANGUAGE}
