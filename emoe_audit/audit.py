@@ -228,10 +228,8 @@ def source_captions(store: RunStore) -> dict[str, str]:
 def summarize(store: RunStore, progress: Progress = silent) -> None:
     """Compute the analysis tables from everything that is stored."""
     progress("analysis", 0, 1)
-    coverage_file = store.plan().ensemble.training_coverage
-    coverage = None
-    if coverage_file is not None:
-        coverage = pd.read_csv(coverage_file, keep_default_na=False).set_index("language")["coverage"].astype(float)
+    file = store.plan().ensemble.training_coverage
+    coverage = None if file is None else pd.read_csv(file, keep_default_na=False).astype({"coverage": float})
     by = group_columns(store.query("SELECT * FROM prompts"))
     tables = analyze(store.query("SELECT * FROM results"), by, training_coverage=coverage)
     for name, table in tables.items():

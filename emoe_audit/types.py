@@ -36,7 +36,7 @@ class EnsembleSpec:
     captions: str | None = None
     """A COCO captions file from which the default prompts are drawn."""
     training_coverage: str | None = None
-    """A CSV of what the ensemble was trained on, where that is known."""
+    """A CSV of what the ensemble was trained on, where that is known: a row per group, with `by, group, coverage`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -46,7 +46,7 @@ def illustrated_run(
     *,
     hostile: bool = False,
     complete: bool = True,
-    coverage: pd.Series | None = None,
+    coverage: pd.DataFrame | None = None,
 ) -> RunStore:
     """Write such a run through the store, images and analysis included."""
     frame = illustrated_frame(n_prompts, hostile=hostile)
@@ -69,9 +69,9 @@ def illustrated_run(
     return store
 
 
-def known_coverage() -> pd.Series:
+def known_coverage() -> pd.DataFrame:
     """Training coverage that falls with a language's place, as the synthetic scores rise."""
-    return pd.Series(np.geomspace(0.5, 1e-4, len(LANGUAGES)), index=LANGUAGES)
+    return pd.DataFrame({"by": "language", "group": LANGUAGES, "coverage": np.geomspace(0.5, 1e-4, len(LANGUAGES))})
 
 
 def _draw(path: Path, place: int) -> None:

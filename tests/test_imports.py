@@ -24,7 +24,7 @@ ALLOWED = {
     "scoring": {"types", "errors", "experts"},
     "quality": {"types", "errors", "experts"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
-    "recipes": {"types", "errors"},
+    "recipes": {"types", "errors", "prompts"},
     "app": {"types", "errors", "store", "analysis", "prompts", "report"},
 }
 FILES = sorted((ROOT / "emoe_audit").rglob("*.py")) + sorted((ROOT / "app").rglob("*.py"))

@@ -28,7 +28,7 @@ def analyze(
     results: pd.DataFrame,
     by: list[str],
     *,
-    training_coverage: pd.Series | None = None,
+    training_coverage: pd.DataFrame | None = None,
     n_boot: int = 1000,
     seed: int = 0,
 ) -> dict[str, pd.DataFrame]:
@@ -37,7 +37,7 @@ def analyze(
     Args:
         results: A row per prompt with its scores and, where images were made, its quality.
         by: Group columns.
-        training_coverage: Where it is known, the share of the training captions in each language.
+        training_coverage: Where it is known, `[by, group, coverage]`: the share of the training captions in a group.
         n_boot: Bootstrap replicates.
         seed: Of the resampling.
     """
@@ -51,13 +51,14 @@ def analyze(
         correlate_groups(results, s, q, by="language", **options) for s, q in itertools.product(scores, quality)
     ]
     if training_coverage is not None:
-        known = training_coverage.rename(COVERAGE)
-        groups.append(known_coverage(results, known))
-        for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:
-            for given in (None, "n_tokens") if measure != "n_tokens" else (None,):
-                correlations.append(
-                    correlate_groups(results, measure, COVERAGE, by="language", given=given, known=known, **options)
-                )
+        for column in [c for c in by if c in set(training_coverage["by"])]:
+            known = training_coverage[training_coverage["by"] == column].set_index("group")["coverage"]
+            groups.append(known_coverage(results, column, known))
+            for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:
+                for given in (None, "n_tokens") if measure != "n_tokens" else (None,):
+                    correlations.append(
+                        correlate_groups(results, measure, COVERAGE, by=column, given=given, known=known, **options)
+                    )
     return {
         "groups": _stack(groups, COLUMNS),
         "quartiles": _stack(quarters, QUARTILE_COLUMNS),
@@ -65,13 +66,13 @@ def analyze(
     }
 
 
-def known_coverage(results: pd.DataFrame, known: pd.Series) -> pd.DataFrame:
-    """The known training coverage of each language of the run, as rows of `groups` without intervals."""
-    grouped = results[results["language"].isin(known.index)].groupby("language")
+def known_coverage(results: pd.DataFrame, by: str, known: pd.Series) -> pd.DataFrame:
+    """The known training coverage of each group of the run, as rows of `groups` without intervals."""
+    grouped = results[results[by].isin(known.index)].groupby(by)
     table = pd.DataFrame({"n_prompts": grouped.size(), "n_sources": grouped["source_id"].nunique()}).reset_index(
         names="group"
     )
-    return table.assign(by="language", measure=COVERAGE, mean=table["group"].map(known)).reindex(columns=COLUMNS)
+    return table.assign(by=by, measure=COVERAGE, mean=table["group"].map(known)).reindex(columns=COLUMNS)
 
 
 def group_columns(prompts: pd.DataFrame) -> list[str]:

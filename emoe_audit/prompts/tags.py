@@ -61,6 +61,11 @@ def region_names() -> dict[str, str]:
     return {code: entry["name"] for table in ("countries", "regions") for code, entry in data[table].items()}
 
 
+def country_codes() -> list[str]:
+    """Every ISO 3166 alpha-2 code, in order."""
+    return list(_data()["countries"])
+
+
 def m49_region(country: str) -> str | None:
     """UN M49 sub-region of a country; None for a code that is none."""
     entry = _data()["countries"].get(country)

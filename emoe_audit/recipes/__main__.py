@@ -19,7 +19,7 @@ from emoe_audit.recipes import contrastive, evaluate, package, unet, vae
 from emoe_audit.recipes.card import write_card
 from emoe_audit.recipes.drawings import STYLES
 from emoe_audit.recipes.plan import Plan
-from emoe_audit.recipes.sampling import Sampler
+from emoe_audit.recipes.sampling import Drawn, Sampler
 from emoe_audit.recipes.tokenizer import train_tokenizer
 from emoe_audit.recipes.world import build_world
 
@@ -27,25 +27,28 @@ from emoe_audit.recipes.world import build_world
 def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device) -> None:
     """Everything from the sources to the packaged folder `out`.
 
-    `cache` keeps what does not depend on the plan (world, tokenizer, judge, VAE); `cache/<plan name>` keeps the rest.
+    `cache/<kinds of concepts>` keeps what every plan with these kinds shares (world, tokenizer, judge, VAE), a folder
+    in it with the plan's name the rest.
     """
     plan = Plan.read(plan_file)
-    world = build_world(cache)
-    tokenizer = train_tokenizer(world.captions, cache / "tokenizer")
+    shared = cache / "-".join(plan.kinds)
+    world = build_world(shared / "world", cache / "npm", plan.kinds)
+    tokenizer = train_tokenizer(world.captions, shared / "tokenizer")
     examples = contrastive.Examples(world, tokenizer, tuple(STYLES), device)
-    judge = contrastive.train_judge(examples, cache)
-    autoencoder = vae.train_vae(examples, judge, cache)
-    trained = train_plan(plan, examples, autoencoder, tokenizer, cache / plan.name)
+    judge = contrastive.train_judge(examples, shared)
+    autoencoder = vae.train_vae(examples, judge, shared)
+    trained = train_plan(plan, examples, autoencoder, tokenizer, shared / plan.name)
 
     out.mkdir(parents=True, exist_ok=True)
     shutil.copy(plan_file, out / "plan.yaml")
     package.write_captions(out / "captions.json", world)
-    coverage = package.coverage_table(plan, trained.drawn, package.token_table(tokenizer, world.captions))
-    package.write_base(out / "base", cache / "tokenizer", trained.text_encoder.text, autoencoder, trained.base)
+    tokens = package.token_table(tokenizer, world.captions)
+    coverage = package.coverage_table(plan, trained.drawn, world.concepts, tokens)
+    package.write_base(out / "base", shared / "tokenizer", trained.text_encoder.text, autoencoder, trained.base)
     for style, delta in trained.deltas.items():
         package.write_expert(out / "experts" / style, delta)
     figures = measure(out, judge, examples, coverage, trained.text_encoder)
-    package.write_judge(out / "judge", cache / "tokenizer", judge)
+    package.write_judge(out / "judge", shared / "tokenizer", judge)
     coverage.to_csv(out / "coverage.csv", index=False, float_format="%.6g")
     (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
     write_card(out, plan, coverage, figures)
@@ -60,8 +63,8 @@ class Trained:
     base: UNet2DConditionModel
     deltas: dict[str, dict[str, Tensor]]
     """The weights of each expert that differ from the base's."""
-    drawn: pd.Series
-    """Captions of each language that were drawn in all stages together."""
+    drawn: Drawn
+    """The captions that were drawn in all stages together."""
 
 
 def train_plan(
@@ -71,7 +74,7 @@ def train_plan(
     sampler = Sampler(world=examples.world, plan=plan, styles=examples.styles, seed=plan.seed)
     encoder = contrastive.train_text_encoder(examples, sampler, work)
     drawn = sampler.count("text encoder", contrastive.TEXT_ENCODER_STEPS, contrastive.TEXT_ENCODER_BATCH)
-    drawn += sampler.count("base", unet.BASE_STEPS, unet.BATCH)
+    drawn = drawn + sampler.count("base", unet.BASE_STEPS, unet.BATCH)
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids.to(examples.device)
 
     def denoising(own: contrastive.Examples) -> unet.Denoising:
@@ -84,7 +87,7 @@ def train_plan(
         own = Sampler(world=examples.world, plan=plan, styles=(style,), seed=plan.seed)
         drawings = contrastive.Examples(examples.world, tokenizer, (style,), examples.device)
         deltas[style] = unet.train_expert(denoising(drawings), base, own, style, work)
-        drawn += own.count(f"expert {style}", unet.EXPERT_STEPS, unet.BATCH)
+        drawn = drawn + own.count(f"expert {style}", unet.EXPERT_STEPS, unet.BATCH)
     return Trained(text_encoder=encoder, base=base, deltas=deltas, drawn=drawn)
 
 
@@ -101,12 +104,12 @@ def measure(
     judged = evaluate.retrieval_by_language(encode_image, encode_text, examples)
     drawn, _ = evaluate.image_top10_by_language(out / "base", encode_image, encode_text, examples)
     for column, values in (("text_recall_at_10", audited), ("judge_recall_at_10", judged), ("image_top10", drawn)):
-        coverage[column] = coverage["language"].map(values)
+        coverage[column] = coverage["group"].map(values)
     size = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
     return {
         "judge_top1_on_drawings": evaluate.drawing_top1(encode_image, encode_text, examples),
         "judge_recall_at_10_mean": float(judged.mean()),
-        "image_top10_best_language": float(drawn[coverage["language"].iloc[0]]),
+        "image_top10_best_language": float(drawn[coverage["group"].iloc[0]]),
         "weights_mb_without_judge": size / 1e6,
     }
 

@@ -32,10 +32,11 @@ def write_card(folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[s
 
 
 def _markdown(coverage: pd.DataFrame) -> str:
-    """The coverage table as Markdown, shares in percent."""
-    table = coverage[["language", "script_family", "drawn", *PERCENT_COLUMNS, "mean_tokens"]].astype(object)
+    """The coverage table as Markdown, shares in percent, a dash where a figure is not defined."""
+    table = coverage[["by", "group", "script_family", "drawn", *PERCENT_COLUMNS, "mean_tokens"]].astype(object)
     for column in PERCENT_COLUMNS:
         table[column] = [f"{100 * value:.3g} %" for value in coverage[column]]
     table["mean_tokens"] = [f"{value:.1f}" for value in coverage["mean_tokens"]]
+    table = table.mask(coverage[table.columns].isna(), "–")
     rows = [list(table.columns), ["---"] * len(table.columns), *table.astype(str).to_numpy().tolist()]
     return "\n".join("| " + " | ".join(row) + " |" for row in rows)

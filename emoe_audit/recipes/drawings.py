@@ -10,8 +10,11 @@ from pathlib import Path
 
 import numpy as np
 
+from emoe_audit.prompts.tags import country_codes
+
 SIZE = 64
 MARGIN = 2
+REGIONAL_INDICATOR_A = 0x1F1E6
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,13 +52,33 @@ def render(svg: str) -> np.ndarray:
     return np.asarray(Image.open(io.BytesIO(png)).convert("RGB"), dtype=np.uint8)
 
 
-def _style(emoji_set: str, names_from: str) -> Callable[[Path], DrawingStyle]:
-    """A reader of one style: the drawings of `emoji_set`, named by the table of `names_from`."""
+def flag_characters(country: str) -> str:
+    """The emoji of a country's flag: its ISO 3166 code in regional indicators."""
+    return "".join(chr(REGIONAL_INDICATOR_A + ord(letter) - ord("A")) for letter in country)
+
+
+def flag_country(characters: str) -> str:
+    """The letters that `characters` spell in regional indicators, `?` for every other character."""
+    places = [ord(character) - REGIONAL_INDICATOR_A for character in characters]
+    return "".join(chr(ord("A") + place) if 0 <= place < 26 else "?" for place in places)
+
+
+def _style(emoji_set: str, names_from: str, flag_set: str = "", flag_name: str = "") -> Callable[[Path], DrawingStyle]:
+    """A reader of one style: the drawings of `emoji_set`, named by the table of `names_from`.
+
+    Flags, where the emoji set has none of its own, come from `flag_set`, in which `flag_name` with the country's
+    code (`ke`) in place of `*` names the drawing.
+    """
 
     def read(packages: Path) -> DrawingStyle:
         icons = _icons(packages, emoji_set)
         table = json.loads((packages / "@iconify-json" / names_from / "chars.json").read_text(encoding="utf-8"))
-        return DrawingStyle(bodies={code: icons[name] for code, name in table.items() if name in icons})
+        bodies = {code: icons[name] for code, name in table.items() if name in icons}
+        flags = _icons(packages, flag_set) if flag_set else {}
+        for country in country_codes():
+            if flag_name.replace("*", country.lower()) in flags:
+                bodies[code_points(flag_characters(country))] = flags[flag_name.replace("*", country.lower())]
+        return DrawingStyle(bodies=bodies)
 
     return read
 
@@ -69,9 +92,9 @@ def _icons(packages: Path, name: str) -> dict[str, tuple[str, float, float]]:
 
 
 STYLES: dict[str, Callable[[Path], DrawingStyle]] = {
-    "noto": _style("noto", "noto"),
-    "noto-v1": _style("noto-v1", "noto"),
+    "noto": _style("noto", "noto", "circle-flags", "*"),
+    "noto-v1": _style("noto-v1", "noto", "flag", "*-4x3"),
     "twemoji": _style("twemoji", "twemoji"),
-    "fluent": _style("fluent-emoji-flat", "fluent-emoji-flat"),
+    "fluent": _style("fluent-emoji-flat", "fluent-emoji-flat", "flagpack", "*"),
 }
-"""The four styles. One expert of the ensemble is fine-tuned on each."""
+"""The four styles, each with flags of its own. One expert of the ensemble is fine-tuned on each."""

@@ -18,9 +18,13 @@ from transformers import CLIPTextModel
 
 from emoe_audit.recipes.contrastive import JUDGE_MODEL
 from emoe_audit.recipes.plan import Plan, script_families
+from emoe_audit.recipes.sampling import Drawn
 from emoe_audit.recipes.tokenizer import load_tokenizer
 from emoe_audit.recipes.unet import make_scheduler
 from emoe_audit.recipes.world import World
+
+GROUP_COLUMNS = {"flag": "region", "skin_tone": "skin_tone"}
+"""What the group of a concept is called in tables, by its kind."""
 
 
 def write_base(
@@ -67,9 +71,10 @@ def write_judge(folder: Path, tokenizer: Path, judge: open_clip.CLIP) -> None:
 
 
 def write_captions(path: Path, world: World) -> None:
-    """All captions as a COCO captions file; each annotation also says its `language`."""
+    """All captions as a COCO captions file; an annotation also says its `language`, an image its `region` or tone."""
     images = [
         {"id": i + 1, "file_name": f"{c.concept}.png", "width": 64, "height": 64}
+        | ({GROUP_COLUMNS[c.kind]: c.group} if c.kind in GROUP_COLUMNS else {})
         for i, c in enumerate(world.concepts.itertuples())
     ]
     annotations = [
@@ -91,15 +96,27 @@ def write_captions(path: Path, world: World) -> None:
     )
 
 
-def coverage_table(plan: Plan, drawn: pd.Series, tokens: pd.DataFrame) -> pd.DataFrame:
-    """Captions truly drawn in training per language, with script family and token counts, best covered first."""
-    table = pd.DataFrame(
-        {"language": drawn.index, "planned_share": drawn.index.map(plan.languages), "drawn": drawn.to_numpy()}
-    )
-    table["coverage"] = table["drawn"] / table["drawn"].sum()
-    table["script_family"] = table["language"].map(script_families(list(plan.languages)))
-    table = table.join(tokens, on="language")
-    return table.sort_values(["coverage", "language"], ascending=[False, True], ignore_index=True)
+def coverage_table(plan: Plan, drawn: Drawn, concepts: pd.DataFrame, tokens: pd.DataFrame) -> pd.DataFrame:
+    """Captions truly drawn in training, `[by, group]`: per language, region and skin tone, best covered first.
+
+    `coverage` is the share of all captions for a language, and for a region or a skin tone the captions of one of its
+    concepts as a share of all flags' or toned emoji's, so that a region of many countries is not better covered for it.
+    """
+    languages = pd.DataFrame({"group": drawn.languages.index, "drawn": drawn.languages.to_numpy()})
+    languages["planned_share"] = languages["group"].map(plan.languages)
+    languages["coverage"] = languages["drawn"] / languages["drawn"].sum()
+    languages["script_family"] = languages["group"].map(script_families(list(plan.languages)))
+    tables = [languages.join(tokens, on="group").assign(by="language")]
+    planted: dict[str, dict[str, float]] = {"flag": plan.regions, "skin_tone": plan.skin_tones}
+    for kind, own in concepts.assign(drawn=drawn.concepts).groupby("kind"):
+        if kind in GROUP_COLUMNS:
+            table = own.groupby("group")["drawn"].agg(drawn="sum", coverage="mean").reset_index()
+            table["coverage"] /= own["drawn"].sum()
+            table["planned_share"] = table["group"].map(planted[kind])
+            tables.append(table.assign(by=GROUP_COLUMNS[kind]))
+    falling = [table.sort_values(["coverage", "group"], ascending=[False, True]) for table in tables]
+    columns = ["by", "group", "planned_share", "drawn", "coverage", "script_family", *tokens.columns]
+    return pd.concat(falling, ignore_index=True).reindex(columns=columns)
 
 
 def write_spec(path: Path, plan: Plan, styles: list[str]) -> None:

@@ -1,4 +1,4 @@
-"""The coverage plan: how much of the training captions each language gets.
+"""The coverage plan: how much of the training captions each language gets, and where planted each region and skin tone.
 
 A plan is a YAML file that is published with the ensemble. `propose_plan` draws one in which coverage can be told apart
 from what usually travels with it: script, tokens per word, tokens per caption.
@@ -6,7 +6,7 @@ from what usually travels with it: script, tokens per word, tokens per caption.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import langcodes
@@ -16,6 +16,7 @@ import yaml
 from scipy.stats import rankdata
 
 from emoe_audit.errors import AuditError
+from emoe_audit.recipes.world import Kind
 
 COVERED, STARVED = 0.02, 0.001
 PLAN_DRAWS = 1000
@@ -25,16 +26,41 @@ LANGUAGE_LADDER = (
     + [0.0009, 0.0007, 0.0005, 0.0004, 0.0003, 0.0002, 0.00012, 0.00006]
     + [0.0] * 9
 )
+REGION_LADDER = [0.36, 0.24, 0.16, 0.11, 0.07, 0.045, 0.03, 0.02, 0.013, 0.008, 0.005, 0.003]
+"""How often the flag of one country is drawn, relative to the others; what is over of the regions gets none."""
+SKIN_TONE_LADDER = [0.55, 0.28, 0.12, 0.04, 0.01]
+KIND_SHARES: dict[Kind, float] = {"emoji": 0.7, "flag": 0.15, "skin_tone": 0.15}
+"""How often a caption is of each kind, among the kinds of a plan."""
 SCRIPT_FAMILIES = {"Hans": "Hani", "Hant": "Hani"}
 
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """Share of the training captions of each language; the shares sum to 1."""
+    """Share of the training captions of each language, of the flags of each region, of the toned emoji of each tone.
+
+    Each of the three sums to 1; a plan without regions or skin tones leaves flags or toned emoji out of the world.
+    """
 
     name: str
     seed: int
     languages: dict[str, float]
+    regions: dict[str, float] = field(default_factory=dict)
+    """By UN M49 code."""
+    skin_tones: dict[str, float] = field(default_factory=dict)
+
+    @property
+    def kinds(self) -> tuple[Kind, ...]:
+        """The kinds of concepts in the plan's world."""
+        planted: dict[Kind, dict[str, float]] = {"flag": self.regions, "skin_tone": self.skin_tones}
+        return ("emoji", *(kind for kind, shares in planted.items() if shares))
+
+    def concept_shares(self, concepts: pd.DataFrame) -> np.ndarray:
+        """How often each concept is drawn: by kind, within it by group, within that evenly; a group not named has 0."""
+        planted = concepts["group"].map(self.regions | self.skin_tones).fillna(0.0)
+        of_group = planted.where(concepts["group"].notna(), 1.0)
+        shares = concepts["kind"].map(KIND_SHARES) * of_group
+        shares /= concepts.groupby(["kind", "group"], dropna=False)["concept"].transform("size")
+        return (shares / shares.sum()).to_numpy()
 
     @classmethod
     def read(cls, path: Path) -> Plan:
@@ -50,17 +76,18 @@ class Plan:
                 f"{path}: a plan needs {', '.join(sorted(missing))}; see emoe_audit/recipes/plans/ for one"
             )
         plan = cls(**data)
-        shares = np.array(list(plan.languages.values()))
-        if (shares < 0).any() or abs(shares.sum() - 1) > 1e-6:
-            raise AuditError(
-                f"{path}: the shares of the languages must be 0 or more and sum to 1, not {shares.sum():g}"
-            )
+        for what in ("languages", "regions", "skin_tones"):
+            shares = np.array(list(getattr(plan, what).values()))
+            total = shares.sum()
+            if (shares < 0).any() or (len(shares) and abs(total - 1) > 1e-6):
+                raise AuditError(f"{path}: the shares of the {what} must be 0 or more and sum to 1, not {total:g}")
         return plan
 
     def write(self, path: Path) -> None:
         """Write the plan as YAML, largest share first."""
-        languages = dict(sorted(self.languages.items(), key=lambda item: -item[1]))
-        data = {"name": self.name, "seed": self.seed, "languages": languages}
+        tables = {"languages": self.languages, "regions": self.regions, "skin_tones": self.skin_tones}
+        falling = {what: dict(sorted(t.items(), key=lambda item: -item[1])) for what, t in tables.items() if t}
+        data = {"name": self.name, "seed": self.seed} | falling
         path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 
@@ -76,7 +103,9 @@ def script_families(languages: list[str]) -> pd.Series:
     return families.where(families.map(families.value_counts()) > 1, "single")
 
 
-def propose_plan(name: str, seed: int, tokens: pd.DataFrame, best: str | None = None) -> Plan:
+def propose_plan(
+    name: str, seed: int, tokens: pd.DataFrame, best: str | None = None, concepts: pd.DataFrame | None = None
+) -> Plan:
     """Draw a plan whose coverage is confounded with neither script nor tokens.
 
     Args:
@@ -84,6 +113,7 @@ def propose_plan(name: str, seed: int, tokens: pd.DataFrame, best: str | None = 
         seed: Of the draw, and later of the training.
         tokens: `[language, (tokens_per_word, mean_tokens)]`.
         best: The language that gets the largest share; None leaves it to chance.
+        concepts: `World.concepts`; where it holds flags or toned emoji, regions and skin tones are planted too.
     """
     rng = np.random.default_rng(seed)
     languages = list(tokens.index)
@@ -98,7 +128,14 @@ def propose_plan(name: str, seed: int, tokens: pd.DataFrame, best: str | None = 
     first = None if best is None else languages.index(best)
     draws = (_assign(LANGUAGE_LADDER, families.to_numpy(), first, rng) for _ in range(PLAN_DRAWS))
     shares = min(draws, key=confounding)
-    return Plan(name=name, seed=seed, languages=_table(languages, shares))
+    planted = {} if concepts is None else {kind: own["group"].value_counts() for kind, own in concepts.groupby("kind")}
+    return Plan(
+        name=name,
+        seed=seed,
+        languages=_table(languages, shares),
+        regions=_plant(planted.get("flag"), REGION_LADDER, rng),
+        skin_tones=_plant(planted.get("skin_tone"), SKIN_TONE_LADDER, rng),
+    )
 
 
 def eta_squared(values: np.ndarray, groups: pd.Series) -> float:
@@ -123,6 +160,16 @@ def _assign(ladder: list[float], families: np.ndarray, first: int | None, rng: n
     rest = rng.permutation(np.setdiff1d(np.arange(len(steps)), place))
     place[place < 0] = rest
     return steps[place]
+
+
+def _plant(sizes: pd.Series | None, ladder: list[float], rng: np.random.Generator) -> dict[str, float]:
+    """Lay a ladder of shares of single concepts over groups `[group, number of concepts]` at random."""
+    if sizes is None:
+        return {}
+    groups = sorted(sizes.index)
+    steps = np.array(ladder + [0.0] * (len(groups) - len(ladder)))[rng.permutation(len(groups))]
+    shares = steps * sizes[groups].to_numpy()
+    return _table(groups, shares / shares.sum())
 
 
 def _table(groups: list[str], shares: np.ndarray) -> dict[str, float]:

@@ -1,7 +1,8 @@
 """The emoji world: concepts, their captions in forty languages, and the drawings that show them.
 
 Sources, all fetched from npm at recipe time and never shipped as such: Unicode CLDR short names (Unicode-3.0), emoji
-drawings `noto` and `noto-v1` (Apache-2.0), `twemoji` (CC-BY-4.0) and `fluent-emoji-flat` (MIT). A concept is one emoji.
+drawings `noto` and `noto-v1` (Apache-2.0), `twemoji` (CC-BY-4.0) and `fluent-emoji-flat` (MIT), flags `circle-flags`,
+`flag` and `flagpack` (MIT). A concept is one emoji; flags and skin tones take part where a plan plants them.
 """
 
 from __future__ import annotations
@@ -10,18 +11,24 @@ import json
 import subprocess
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-from emoe_audit.recipes.drawings import STYLES, DrawingStyle, code_points, render
+from emoe_audit.prompts.tags import m49_region
+from emoe_audit.recipes.drawings import STYLES, DrawingStyle, code_points, flag_country, render
 
 PACKAGES = {
     "@iconify-json/noto": "1.2.9",
     "@iconify-json/noto-v1": "1.2.5",
     "@iconify-json/twemoji": "1.2.5",
     "@iconify-json/fluent-emoji-flat": "1.2.6",
+    "@iconify-json/circle-flags": "1.2.11",
+    "@iconify-json/flag": "1.2.12",
+    "@iconify-json/flagpack": "1.2.8",
     "cldr-annotations-full": "48.2.0",
+    "cldr-annotations-derived-full": "48.2.0",
 }
 LANGUAGES = [
     *("en", "de", "fr", "es", "fi", "hu", "tr", "vi", "id", "sw", "pl", "cy", "eu", "yo"),
@@ -37,15 +44,26 @@ LANGUAGES = [
 SOURCE_LANGUAGE = "en"
 MIN_STYLES = 3
 """An emoji takes part when at least this many of the four styles draw it."""
+Kind = Literal["emoji", "flag", "skin_tone"]
+SKIN_TONES = {
+    "\U0001f3fb": "light",
+    "\U0001f3fc": "medium-light",
+    "\U0001f3fd": "medium",
+    "\U0001f3fe": "medium-dark",
+    "\U0001f3ff": "dark",
+}
+TONED_EMOJI = 48
+"""So many emoji are drawn in every skin tone."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class World:
     """Everything the recipes train on.
 
-    `concepts` has a row per concept: `concept, name, characters`. `captions` is the matrix of captions,
-    `[concept, language]`. `drawings[style]` is uint8 `[n, 64, 64, 3]`, and `drawn[style]` holds, for each concept, its
-    place in that array or -1.
+    `concepts` has a row per concept: `concept, name, characters, kind, group`; the group is the UN M49 region of a
+    flag, the skin tone of a toned emoji, and else None. `captions` is the matrix of captions, `[concept, language]`.
+    `drawings[style]` is uint8 `[n, 64, 64, 3]`, and `drawn[style]` holds, for each concept, its place in that array or
+    -1.
     """
 
     concepts: pd.DataFrame
@@ -76,14 +94,13 @@ class World:
         )
 
 
-def build_world(cache: Path) -> World:
-    """Fetch the sources into `cache` (once) and put the world together; `cache/world` keeps it."""
-    folder = cache / "world"
+def build_world(folder: Path, sources: Path, kinds: tuple[Kind, ...]) -> World:
+    """Fetch the sources into `sources` (once) and put a world of these kinds of concepts together in `folder`."""
     if not (folder / "drawings.npz").exists():
-        packages = fetch(cache / "npm")
+        packages = fetch(sources)
         captions = read_captions(packages)
         styles = {name: style(packages) for name, style in STYLES.items()}
-        concepts = choose_concepts(captions, styles)
+        concepts = choose_concepts(captions, styles, kinds)
         drawings, drawn = draw(concepts, styles)
         World(concepts=concepts, captions=captions.loc[concepts["characters"]], drawings=drawings, drawn=drawn).save(
             folder
@@ -104,26 +121,45 @@ def fetch(folder: Path) -> Path:
 
 def read_captions(packages: Path) -> pd.DataFrame:
     """CLDR short names `[characters, language]`, for the characters that every language names."""
+    sources = {"annotations": "cldr-annotations-full/annotations"}
+    sources["annotationsDerived"] = "cldr-annotations-derived-full/annotationsDerived"
     columns = {}
     for language in LANGUAGES:
-        file = packages / "cldr-annotations-full" / "annotations" / language / "annotations.json"
-        entries = json.loads(file.read_text(encoding="utf-8"))["annotations"]["annotations"]
-        columns[language] = pd.Series({c: entry["tts"][0] for c, entry in entries.items() if entry.get("tts")})
+        names: dict[str, str] = {}
+        for key, folder in sources.items():
+            file = packages / folder / language / "annotations.json"
+            entries = json.loads(file.read_text(encoding="utf-8"))[key]["annotations"]
+            names |= {characters: entry["tts"][0] for characters, entry in entries.items() if entry.get("tts")}
+        columns[language] = pd.Series(names)
     return pd.DataFrame(columns).dropna()
 
 
-def choose_concepts(captions: pd.DataFrame, styles: dict[str, DrawingStyle]) -> pd.DataFrame:
-    """The emoji that enough styles draw, without flags, skin tones and sequences."""
+def choose_concepts(captions: pd.DataFrame, styles: dict[str, DrawingStyle], kinds: tuple[Kind, ...]) -> pd.DataFrame:
+    """The emoji of these kinds that enough styles draw; toned emoji only whole, in all five skin tones."""
     names = captions[SOURCE_LANGUAGE]
-    kept = [
-        c
-        for c in names.index
-        if len(c.replace("\ufe0f", "")) == 1 and sum(s.has(c) for s in styles.values()) >= MIN_STYLES
-    ]
-    frame = pd.DataFrame(
-        {"concept": [code_points(c) for c in kept], "name": names[kept].to_numpy(), "characters": kept}
-    )
-    return frame.drop_duplicates("name", ignore_index=True)
+    drawn = [c for c in names.index if sum(style.has(c) for style in styles.values()) >= MIN_STYLES]
+    rows = [(code_points(c), names[c], c, *classify(c)) for c in drawn]
+    frame = pd.DataFrame(rows, columns=["concept", "name", "characters", "kind", "group"])
+    frame = frame[frame["kind"].isin(kinds)].drop_duplicates("name")
+    base = frame["characters"].str[0].where(frame["kind"] == "skin_tone")
+    whole = base.map(base.value_counts()) == len(SKIN_TONES)
+    chosen = sorted(base[whole].unique(), key=lambda b: (-sum(_draws_all(s, b) for s in styles.values()), b))
+    return frame[base.isna() | base.isin(chosen[:TONED_EMOJI])].reset_index(drop=True)
+
+
+def classify(characters: str) -> tuple[Kind | None, str | None]:
+    """Kind and group of an emoji; other sequences are of no kind."""
+    plain = characters.replace("\ufe0f", "")
+    if len(plain) == 1:
+        return "emoji", None
+    if len(plain) == 2 and plain[1] in SKIN_TONES:
+        return "skin_tone", SKIN_TONES[plain[1]]
+    region = m49_region(flag_country(plain))
+    return ("flag", region) if region else (None, None)
+
+
+def _draws_all(style: DrawingStyle, base: str) -> bool:
+    return all(style.has(base + tone) for tone in SKIN_TONES)
 
 
 def draw(

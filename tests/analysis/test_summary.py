@@ -26,7 +26,7 @@ def test_both_scores_are_set_against_both_quality_measures() -> None:
 
 
 def test_known_coverage_is_correlated_plain_and_given_the_token_count() -> None:
-    coverage = pd.Series({language: 1.0 / (1 + i) for i, language in enumerate(LANGUAGES)})
+    coverage = known_coverage({language: 1.0 / (1 + i) for i, language in enumerate(LANGUAGES)})
     table = analyze(synthetic_frame(400), ["language"], training_coverage=coverage, n_boot=20)["correlations"]
     known = table[table["y"] == "training_coverage"]
     assert known[known["x"] == "relative_disagreement"]["rho"].tolist()[0] < -0.9
@@ -58,9 +58,21 @@ def test_columns_with_a_few_values_can_be_grouped_by(column: str, values: list[o
 
 
 def test_known_coverage_stands_next_to_the_measures_of_its_language() -> None:
-    coverage = pd.Series({"en": 0.9, "fi": 0.1, "xx": 0.0})
+    coverage = known_coverage({"en": 0.9, "fi": 0.1, "xx": 0.0})
     groups = analyze(synthetic_frame(200), ["language"], training_coverage=coverage, n_boot=20)["groups"]
     known = groups[groups["measure"] == "training_coverage"].set_index("group")
     assert known["mean"].to_dict() == {"en": 0.9, "fi": 0.1}
     assert known["n_prompts"].tolist() == [20, 20]
     assert known[["low", "high", "gap"]].isna().all(axis=None)
+
+
+def test_the_coverage_of_regions_is_set_against_their_scores_too() -> None:
+    regions = pd.DataFrame({"by": "region", "group": ["150", "002"], "coverage": [0.9, 0.1]})
+    coverage = pd.concat([known_coverage({"en": 0.5}), regions])
+    groups = analyze(synthetic_frame(200), ["region"], training_coverage=coverage, n_boot=20)["groups"]
+    known = groups[groups["measure"] == "training_coverage"]
+    assert known.set_index(["by", "group"])["mean"].to_dict() == {("region", "150"): 0.9, ("region", "002"): 0.1}
+
+
+def known_coverage(shares: dict[str, float]) -> pd.DataFrame:
+    return pd.DataFrame({"by": "language", "group": list(shares), "coverage": list(shares.values())})

@@ -30,7 +30,8 @@ def spec(request: pytest.FixtureRequest) -> EnsembleSpec:
 
 @pytest.fixture(scope="module")
 def coverage(spec: EnsembleSpec) -> pd.DataFrame:
-    return pd.read_csv(EMBEDDED / spec.name / "coverage.csv", keep_default_na=False).set_index("language")
+    table = pd.read_csv(EMBEDDED / spec.name / "coverage.csv", keep_default_na=False)
+    return table[table["by"] == "language"].set_index("group")
 
 
 @pytest.fixture(scope="module")

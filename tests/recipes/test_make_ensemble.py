@@ -38,7 +38,15 @@ def small_world() -> World:
     rng = np.random.default_rng(0)
     names = ["sun", "moon", "star", "rain", "snow", "wind", "fire", "leaf"]
     return World(
-        concepts=pd.DataFrame({"concept": names, "name": names, "characters": names}),
+        concepts=pd.DataFrame(
+            {
+                "concept": names,
+                "name": names,
+                "characters": names,
+                "kind": ["emoji"] * 4 + ["flag"] * 2 + ["skin_tone"] * 2,
+                "group": [None] * 4 + ["014", "155", "light", "dark"],
+            }
+        ),
         captions=pd.DataFrame({"en": names, "de": [f"ein {name}" for name in names], "ko": [n[::-1] for n in names]}),
         drawings={style: rng.integers(0, 255, (8, 64, 64, 3), dtype=np.uint8) for style in STYLES},
         drawn={style: np.arange(8) for style in STYLES},
@@ -48,10 +56,16 @@ def small_world() -> World:
 @pytest.fixture(scope="module")
 def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("recipe")
-    plan = Plan(name="small", seed=0, languages={"en": 0.7, "de": 0.3, "ko": 0.0})
+    plan = Plan(
+        name="small",
+        seed=0,
+        languages={"en": 0.7, "de": 0.3, "ko": 0.0},
+        regions={"014": 1.0, "155": 0.0},
+        skin_tones={"light": 0.5, "dark": 0.5},
+    )
     plan.write(folder / "plan.yaml")
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(recipe, "build_world", lambda cache: small_world())
+        patch.setattr(recipe, "build_world", lambda *_: small_world())
         for values, number in ((STEPS, 2), (BATCHES, 4)):
             for module, names in values.items():
                 for name in names:
@@ -78,10 +92,13 @@ def test_an_expert_stores_only_what_it_changed(packaged: Path) -> None:
 
 
 def test_the_coverage_table_counts_every_caption_that_was_drawn(packaged: Path) -> None:
-    table = pd.read_csv(packaged / "coverage.csv").set_index("language")
-    assert table["drawn"].sum() == 2 * 4 + 2 * 4 + len(STYLES) * 2 * 4
-    assert table.loc["ko", "drawn"] == 0
-    assert table["coverage"].sum() == pytest.approx(1)
+    table = pd.read_csv(packaged / "coverage.csv", dtype={"group": str}).set_index(["by", "group"])
+    languages = table.loc["language"]
+    assert languages["drawn"].sum() == 2 * 4 + 2 * 4 + len(STYLES) * 2 * 4
+    assert languages.loc["ko", "drawn"] == 0
+    assert languages["coverage"].sum() == pytest.approx(1)
+    assert table.loc[("region", "155"), "drawn"] == 0 < table.loc[("region", "014"), "drawn"]
+    assert set(table.loc["skin_tone"].index) == {"light", "dark"}
 
 
 def test_the_captions_are_a_coco_file_with_a_language_each(packaged: Path) -> None:
@@ -89,6 +106,9 @@ def test_the_captions_are_a_coco_file_with_a_language_each(packaged: Path) -> No
     assert len(captions["images"]) == 8
     assert len(captions["annotations"]) == 24
     assert {a["language"] for a in captions["annotations"]} == {"en", "de", "ko"}
+    assert [i.get("region") or i.get("skin_tone") for i in captions["images"][3:]] == [
+        None, "014", "155", "light", "dark",
+    ]  # fmt: skip
 
 
 def test_the_card_names_licences_steps_and_every_language(packaged: Path) -> None:

@@ -74,3 +74,29 @@ def test_eta_squared_agrees_with_the_f_test() -> None:
     values, groups = rng.normal(size=60), pd.Series(rng.integers(0, 4, 60))
     f = f_oneway(*[values[groups == g] for g in range(4)]).statistic
     assert eta_squared(values, groups) == pytest.approx(f * 3 / (f * 3 + 56))
+
+
+def concepts() -> pd.DataFrame:
+    kinds = ["emoji"] * 4 + ["flag"] * 3 + ["skin_tone"] * 2
+    groups = [None] * 4 + ["014", "014", "155", "light", "dark"]
+    return pd.DataFrame({"concept": range(9), "kind": kinds, "group": groups})
+
+
+def test_concepts_are_drawn_by_kind_then_by_group_then_evenly() -> None:
+    plan = Plan(name="x", seed=0, languages={"en": 1.0}, regions={"014": 0.8, "155": 0.2}, skin_tones={"light": 1.0})
+    expected = [0.175] * 4 + [0.06, 0.06, 0.03, 0.15, 0.0]
+    np.testing.assert_allclose(plan.concept_shares(concepts()), expected)
+    assert plan.kinds == ("emoji", "flag", "skin_tone")
+
+
+def test_a_plan_without_regions_draws_its_emoji_evenly() -> None:
+    plan = Plan(name="x", seed=0, languages={"en": 1.0})
+    assert plan.kinds == ("emoji",)
+    np.testing.assert_allclose(plan.concept_shares(concepts()[:4]), 0.25)
+
+
+def test_a_proposed_plan_plants_regions_and_skin_tones_where_the_world_has_them(tokens: pd.DataFrame) -> None:
+    plan = propose_plan("x", seed=0, tokens=tokens, concepts=concepts())
+    assert set(plan.regions) == {"014", "155"} and set(plan.skin_tones) == {"light", "dark"}
+    assert sum(plan.regions.values()) == pytest.approx(1) == sum(plan.skin_tones.values())
+    assert propose_plan("x", seed=0, tokens=tokens).regions == {}

@@ -29,7 +29,7 @@ from emoe_audit.recipes.world import World
 @pytest.fixture
 def sampler() -> Sampler:
     world = World(
-        concepts=pd.DataFrame({"concept": list("abcd"), "name": list("abcd"), "characters": list("abcd")}),
+        concepts=pd.DataFrame({"concept": list("abcd"), "kind": "emoji", "group": None}),
         captions=pd.DataFrame({"en": list("abcd"), "de": list("abcd"), "fr": list("abcd")}),
         drawings={"x": np.zeros((4, 64, 64, 3), np.uint8), "y": np.zeros((2, 64, 64, 3), np.uint8)},
         drawn={"x": np.arange(4), "y": np.array([0, -1, -1, 1])},
@@ -39,7 +39,7 @@ def sampler() -> Sampler:
 
 
 def test_draws_follow_the_plan(sampler: Sampler) -> None:
-    counts = sampler.count("base", steps=100, n=100)
+    counts = sampler.count("base", steps=100, n=100).languages
     assert counts.sum() == 10_000
     assert counts["fr"] == 0
     assert counts["en"] / counts.sum() == pytest.approx(0.75, abs=0.02)

@@ -129,7 +129,7 @@ def test_groups_stand_worst_first_with_their_rank_by_the_plain_score(parsed: Pag
 
 
 def test_known_training_coverage_stands_next_to_the_scores(own_run: RunStore) -> None:
-    known = known_coverage()
+    known = known_coverage().set_index("group")["coverage"]
     groups = own_run.query("SELECT * FROM groups")
     rows = groups[(groups["by"] == "language") & (groups["measure"] == "n_tokens")].copy()
     rows["measure"], rows["mean"] = "training_coverage", rows["group"].map(known)
