@@ -30,7 +30,7 @@ class ImageMaker:
             QualityError: the base holds no pipeline that draws, or `config.expert` is none of the experts.
         """
         self.config = config
-        self._pipeline = _load_pipeline(spec, config.expert)
+        self._pipeline = load_pipeline(spec, config.expert)
         self._pipeline.to(resolve_device(config.device))
         self._pipeline.set_progress_bar_config(disable=True)
 
@@ -69,7 +69,12 @@ def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
     return digest.hexdigest()
 
 
-def _load_pipeline(spec: EnsembleSpec, expert: str | None) -> Any:
+def load_pipeline(spec: EnsembleSpec, expert: str | None) -> Any:
+    """The whole pipeline of the base, or of an expert laid over it, in float32 on the CPU.
+
+    Raises:
+        QualityError: see `ImageMaker`.
+    """
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:

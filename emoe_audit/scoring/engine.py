@@ -62,6 +62,18 @@ class ScoringEngine:
         rows.insert(0, "prompt_id", [prompt.prompt_id for prompt in prompts])
         return rows
 
+    def prompt_embeds(self, texts: Sequence[str]) -> Float[Tensor, "batch token state"]:
+        """What the experts are given of each text."""
+        own = self.ensemble
+        return encode_prompts(texts, own.tokenizer, own.text_encoder, own.max_length)
+
+    def features(
+        self, prompt_embeds: Float[Tensor, "batch token state"], noise_index: int
+    ) -> Float[Tensor, "expert batch channel height width"]:
+        """The mid-block of every expert after the first step from one noise."""
+        paths = zip(self.ensemble.unets, self.starts[noise_index], strict=True)
+        return torch.stack([mid_block_features(unet, start, prompt_embeds) for unet, start in paths])
+
     def _counts(self, texts: list[str]) -> dict[str, np.ndarray]:
         counts = count_tokens(texts, self.ensemble.tokenizer, self.ensemble.max_length)
         return {
@@ -85,21 +97,16 @@ class ScoringEngine:
 
     def _measure(self, texts: list[str]) -> np.ndarray:
         """Every measure of every text for every noise: `[measure, noise, text]`."""
-        own = self.ensemble
-        prompt_embeds = encode_prompts(texts, own.tokenizer, own.text_encoder, own.max_length)
-        values = [self._measure_noise(starts, prompt_embeds) for starts in self._starts]
+        prompt_embeds = self.prompt_embeds(texts)
+        values = [
+            torch.stack([measure(features) for measure in self._measures.values()])
+            for features in (self.features(prompt_embeds, index) for index in range(self.config.n_noise))
+        ]
         measured: np.ndarray = torch.stack(values, dim=1).cpu().double().numpy()
         return measured
 
-    def _measure_noise(
-        self, starts: Sequence[PathStart], prompt_embeds: Float[Tensor, "batch token state"]
-    ) -> Float[Tensor, "measure batch"]:
-        paths = zip(self.ensemble.unets, starts, strict=True)
-        features = torch.stack([mid_block_features(unet, start, prompt_embeds) for unet, start in paths])
-        return torch.stack([measure(features) for measure in self._measures.values()])
-
     @cached_property
-    def _starts(self) -> list[list[PathStart]]:
+    def starts(self) -> list[list[PathStart]]:
         """The prompt-free start of every path, `[noise][expert]`."""
         own = self.ensemble
         starts = []
