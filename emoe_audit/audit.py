@@ -27,7 +27,7 @@ from emoe_audit.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig, Stage
 
 if TYPE_CHECKING:
-    from PIL.Image import Image
+    from emoe_audit.quality.illustrator import Illustrator
 
 T = TypeVar("T")
 SCORE_CHUNK = 256
@@ -182,18 +182,12 @@ def judge_pending(store: RunStore, progress: Progress = silent) -> None:
     progress("images", done, len(chosen))
     if not pending:
         return
-    if spec.judge is None:
-        raise AuditError(f"{spec.name}: names no judge; add `judge:` to its YAML, or give --n-images 0")
-    from emoe_audit.quality.clip_score import ClipJudge
-    from emoe_audit.quality.images import ImageMaker
+    from emoe_audit.quality.illustrator import Illustrator
 
-    maker, judge = ImageMaker(spec, images), ClipJudge(spec.judge, device=images.device)
-    sources = source_captions(store)
+    illustrator = Illustrator(spec, images, source_captions(store))
     for chunk in _chunks(pending, images.batch_size):
         rows = store.prompts_of(chunk)
-        judged = _one_by_one_if_it_fails(
-            rows, lambda part: _draw_and_judge(store, maker, judge, part, sources), "image", store
-        )
+        judged = _one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(store, illustrator, part), "image", store)
         if judged:
             store.append("quality", pd.concat(judged, ignore_index=True))
         done += len(chunk)
@@ -259,20 +253,10 @@ def _score(engine: Engine, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     return scores.assign(key=[row["key"] for row in rows])
 
 
-def _draw_and_judge(
-    store: RunStore, maker: Any, judge: Any, rows: Sequence[dict[str, Any]], sources: dict[str, str]
-) -> pd.DataFrame:
-    from emoe_audit.quality.images import image_seed
-
-    prompts = [_prompt(row) for row in rows]
-    pictures: list[Image] = maker.make(prompts)
-    captions = [sources.get(row["source_id"]) for row in rows]
-    frame = pd.DataFrame({"key": [row["key"] for row in rows]})
-    frame["image"] = [f"images/{key[:2]}/{key}.png" for key in frame["key"]]
-    frame["image_seed"] = [image_seed(maker.config.seed, prompt.source_id) for prompt in prompts]
-    frame["clip_cosine"] = judge.clip_cosine(pictures, [prompt.prompt for prompt in prompts])
-    frame["clip_cosine_source"] = judge.clip_cosine(pictures, [caption or "" for caption in captions])
-    frame.loc[[caption is None for caption in captions], "clip_cosine_source"] = float("nan")
+def _draw_and_judge(store: RunStore, illustrator: Illustrator, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    frame, pictures = illustrator.judge([_prompt(row) for row in rows])
+    frame.insert(0, "key", [row["key"] for row in rows])
+    frame.insert(1, "image", [f"images/{key[:2]}/{key}.png" for key in frame["key"]])
     for name, picture in zip(frame["image"], pictures, strict=True):
         content = io.BytesIO()
         picture.save(content, "PNG")

@@ -29,7 +29,8 @@ COLUMNS: dict[str, str] = {
     "scores": "key VARCHAR, disagreement DOUBLE, relative_disagreement DOUBLE, feature_power DOUBLE, "
     "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, n_noise BIGINT, n_tokens BIGINT, "
     "tokens_per_word DOUBLE, truncated BOOLEAN",
-    "quality": "key VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, clip_cosine_source DOUBLE",
+    "quality": "key VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, clip_cosine_source DOUBLE, "
+    "source_rank DOUBLE",
 }
 """Columns of a table that has no shard yet."""
 ANALYSES = ("groups", "quartiles", "correlations")

@@ -96,14 +96,18 @@ def test_every_prompt_is_scored_and_whole_captions_are_drawn(finished: RunStore,
 
 
 def test_quality_is_what_the_judge_says_of_the_stored_image(finished: RunStore, tiny_spec: EnsembleSpec) -> None:
-    from emoe_audit.quality.clip_score import ClipJudge
+    from emoe_audit.quality.clip_score import ClipJudge, cosines
 
     row = finished.query("SELECT * FROM results WHERE image IS NOT NULL AND language = 'ja'").iloc[0]
     assert tiny_spec.judge is not None
     judge = ClipJudge(tiny_spec.judge, device="cpu")
     with Image.open(finished.path / row["image"]) as image:
-        native, source = (judge.clip_cosine([image], [text])[0] for text in (row["prompt"], row["source_prompt"]))
+        seen = judge.image_features([image])
+    texts = [row["prompt"], row["source_prompt"], "dog", "cat", "tree", "house", "fish", "sun", "red apple"]
+    by_text = {text: cosines(seen, judge.text_features([text]))[0] for text in [*texts, "sleeping face"]}
+    native, source = by_text.pop(row["prompt"]), by_text[row["source_prompt"]]
     assert [row["clip_cosine"], row["clip_cosine_source"]] == pytest.approx([native, source], abs=1e-5)
+    assert row["source_rank"] == 1 + sum(cosine > source for cosine in by_text.values())
 
 
 def test_a_second_start_computes_nothing(
@@ -202,8 +206,9 @@ def test_a_run_killed_ten_times_equals_an_uninterrupted_one(
     store = RunStore.open(tmp_path / "run")
     ours, theirs = (s.query("SELECT * FROM results ORDER BY key") for s in (store, finished))
     assert ours["key"].tolist() == theirs["key"].tolist()
-    for column in ("disagreement", "relative_disagreement", "feature_power", "clip_cosine"):
+    for column in ("disagreement", "relative_disagreement", "feature_power"):
         np.testing.assert_allclose(ours[column], theirs[column], rtol=1e-6)
+    np.testing.assert_allclose(ours["clip_cosine"], theirs["clip_cosine"], atol=1e-6)
     assert store.is_complete
 
 

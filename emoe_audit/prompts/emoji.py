@@ -13,12 +13,44 @@ from emoe_audit.prompts.table import PromptTable, table_of
 from emoe_audit.types import EnsembleSpec
 
 SOURCE_LANGUAGE = "en"
+GROUP_COLUMNS = ("region", "skin_tone")
+IMAGE_COLUMNS = ("source_id", *GROUP_COLUMNS)
 
 
 def default_prompts(spec: EnsembleSpec, *, n_concepts: int = 100, seed: int = 0) -> PromptTable:
     """A sample of images that have a caption in every language, one prompt per image and language.
 
-    `source_id` is the image's name, `source_prompt` its English caption.
+    `source_id` is the image's name, `source_prompt` its English caption. Where images say their `region` or
+    `skin_tone`, as many are sampled of those as of the others, and the prompts say it too.
+
+    Raises:
+        PromptTableError: the ensemble brings no captions, or none with languages.
+    """
+    images = caption_matrix(spec)
+    rng = np.random.default_rng(seed)
+    chosen = pd.concat([own.iloc[np.sort(rng.permutation(len(own))[:n_concepts])] for own in _by_kind(images)])
+    languages = [column for column in images if column not in IMAGE_COLUMNS]
+    groups = [column for column in GROUP_COLUMNS if chosen[column].notna().any()]
+    rows = [
+        {
+            "prompt_id": f"{image['source_id']}-{language}",
+            "source_id": image["source_id"],
+            "prompt": image[language],
+            "language": language,
+            "region": None,
+            "source_prompt": image.get(SOURCE_LANGUAGE),
+        }
+        | {column: image[column] for column in groups}
+        for image in chosen.to_dict("records")
+        for language in languages
+    ]
+    return table_of(pd.DataFrame(rows), f"{spec.name}: {len(chosen)} of its own captions, seed {seed}")
+
+
+def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:
+    """The images of an ensemble's captions file that have a caption in every language.
+
+    A row per image: `source_id`, `region`, `skin_tone` (None where there is none), and a column per language.
 
     Raises:
         PromptTableError: the ensemble brings no captions, or none with languages.
@@ -34,17 +66,14 @@ def default_prompts(spec: EnsembleSpec, *, n_concepts: int = 100, seed: int = 0)
     matrix = annotations.pivot_table(index="image_id", columns="language", values="caption", aggfunc="first").dropna()
     if matrix.empty:
         raise PromptTableError(f"{spec.captions}: no image has a caption in every language")
-    chosen = matrix.iloc[np.sort(np.random.default_rng(seed).permutation(len(matrix))[:n_concepts])]
-    rows = [
-        {
-            "prompt_id": f"{source}-{language}",
-            "source_id": source,
-            "prompt": captions[language],
-            "language": language,
-            "region": None,
-            "source_prompt": captions.get(SOURCE_LANGUAGE),
-        }
-        for source, captions in ((Path(coco.imgs[i]["file_name"]).stem, captions) for i, captions in chosen.iterrows())
-        for language in chosen.columns
-    ]
-    return table_of(pd.DataFrame(rows), f"{spec.name}: {len(chosen)} of its own captions, seed {seed}")
+    images = [coco.imgs[image_id] for image_id in matrix.index]
+    for place, column in enumerate(GROUP_COLUMNS):
+        matrix.insert(place, column, [image.get(column) for image in images])
+    matrix.insert(0, "source_id", [Path(image["file_name"]).stem for image in images])
+    return matrix
+
+
+def _by_kind(images: pd.DataFrame) -> list[pd.DataFrame]:
+    """The images without a group, and those of every kind of group."""
+    kinds = [images[images[list(GROUP_COLUMNS)].isna().all(axis=1)]]
+    return kinds + [images[images[column].notna()] for column in GROUP_COLUMNS if images[column].notna().any()]

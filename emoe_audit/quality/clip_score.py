@@ -15,6 +15,8 @@ from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import resolve_device
 
 BATCH_SIZE = 64
+RANK_TOLERANCE = 1e-6
+"""Rounding between a sum and a matrix product must not put a text behind itself."""
 T = TypeVar("T")
 
 
@@ -56,10 +58,21 @@ class ClipJudge:
         features = [self._model.encode_text(chunk, normalize=True) for chunk in tokens]
         return torch.cat(features).float().cpu().numpy()
 
-    def clip_cosine(self, images: Sequence[Image.Image], texts: Sequence[str]) -> np.ndarray:
-        """Cosine of each image with its text, in [-1, 1], `[image]`."""
-        cosines: np.ndarray = (self.image_features(images) * self.text_features(texts)).sum(axis=1).clip(-1, 1)
-        return cosines
+
+def cosines(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
+    """Cosine of each row of normalised features with its partner, in [-1, 1]."""
+    paired: np.ndarray = (images * texts).sum(axis=1).clip(-1, 1)
+    return paired
+
+
+def text_ranks(images: np.ndarray, texts: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Place of each image's own text among the candidates by falling cosine, 1 for the first, `[image]`.
+
+    All are normalised features; a candidate that is the own text does not count against it.
+    """
+    own = (images * texts).sum(axis=1, keepdims=True)
+    ranks: np.ndarray = 1 + (images @ candidates.T > own + RANK_TOLERANCE).sum(axis=1)
+    return ranks
 
 
 def _open_clip_name(model: str) -> tuple[str, str | None]:

@@ -12,7 +12,7 @@ from PIL import Image
 
 from emoe_audit.errors import QualityError
 from emoe_audit.quality import clip_score
-from emoe_audit.quality.clip_score import ClipJudge
+from emoe_audit.quality.clip_score import ClipJudge, cosines, text_ranks
 from emoe_audit.types import EnsembleSpec
 
 
@@ -39,12 +39,23 @@ def test_cosines_are_those_of_open_clip(
         a = model.encode_image(torch.stack([preprocess(image) for image in images]))
         b = model.encode_text(tokenizer(texts))
     expected = torch.nn.functional.cosine_similarity(a, b).numpy()
-    np.testing.assert_allclose(judge.clip_cosine(images, texts), expected, atol=1e-5)
+    np.testing.assert_allclose(cosines(judge.image_features(images), judge.text_features(texts)), expected, atol=1e-5)
 
 
 def test_features_have_length_one(judge: ClipJudge) -> None:
     np.testing.assert_allclose(np.linalg.norm(judge.image_features(pictures(3)), axis=1), 1, rtol=1e-5)
     np.testing.assert_allclose(np.linalg.norm(judge.text_features(["dog", "cat"]), axis=1), 1, rtol=1e-5)
+
+
+def test_a_rank_is_the_place_of_the_own_text_by_falling_cosine() -> None:
+    rng = np.random.default_rng(0)
+    images, candidates = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in rng.normal(size=(2, 9, 4)))
+    own = candidates[[4, 0, 8, 2, 7, 1, 3, 6, 5]]
+    expected = [
+        1 + sorted(candidates @ image, reverse=True).index(pytest.approx(text @ image))
+        for image, text in zip(images, own, strict=True)
+    ]
+    assert text_ranks(images, own, candidates).tolist() == expected
 
 
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:

@@ -1,0 +1,55 @@
+"""The default prompts of an ensemble: whole concepts, and as many of each kind of group as of plain ones."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from pathlib import Path
+
+import pytest
+
+from emoe_audit.errors import PromptTableError
+from emoe_audit.prompts.emoji import caption_matrix, default_prompts
+from emoe_audit.types import EnsembleSpec
+
+
+@pytest.fixture
+def planted(tiny_spec: EnsembleSpec, tmp_path: Path) -> EnsembleSpec:
+    """The tiny ensemble's eight captions, three of them said to be flags and two to have a skin tone."""
+    assert tiny_spec.captions is not None
+    coco = json.loads(Path(tiny_spec.captions).read_text(encoding="utf-8"))
+    regions, tones = ["014", "155", "155"], ["dark", "light"]
+    groups = [*[{}] * 3, *({"region": region} for region in regions), *({"skin_tone": tone} for tone in tones)]
+    coco["images"] = [image | group for image, group in zip(coco["images"], groups, strict=True)]
+    (tmp_path / "captions.json").write_text(json.dumps(coco), encoding="utf-8")
+    return dataclasses.replace(tiny_spec, captions=str(tmp_path / "captions.json"))
+
+
+def test_every_chosen_concept_comes_in_every_language_with_its_english_caption(tiny_spec: EnsembleSpec) -> None:
+    frame = default_prompts(tiny_spec, n_concepts=5).frame
+    assert frame.groupby("source_id")["language"].agg(sorted).tolist() == [["de", "en", "hi", "ja"]] * 5
+    english = frame[frame["language"] == "en"].set_index("source_id")["prompt"]
+    assert (frame["source_prompt"] == frame["source_id"].map(english)).all()
+
+
+def test_the_seed_chooses_the_concepts(tiny_spec: EnsembleSpec) -> None:
+    chosen = [set(default_prompts(tiny_spec, n_concepts=3, seed=s).frame["source_id"]) for s in (0, 0, 1)]
+    assert chosen[0] == chosen[1] != chosen[2]
+
+
+def test_as_many_of_each_kind_are_sampled_and_say_their_group(planted: EnsembleSpec) -> None:
+    frame = default_prompts(planted, n_concepts=2).frame
+    concepts = frame.drop_duplicates("source_id")
+    assert concepts["region"].notna().sum() == concepts["skin_tone"].notna().sum() == 2
+    assert len(concepts) == 6
+
+
+def test_the_matrix_holds_a_column_a_language_and_the_groups(planted: EnsembleSpec) -> None:
+    matrix = caption_matrix(planted)
+    assert list(matrix.columns) == ["source_id", "region", "skin_tone", "de", "en", "hi", "ja"]
+    assert matrix["region"].dropna().tolist() == ["014", "155", "155"]
+
+
+def test_an_ensemble_without_captions_asks_for_a_table(tiny_spec: EnsembleSpec) -> None:
+    with pytest.raises(PromptTableError, match="tiny brings no captions of its own; give a prompt table"):
+        default_prompts(dataclasses.replace(tiny_spec, captions=None))
