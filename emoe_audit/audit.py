@@ -96,13 +96,17 @@ def start_run(
     scoring: ScoringConfig | None = None,
     images: ImageConfig | None = None,
     *,
+    engine: Engine | None = None,
     command: str = "",
     progress: Progress = silent,
 ) -> RunStore:
-    """The first step of an audit: open or resume the run folder and score the prompts; see `run_audit`."""
+    """The first step of an audit: open or resume the run folder and score the prompts; see `run_audit`.
+
+    `engine` takes the place of the ensemble's own, to score in another way.
+    """
     spec = ensemble if isinstance(ensemble, EnsembleSpec) else load_spec(ensemble)
     scoring, images = scoring or ScoringConfig(), images or ImageConfig()
-    engine = load_engine(spec, scoring)
+    engine = engine or load_engine(spec, scoring)
     store = RunStore.open(out, plan=plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command))
     with store.locked():
         take_prompts(store, prompts)

@@ -2,19 +2,17 @@
 
 from __future__ import annotations
 
-import json
-import shlex
 import sys
-from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import click
 
+from emoe_audit.cli_ensemble import ensemble
+from emoe_audit.console import EXIT_INTERRUPTED, EXIT_ROW_ERRORS, EXIT_WRONG, command_line, print_result, progress_of
 from emoe_audit.errors import AuditError
 from emoe_audit.options import (
-    DEFAULT_ENSEMBLE,
     config_option,
     configs,
     ensemble_option,
@@ -23,9 +21,6 @@ from emoe_audit.options import (
     output_options,
     scoring_options,
 )
-from emoe_audit.progress import Reporter, silent
-
-EXIT_WRONG, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 2, 4, 130
 
 
 @click.group(context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -74,12 +69,12 @@ def run(
     if dry_run:
         from emoe_audit.estimate import estimate
 
-        _print(estimate(table, spec, out, scoring, images), as_json)
+        print_result(estimate(table, spec, out, scoring, images), as_json)
         return 0
     result = run_audit(
-        table, spec, out, scoring=scoring, images=images, command=_command_line(), progress=_progress(quiet)
+        table, spec, out, scoring=scoring, images=images, command=command_line(), progress=progress_of(quiet)
     )
-    _print(asdict(result), as_json)
+    print_result(asdict(result), as_json)
     if result.n_errors:
         click.echo(f"{result.n_errors} rows were left out; {result.path / 'errors.jsonl'} says why", err=True)
     return EXIT_ROW_ERRORS if result.n_errors else 0
@@ -109,8 +104,8 @@ def score(
 
     spec = load_spec(ensemble)
     table = _table(prompts, spec, concepts, settings["seed"])
-    store = start_run(table, spec, out, *configs(settings), command=_command_line(), progress=_progress(quiet))
-    _print({"run": str(store.path)}, as_json)
+    store = start_run(table, spec, out, *configs(settings), command=command_line(), progress=progress_of(quiet))
+    print_result({"run": str(store.path)}, as_json)
     return EXIT_ROW_ERRORS if store.errors() else 0
 
 
@@ -124,8 +119,8 @@ def quality(run_folder: Path, as_json: bool, quiet: bool) -> int:
 
     store = RunStore.open(run_folder)
     with store.locked():
-        judge_pending(store, _progress(quiet))
-    _print({"images": str(store.path / "images")}, as_json)
+        judge_pending(store, progress_of(quiet))
+    print_result({"images": str(store.path / "images")}, as_json)
     return EXIT_ROW_ERRORS if store.errors() else 0
 
 
@@ -139,8 +134,8 @@ def analyze(run_folder: Path, as_json: bool, quiet: bool) -> int:
 
     store = RunStore.open(run_folder)
     with store.locked():
-        summarize(store, _progress(quiet))
-    _print({"analysis": str(store.path / "analysis")}, as_json)
+        summarize(store, progress_of(quiet))
+    print_result({"analysis": str(store.path / "analysis")}, as_json)
     return 0
 
 
@@ -152,7 +147,7 @@ def report(run_folder: Path, as_json: bool, quiet: bool) -> int:
     from emoe_audit.report.render import write_report
     from emoe_audit.store import RunStore
 
-    _print({"report": str(write_report(RunStore.open(run_folder)))}, as_json)
+    print_result({"report": str(write_report(RunStore.open(run_folder)))}, as_json)
     return 0
 
 
@@ -181,7 +176,7 @@ def check_prompts(table: Path, as_json: bool, quiet: bool) -> int:
     read = read_prompts(table)
     for error in read.row_errors:
         click.echo(error.message, err=True)
-    _print({"prompts": len(read.frame), "left_out": len(read.row_errors)}, as_json)
+    print_result({"prompts": len(read.frame), "left_out": len(read.row_errors)}, as_json)
     return EXIT_ROW_ERRORS if read.row_errors else 0
 
 
@@ -201,40 +196,7 @@ def emoji_prompts(ensemble: str, concepts: int, seed: int, out: Path) -> int:
     return 0
 
 
-@cli.group()
-def ensemble() -> None:
-    """List, show and make ensembles."""
-
-
-@ensemble.command("list")
-def list_ensembles() -> int:
-    """Names of the embedded ensembles."""
-    from emoe_audit.experts.spec import embedded_names
-
-    click.echo("\n".join(embedded_names()))
-    return 0
-
-
-@ensemble.command("show")
-@click.argument("name", default=DEFAULT_ENSEMBLE)
-def show_ensemble(name: str) -> int:
-    """An ensemble's parts, as JSON."""
-    from emoe_audit.experts.spec import load_spec
-
-    click.echo(json.dumps(asdict(load_spec(name)), indent=2))
-    return 0
-
-
-@ensemble.command("tiny")
-@click.argument("folder", type=click.Path(path_type=Path))
-@option("--seed", type=int, default=0, help="Of the random weights.")
-def tiny_ensemble(folder: Path, seed: int) -> int:
-    """Make a tiny ensemble with random weights, for tests of your own."""
-    from emoe_audit.experts.tiny import make_tiny_ensemble
-
-    make_tiny_ensemble(folder, seed=seed)
-    click.echo(folder)
-    return 0
+cli.add_command(ensemble)
 
 
 @cli.command()
@@ -243,7 +205,7 @@ def doctor(as_json: bool, quiet: bool) -> int:
     """Versions, devices, embedded ensembles: what this installation has."""
     from emoe_audit.doctor import examine
 
-    _print(examine(), as_json)
+    print_result(examine(), as_json)
     return 0
 
 
@@ -258,7 +220,7 @@ def main() -> None:
         click.echo(f"Error: {error}", err=True)
         code = EXIT_WRONG
     except (KeyboardInterrupt, click.Abort):
-        click.echo(f"\nInterrupted; nothing computed is lost. To go on:\n  {_command_line()}", err=True)
+        click.echo(f"\nInterrupted; nothing computed is lost. To go on:\n  {command_line()}", err=True)
         code = EXIT_INTERRUPTED
     sys.exit(code or 0)
 
@@ -271,18 +233,3 @@ def _table(path: Path | None, spec: Any, concepts: int, seed: int) -> Any:
     from emoe_audit.prompts.read import read_prompts
 
     return read_prompts(path)
-
-
-def _progress(quiet: bool) -> Callable[[str, int, int], None]:
-    return silent if quiet else Reporter()
-
-
-def _command_line() -> str:
-    return shlex.join(["emoe-audit", *sys.argv[1:]])
-
-
-def _print(values: dict[str, Any], as_json: bool) -> None:
-    if as_json:
-        click.echo(json.dumps(values, default=str))
-    else:
-        click.echo("\n".join(f"{name.removeprefix('n_')}: {value}" for name, value in values.items()))

@@ -23,7 +23,7 @@ ALLOWED = {
     "experts": {"types", "errors", "prompts"},
     "scoring": {"types", "errors", "experts"},
     "quality": {"types", "errors", "experts", "prompts"},
-    "validity": {"types", "errors", "experts", "scoring", "quality", "analysis", "prompts", "store"},
+    "validity": {"types", "errors", "experts", "scoring", "quality", "analysis", "prompts", "progress", "audit"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
     "recipes": {"types", "errors", "prompts"},
     "app": {"types", "errors", "store", "analysis", "prompts", "report"},

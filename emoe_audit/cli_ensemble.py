@@ -1,0 +1,88 @@
+"""The commands about ensembles: which there are, what they hold, whether a score can be trusted on them."""
+
+from __future__ import annotations
+
+import json
+import runpy
+from dataclasses import asdict
+from pathlib import Path
+
+import click
+
+from emoe_audit.console import command_line, progress_of
+from emoe_audit.options import DEFAULT_ENSEMBLE, option, output_options
+
+
+@click.group()
+def ensemble() -> None:
+    """List, show and make ensembles."""
+
+
+@ensemble.command("list")
+def list_ensembles() -> int:
+    """Names of the embedded ensembles."""
+    from emoe_audit.experts.spec import embedded_names
+
+    click.echo("\n".join(embedded_names()))
+    return 0
+
+
+@ensemble.command("show")
+@click.argument("name", default=DEFAULT_ENSEMBLE)
+def show_ensemble(name: str) -> int:
+    """An ensemble's parts, as JSON."""
+    from emoe_audit.experts.spec import load_spec
+
+    click.echo(json.dumps(asdict(load_spec(name)), indent=2))
+    return 0
+
+
+@ensemble.command("tiny")
+@click.argument("folder", type=click.Path(path_type=Path))
+@option("--seed", type=int, default=0, help="Of the random weights.")
+def tiny_ensemble(folder: Path, seed: int) -> int:
+    """Make a tiny ensemble with random weights, for tests of your own."""
+    from emoe_audit.experts.tiny import make_tiny_ensemble
+
+    make_tiny_ensemble(folder, seed=seed)
+    click.echo(folder)
+    return 0
+
+
+@ensemble.command("verify")
+@click.argument("name", default=DEFAULT_ENSEMBLE)
+@option("--out", type=click.Path(path_type=Path), default=None, help="Run folder; by default reports/verify-ENSEMBLE.")
+@option("--concepts", type=click.IntRange(1), default=100, help="Captions of each kind, each in every language.")
+@option("--n-images", type=click.IntRange(0), default=2000, help="At most; 0 makes none.")
+@option("--device", default="auto", help="auto, cpu, cuda or mps.")
+@option("--register", type=click.Path(exists=True, dir_okay=False), help="Python file that registers further scores.")
+@output_options
+def verify_ensemble(
+    name: str,
+    out: Path | None,
+    concepts: int,
+    n_images: int,
+    device: str,
+    register: str | None,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Hold every score and baseline against the known training coverage of an ensemble."""
+    from emoe_audit.experts.spec import load_spec
+    from emoe_audit.types import ImageConfig, ScoringConfig
+    from emoe_audit.validity.bench import verify
+
+    if register is not None:
+        runpy.run_path(register)
+    spec = load_spec(name)
+    found = verify(
+        spec,
+        out or Path("reports") / f"verify-{spec.name}",
+        n_concepts=concepts,
+        scoring=ScoringConfig(device=device),
+        images=ImageConfig(n_images=n_images, device=device),
+        command=command_line(),
+        progress=progress_of(quiet),
+    )
+    click.echo(json.dumps(found.to_json()) if as_json else found.to_text())
+    return 0

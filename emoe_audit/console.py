@@ -1,0 +1,32 @@
+"""What commands say: results on stdout, progress on stderr, exit codes."""
+
+from __future__ import annotations
+
+import json
+import shlex
+import sys
+from typing import Any
+
+import click
+
+from emoe_audit.progress import Progress, Reporter, silent
+
+EXIT_WRONG, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 2, 4, 130
+
+
+def print_result(values: dict[str, Any], as_json: bool) -> None:
+    """As `name: value` lines, or as one JSON object."""
+    if as_json:
+        click.echo(json.dumps(values, default=str))
+    else:
+        click.echo("\n".join(f"{name.removeprefix('n_')}: {value}" for name, value in values.items()))
+
+
+def progress_of(quiet: bool) -> Progress:
+    """Where a command reports how far it is."""
+    return silent if quiet else Reporter()
+
+
+def command_line() -> str:
+    """The command as it was typed, to be typed again."""
+    return shlex.join(["emoe-audit", *sys.argv[1:]])

@@ -1,0 +1,185 @@
+"""The bench: every score and every baseline on an ensemble whose training coverage is known.
+
+It is an audit whose engine adds a column for each baseline, so it is stored, resumed and drawn like any other run.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from torch.utils.flop_counter import FlopCounterMode
+
+from emoe_audit.audit import judge_pending, load_engine, start_run, summarize
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.hashing import json_digest
+from emoe_audit.progress import Progress, silent
+from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts
+from emoe_audit.scoring.disagreement import SCORES
+from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
+from emoe_audit.validity.baselines import BASELINES, Baseline, text_distance
+from emoe_audit.validity.ground import Ground
+from emoe_audit.validity.table import Verification, tabulate
+
+ORIENTED: dict[str, tuple[str, float]] = {
+    "feature_power": ("feature_power", -1.0),
+    "token_count": ("n_tokens", 1.0),
+    "tokens_per_word": ("tokens_per_word", 1.0),
+}
+"""Baselines that the engine counts anyway: their column, and the sign that makes high mean uncertain."""
+RELATED_WORDS = 0.05
+"""Share of its words that a never-seen language has in common with seen ones from which it counts as related."""
+TOP = 10
+"""An image fails when its concept is not among the judge's first ten."""
+TRAINING_CAPTIONS = 2000
+COUNTED_PROMPTS = 8
+
+
+class BenchEngine:
+    """The scoring engine, and a column more for every baseline."""
+
+    def __init__(self, engine: ScoringEngine, baselines: Mapping[str, Baseline]) -> None:
+        self.engine, self.baselines = engine, baselines
+
+    @property
+    def ensemble_hash(self) -> str:
+        """Of the ensemble and of which baselines there are."""
+        return json_digest([self.engine.ensemble_hash, sorted(self.baselines)])
+
+    def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
+        """The engine's rows with a column for every baseline."""
+        texts, size = [prompt.prompt for prompt in prompts], self.engine.config.batch_size
+        batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        columns = {n: np.concatenate([compute(b) for b in batches]) for n, compute in self.baselines.items()}
+        return self.engine.score(prompts).assign(**columns)
+
+    def gflop(self, texts: Sequence[str]) -> dict[str, float]:
+        """Billions of floating-point operations a prompt, counted by PyTorch, by score; 0 for counting tokens."""
+        prompts = [Prompt(prompt_id=str(place), prompt=text) for place, text in enumerate(texts)]
+        own = _gflop(lambda: self.engine.score(prompts)) / len(texts)
+        counted = {name: _gflop(lambda f=f: f(texts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
+        free = dict.fromkeys(("token_count", "tokens_per_word"), 0.0)
+        return dict.fromkeys((*SCORES, "feature_power"), own) | free | counted
+
+
+def verify(
+    spec: EnsembleSpec,
+    out: Path,
+    *,
+    n_concepts: int = 100,
+    scoring: ScoringConfig | None = None,
+    images: ImageConfig | None = None,
+    n_boot: int = 500,
+    command: str = "",
+    progress: Progress = silent,
+) -> Verification:
+    """Put every score and baseline to the test; what is computed stays in the run folder `out`.
+
+    Args:
+        spec: An ensemble with captions and a table of its training coverage.
+        out: Run folder; resumed if it exists.
+        n_concepts: Captions of each kind (plain, with a region, with a skin tone), in every language.
+        scoring: How prompts are scored.
+        images: How images are made.
+        n_boot: Resamples of languages and concepts, for the intervals.
+        command: The command line that makes it again.
+        progress: Called with stage, done, total.
+
+    Raises:
+        EnsembleError: the ensemble says not what it was trained on.
+    """
+    coverage, captions = read_coverage(spec), caption_matrix(spec)
+    engine = bench_engine(spec, scoring or ScoringConfig(), captions, coverage)
+    prompts = default_prompts(spec, n_concepts=n_concepts)
+    store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
+    with store.locked():
+        judge_pending(store, progress)
+        summarize(store, progress)
+        store.finish()
+    results = store.query("SELECT * FROM results")
+    columns = {name: (name, 1.0) for name in SCORES} | ORIENTED | {name: (name, 1.0) for name in engine.baselines}
+    ground = lay_ground(results, coverage, related_languages(captions, coverage))
+    scores = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
+    gflop = engine.gflop(list(prompts.frame["prompt"].unique()[:COUNTED_PROMPTS]))
+    return tabulate(spec.name, ground, scores, gflop, n_boot=n_boot)
+
+
+def read_coverage(spec: EnsembleSpec) -> pd.DataFrame:
+    """The ensemble's table `[by, group, coverage]`. Raises `EnsembleError` where it has none."""
+    if spec.training_coverage is None:
+        raise EnsembleError(
+            f"{spec.name}: says not what it was trained on (no `training_coverage:` in its YAML), "
+            "so no score can be verified on it"
+        )
+    return pd.read_csv(spec.training_coverage, keep_default_na=False).astype({"coverage": float})
+
+
+def bench_engine(
+    spec: EnsembleSpec, scoring: ScoringConfig, captions: pd.DataFrame, coverage: pd.DataFrame
+) -> BenchEngine:
+    """The ensemble's engine with every registered baseline, and the distance to its training captions."""
+    engine: Any = load_engine(spec, scoring)
+    baselines = {name: make(engine) for name, make in BASELINES.items()}
+    return BenchEngine(engine, baselines | {"text_distance": text_distance(engine, _drawn(captions, coverage))})
+
+
+def lay_ground(results: pd.DataFrame, coverage: pd.DataFrame, related: set[str]) -> Ground:
+    """The ground of a run in which every caption comes in every language."""
+    known = coverage.set_index(["by", "group"])["coverage"]
+    tokens = results.pivot(index="language", columns="source_id", values="n_tokens")
+    concepts = results.drop_duplicates("source_id").set_index("source_id").reindex(tokens.columns)
+    groups = {c: concepts[c].fillna("").to_numpy(dtype=str) for c in ("region", "skin_tone") if c in concepts}
+    none = np.full(len(concepts), "")
+    rank = _grid(results, "source_rank")
+    return Ground(
+        languages=tokens.index.to_numpy(dtype=str),
+        coverage=known["language"].reindex(tokens.index).to_numpy(dtype=np.float64),
+        related=tokens.index.isin(related),
+        tokens=tokens.to_numpy(dtype=np.float64),
+        quality=_grid(results, "clip_cosine_source"),
+        failed=np.where(np.isnan(rank), np.nan, rank > TOP),
+        regions=groups.get("region", none),
+        skin_tones=groups.get("skin_tone", none),
+        group_coverage=known.drop("language").droplevel(0).to_dict(),
+    )
+
+
+def related_languages(captions: pd.DataFrame, coverage: pd.DataFrame) -> set[str]:
+    """The never-seen languages of whose words at least 5% stand in captions of languages that were seen."""
+    shares = coverage[coverage["by"] == "language"].set_index("group")["coverage"]
+    words = {language: _words(captions[language]) for language in captions if language not in IMAGE_COLUMNS}
+    seen = set().union(*(own for language, own in words.items() if shares[language] > 0))
+    return {
+        language
+        for language, own in words.items()
+        if shares[language] == 0 and len(own & seen) >= RELATED_WORDS * len(own)
+    }
+
+
+def _words(captions: pd.Series) -> set[str]:
+    return {word for caption in captions.str.casefold() for word in caption.split() if word.isalpha()}
+
+
+def _drawn(captions: pd.DataFrame, coverage: pd.DataFrame) -> list[str]:
+    """Captions drawn as the training drew them: languages by their coverage, concepts evenly."""
+    shares = coverage[coverage["by"] == "language"].set_index("group")["coverage"]
+    rng = np.random.default_rng(0)
+    languages = rng.choice(shares.index.to_numpy(), size=TRAINING_CAPTIONS, p=(shares / shares.sum()).to_numpy())
+    rows = rng.integers(len(captions), size=TRAINING_CAPTIONS)
+    return [str(captions[language].iloc[row]) for language, row in zip(languages, rows, strict=True)]
+
+
+def _grid(results: pd.DataFrame, column: str) -> np.ndarray:
+    """A column as `[language, concept]`; what is undefined for a prompt is NaN."""
+    grid: np.ndarray = results.pivot(index="language", columns="source_id", values=column).to_numpy(dtype=np.float64)
+    return grid
+
+
+def _gflop(work: Callable[[], object]) -> float:
+    with FlopCounterMode(display=False) as counter:
+        work()
+    return counter.get_total_flops() / 1e9
