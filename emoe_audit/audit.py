@@ -28,6 +28,7 @@ from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunMan
 
 if TYPE_CHECKING:
     from emoe_audit.quality.illustrator import Illustrator
+    from emoe_audit.scoring.engine import ScoringEngine
 
 T = TypeVar("T")
 SCORE_CHUNK = 256
@@ -114,7 +115,7 @@ def start_run(
     return store
 
 
-def load_engine(spec: EnsembleSpec, scoring: ScoringConfig) -> Engine:
+def load_engine(spec: EnsembleSpec, scoring: ScoringConfig) -> ScoringEngine:
     """Load the experts. Torch is imported here and not before."""
     from emoe_audit.experts.ensemble import load_ensemble
     from emoe_audit.scoring.engine import ScoringEngine

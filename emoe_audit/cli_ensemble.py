@@ -49,6 +49,26 @@ def tiny_ensemble(folder: Path, seed: int) -> int:
     return 0
 
 
+@ensemble.command("check")
+@click.argument("name", default=DEFAULT_ENSEMBLE)
+@option("--pairs", type=click.IntRange(1), default=5, help="Of each probe in each language.")
+@option("--n-noise", type=click.IntRange(1), default=1, help="Noises to average over.")
+@option("--device", default="auto", help="auto, cpu, cuda or mps.")
+@output_options
+def check_ensemble(name: str, pairs: int, n_noise: int, device: str, as_json: bool, quiet: bool) -> int:
+    """Say which scores can be trusted on an ensemble, from prompts that are strange to every model."""
+    from emoe_audit.audit import load_engine
+    from emoe_audit.experts.spec import load_spec
+    from emoe_audit.types import ScoringConfig
+    from emoe_audit.validity.check import check, check_captions
+
+    spec = load_spec(name)
+    engine = load_engine(spec, ScoringConfig(n_noise=n_noise, device=device))
+    found = check(engine, check_captions(spec), n_per_language=pairs, progress=progress_of(quiet))
+    click.echo(json.dumps(found.to_json()) if as_json else found.to_text())
+    return 0
+
+
 @ensemble.command("verify")
 @click.argument("name", default=DEFAULT_ENSEMBLE)
 @option("--out", type=click.Path(path_type=Path), default=None, help="Run folder; by default reports/verify-ENSEMBLE.")

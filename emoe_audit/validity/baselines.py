@@ -1,7 +1,7 @@
 """Baselines that a score has to beat: cheaper or better known measures of the same prompts, one function each.
 
 Every baseline is made for one engine and then maps prompts to one number each; high is meant as uncertain. Token counts
-and feature power need no function here: the engine counts them for every prompt.
+and feature power need no function: the engine counts them for every prompt.
 """
 
 from __future__ import annotations
@@ -28,6 +28,12 @@ MakeBaseline = Callable[[ScoringEngine], Baseline]
 DROPOUT, DROPOUT_SAMPLES = 0.1, 4
 BASELINES: dict[str, MakeBaseline] = {}
 """Every baseline by name, as a function that makes it for an engine."""
+ORIENTED: dict[str, tuple[str, float]] = {
+    "feature_power": ("feature_power", -1.0),
+    "token_count": ("n_tokens", 1.0),
+    "tokens_per_word": ("tokens_per_word", 1.0),
+}
+"""Baselines that the engine counts anyway: their column, and the sign that makes high mean uncertain."""
 
 
 def register_baseline(make: MakeBaseline) -> MakeBaseline:

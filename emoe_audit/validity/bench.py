@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -21,16 +20,10 @@ from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prom
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
-from emoe_audit.validity.baselines import BASELINES, Baseline, text_distance
+from emoe_audit.validity.baselines import BASELINES, ORIENTED, Baseline, text_distance
 from emoe_audit.validity.ground import Ground
 from emoe_audit.validity.table import Verification, tabulate
 
-ORIENTED: dict[str, tuple[str, float]] = {
-    "feature_power": ("feature_power", -1.0),
-    "token_count": ("n_tokens", 1.0),
-    "tokens_per_word": ("tokens_per_word", 1.0),
-}
-"""Baselines that the engine counts anyway: their column, and the sign that makes high mean uncertain."""
 RELATED_WORDS = 0.05
 """Share of its words that a never-seen language has in common with seen ones from which it counts as related."""
 TOP = 10
@@ -122,7 +115,7 @@ def bench_engine(
     spec: EnsembleSpec, scoring: ScoringConfig, captions: pd.DataFrame, coverage: pd.DataFrame
 ) -> BenchEngine:
     """The ensemble's engine with every registered baseline, and the distance to its training captions."""
-    engine: Any = load_engine(spec, scoring)
+    engine = load_engine(spec, scoring)
     baselines = {name: make(engine) for name, make in BASELINES.items()}
     return BenchEngine(engine, baselines | {"text_distance": text_distance(engine, _drawn(captions, coverage))})
 

@@ -1,0 +1,202 @@
+"""The validity check: does a score rise on strange prompts, on this ensemble, and are its experts comparable at all?
+
+It needs no knowledge of the training set: the known groups are the pairs of `probes`. A score whose sign does not hold
+there is not to be trusted on the ensemble, whatever it did elsewhere.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import Any, Literal
+
+import numpy as np
+import pandas as pd
+import torch
+from jaxtyping import Float
+from torch import Tensor
+
+from emoe_audit.analysis.bootstrap import bootstrap_means, percentile_interval
+from emoe_audit.experts.spec import load_spec
+from emoe_audit.progress import Progress, silent
+from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix
+from emoe_audit.scoring.conditioning import count_tokens
+from emoe_audit.scoring.disagreement import SCORES
+from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.types import EnsembleSpec, Prompt
+from emoe_audit.validity.baselines import ORIENTED
+from emoe_audit.validity.probes import Pair, make_pairs
+from emoe_audit.validity.table import Interval
+
+Sign = Literal["holds", "unclear", "turned"]
+COMPARABLE = 0.5
+"""Correlation of the experts' features from which they count as comparable."""
+N_BOOT, CONFIDENCE = 1000, 0.95
+CHUNK = 128
+EMBEDDED_CAPTIONS = "emoji-a"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProbeResult:
+    """How often the strange half of a pair scores above the known half, ties counting half; languages resampled."""
+
+    probe: str
+    n_pairs: int
+    n_languages: int
+    share: Interval
+
+    @property
+    def sign(self) -> Sign:
+        """Whether the whole interval lies on one side of an even share."""
+        if self.share.low > 0.5:
+            return "holds"
+        return "turned" if self.share.high < 0.5 else "unclear"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreCheck:
+    """What the probes say of one score."""
+
+    name: str
+    probes: tuple[ProbeResult, ...]
+
+    @property
+    def sign(self) -> Sign:
+        """`turned` where any probe turns it, `holds` where all agree that it holds."""
+        signs = {probe.sign for probe in self.probes}
+        if "turned" in signs:
+            return "turned"
+        return "holds" if signs == {"holds"} else "unclear"
+
+    @property
+    def strength(self) -> float:
+        """The lower end of the weakest probe."""
+        return min((probe.share.low for probe in self.probes), default=float("nan"))
+
+
+@dataclass(frozen=True, kw_only=True)
+class Check:
+    """The outcome of the check on one ensemble."""
+
+    ensemble: str
+    ensemble_hash: str
+    alignment: float
+    """Mean correlation between the experts' features, see `alignment`; 1 for equal experts."""
+    scores: tuple[ScoreCheck, ...]
+
+    @property
+    def comparable(self) -> bool:
+        """Whether the experts' features mean the same things element by element."""
+        return self.alignment >= COMPARABLE
+
+    def to_json(self) -> dict[str, Any]:
+        """Everything, with the conclusions drawn."""
+        return {
+            "ensemble": self.ensemble,
+            "ensemble_hash": self.ensemble_hash,
+            "alignment": self.alignment,
+            "comparable": self.comparable,
+            "default_score": self.default_score,
+            "scores": [
+                {"name": s.name, "sign": s.sign, "probes": [asdict(p) | {"sign": p.sign} for p in s.probes]}
+                for s in self.scores
+            ],
+        }
+
+    def to_text(self) -> str:
+        """The outcome for a terminal."""
+        lines = [f"{'score':24}{'sign':10}" + "".join(f"{p.probe:28}" for p in self.scores[0].probes)]
+        for score in self.scores:
+            shares = [f"{p.share.value:.2f} ({p.share.low:.2f} to {p.share.high:.2f})" for p in score.probes]
+            lines.append(f"{score.name:24}{score.sign:10}" + "".join(f"{share:28}" for share in shares))
+        comparable = "comparable" if self.comparable else "not comparable: no score of theirs means anything"
+        lines.append(f"experts: correlation of features {self.alignment:.2f}, {comparable}")
+        lines.append(f"default score: {self.default_score or 'none, no score is valid on this ensemble'}")
+        return "\n".join(line.rstrip() for line in lines)
+
+    @property
+    def default_score(self) -> str | None:
+        """The registered score whose sign holds most strongly; None where none is valid."""
+        valid = [score for score in self.scores if score.name in SCORES and score.sign == "holds"]
+        return max(valid, key=lambda score: score.strength).name if valid and self.comparable else None
+
+
+def check_captions(spec: EnsembleSpec) -> pd.DataFrame:
+    """Real captions, a column per language: the ensemble's own, else those of the embedded ensemble."""
+    own = spec if spec.captions is not None else load_spec(EMBEDDED_CAPTIONS)
+    return caption_matrix(own).drop(columns=[*IMAGE_COLUMNS])
+
+
+def check(
+    engine: ScoringEngine, captions: pd.DataFrame, *, n_per_language: int = 5, progress: Progress = silent
+) -> Check:
+    """Score the pairs and compare their halves.
+
+    Args:
+        engine: Of the ensemble.
+        captions: Real captions to make the pairs from, a column per language.
+        n_per_language: Pairs of each probe in each language.
+        progress: Called with stage, done, total.
+    """
+    own = engine.ensemble
+    pairs = make_pairs(
+        captions,
+        lambda texts: [count.n_tokens for count in count_tokens(texts, own.tokenizer, own.max_length)],
+        n_per_language=n_per_language,
+    )
+    known, strange = (_score(engine, [getattr(p, half) for p in pairs], progress) for half in ("known", "strange"))
+    columns = {name: (name, 1.0) for name in SCORES} | ORIENTED
+    return Check(
+        ensemble=own.spec.name,
+        ensemble_hash=own.ensemble_hash,
+        alignment=alignment(_features(engine, [pair.known for pair in pairs])),
+        scores=tuple(
+            ScoreCheck(name=name, probes=compare(pairs, sign * known[column], sign * strange[column]))
+            for name, (column, sign) in columns.items()
+        ),
+    )
+
+
+def compare(pairs: Sequence[Pair], known: pd.Series, strange: pd.Series) -> tuple[ProbeResult, ...]:
+    """One result per probe, from the scores of both halves of every pair."""
+    higher = (strange > known) + 0.5 * (strange == known)
+    frame = pd.DataFrame(
+        {"probe": [p.probe for p in pairs], "language": [p.language for p in pairs], "higher": higher.to_numpy()}
+    )
+    results = []
+    for probe, rows in frame.groupby("probe", sort=False):
+        _, _, replicates = bootstrap_means(rows["higher"], rows["probe"], rows["language"], n_boot=N_BOOT, seed=0)
+        low, high = percentile_interval(replicates, CONFIDENCE)
+        share = Interval(value=float(rows["higher"].mean()), low=float(low[0]), high=float(high[0]))
+        results.append(
+            ProbeResult(probe=str(probe), n_pairs=len(rows), n_languages=rows["language"].nunique(), share=share)
+        )
+    return tuple(results)
+
+
+def alignment(features: Float[Tensor, "expert batch element"]) -> float:
+    """Mean over pairs of experts of the correlation of their features over prompts and elements.
+
+    Each expert's mean over the prompts is taken out first: what is left is what the prompt does.
+    """
+    effects = (features - features.mean(dim=1, keepdim=True)).flatten(1).double()
+    effects = torch.nn.functional.normalize(effects, dim=1)
+    pairs = [float(a @ b) for a, b in itertools.combinations(effects, 2)]
+    return float(np.mean(pairs))
+
+
+def _score(engine: ScoringEngine, texts: Sequence[str], progress: Progress) -> pd.DataFrame:
+    frames = []
+    for start in range(0, len(texts), CHUNK):
+        progress("checking", start, len(texts))
+        chunk = texts[start : start + CHUNK]
+        frames.append(engine.score([Prompt(prompt_id=str(place), prompt=text) for place, text in enumerate(chunk)]))
+    progress("checking", len(texts), len(texts))
+    return pd.concat(frames, ignore_index=True)
+
+
+def _features(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "expert batch element"]:
+    size = engine.config.batch_size
+    chunks = [engine.prompt_embeds(texts[start : start + size]) for start in range(0, len(texts), size)]
+    return torch.cat([engine.features(chunk, 0).float().flatten(2).cpu() for chunk in chunks], dim=1)

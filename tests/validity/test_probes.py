@@ -1,0 +1,84 @@
+"""Pairs are matched on everything but sense."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoe_audit.validity.probes import Pair, PseudoWords, make_pairs
+
+WORDS = [
+    "apple",
+    "maple",
+    "ample",
+    "table",
+    "cable",
+    "fable",
+    "stable",
+    "staple",
+    "beetle",
+    "battle",
+    "bottle",
+    "cattle",
+]
+CAPTIONS = pd.DataFrame(
+    {
+        "en": [f"{a} {b}" for a, b in zip(WORDS, WORDS[3:] + WORDS[:3], strict=True)],
+        "ja": [f"{a}{b}" for a in ("赤い", "青い", "大きい", "小さい", "古い", "新しい") for b in "犬猫"],
+    }
+)
+
+
+def by_pairs_of_letters(texts: Sequence[str]) -> list[int]:
+    """A tokenizer that knows some pairs of letters."""
+    known = {"ta", "ab", "le", "st", "ap", "pl", "tt", "be"}
+    return [len(text) - sum(text[i : i + 2] in known for i in range(len(text) - 1)) for text in texts]
+
+
+@pytest.fixture(scope="module")
+def pairs() -> list[Pair]:
+    return make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6)
+
+
+def test_both_probes_come_in_every_language_up_to_the_bound(pairs: list[Pair]) -> None:
+    counts = pd.Series([(p.probe, p.language) for p in pairs]).value_counts()
+    assert set(counts.index) >= {("pseudo-words", "en"), ("shuffled letters", "en")}
+    assert counts.max() == 6
+
+
+def test_a_pair_has_as_many_letters_and_tokens_in_each_half(pairs: list[Pair]) -> None:
+    for pair in pairs:
+        assert len(pair.known) == len(pair.strange)
+        assert by_pairs_of_letters([pair.known, pair.strange]) == [pair.n_tokens] * 2
+
+
+def test_no_word_of_a_strange_text_is_a_word_of_the_language(pairs: list[Pair]) -> None:
+    for pair in pairs:
+        words = {word for text in CAPTIONS[pair.language] for word in text.split()}
+        assert not words & set(pair.strange.split())
+
+
+def test_shuffling_keeps_the_letters_of_every_word(pairs: list[Pair]) -> None:
+    for pair in (p for p in pairs if p.probe == "shuffled letters"):
+        assert [sorted(word) for word in pair.known.split()] == [sorted(word) for word in pair.strange.split()]
+
+
+def test_the_seed_makes_the_pairs(pairs: list[Pair]) -> None:
+    assert make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6) == pairs
+    assert make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6, seed=1) != pairs
+
+
+def test_pseudo_words_use_the_pairs_of_letters_of_their_language() -> None:
+    chain, rng = PseudoWords(WORDS), np.random.default_rng(0)
+    drawn = [chain.draw(5, rng) for _ in range(50)]
+    triples = {f"  {word}"[i : i + 3] for word in WORDS for i in range(len(word))}
+    assert all(len(word) == 5 and word not in WORDS for word in drawn)
+    share = np.mean([f"  {word}"[i : i + 3] in triples for word in drawn for i in range(5)])
+    assert share > 0.9
+
+
+def test_a_language_of_one_word_has_no_pseudo_words() -> None:
+    assert PseudoWords(["aa"]).draw(2, np.random.default_rng(0)) == ""
