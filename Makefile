@@ -6,9 +6,9 @@ STAMP := $(VENV)/.installed
 PLAN ?= emoe_audit/recipes/plans/emoji-a.yaml
 OUT ?= build/ensemble
 RUN := reports/first-light
-EMBEDDED := emoe_audit/embedded/emoji-a/ensemble.yaml
+EXAMPLE := reports/example
 
-.PHONY: help audit test dashboard lint bench recipes clean
+.PHONY: help audit test dashboard lint bench recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
@@ -18,10 +18,7 @@ $(STAMP): pyproject.toml constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,recipes]'
 	touch $(STAMP)
 
-$(EMBEDDED): | $(STAMP)
-	$(BIN)/python -m emoe_audit.recipes --plan emoe_audit/recipes/plans/emoji-a.yaml --out $(@D)
-
-audit: $(STAMP) $(EMBEDDED) ## audit the embedded ensemble; says where the report is
+audit: $(STAMP) ## audit the embedded ensemble; says where the report is
 	$(BIN)/emoe-audit run --out $(RUN)
 
 dashboard: $(STAMP) ## look at the runs under reports/ in a browser
@@ -40,6 +37,11 @@ bench: $(STAMP) ## measure; figures go to reports/benchmarks/
 
 recipes: $(STAMP) ## train an ensemble: PLAN=plan.yaml OUT=dir
 	$(BIN)/python -m emoe_audit.recipes --plan $(PLAN) --out $(OUT)
+
+example: audit ## the report and the picture that are kept in git
+	mkdir -p $(EXAMPLE)
+	cp $(RUN)/report.html $(RUN)/report.json $(EXAMPLE)/
+	$(BIN)/python -m tests.browser.picture $(EXAMPLE)/report.html $(EXAMPLE)/report.png
 
 clean: ## remove the virtual environment and build products
 	rm -rf $(VENV) build dist
