@@ -58,7 +58,7 @@ class ScoringConfig:
 class ImageConfig:
     """How images are made for the quality measures."""
 
-    n_images: int = 300
+    n_images: int = 320
     """At most this many in a run: whole concepts, so that every language is drawn for the same ones."""
     num_inference_steps: int = 20
     guidance_scale: float = 3.0
