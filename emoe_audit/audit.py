@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Protocol, TypeVar
 import pandas as pd
 
 from emoe_audit.analysis.summary import analyze, group_columns
+from emoe_audit.coverage import read_coverage
 from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.manifest import prompt_key, settings_hash
@@ -228,7 +229,7 @@ def summarize(store: RunStore, progress: Progress = silent) -> None:
     """Compute the analysis tables from everything that is stored."""
     progress("analysis", 0, 1)
     file = store.plan().ensemble.training_coverage
-    coverage = None if file is None else pd.read_csv(file, keep_default_na=False).astype({"coverage": float})
+    coverage = None if file is None else read_coverage(file)
     by = group_columns(store.query("SELECT * FROM prompts"))
     tables = analyze(store.query("SELECT * FROM results"), by, training_coverage=coverage)
     for name, table in tables.items():

@@ -39,7 +39,7 @@ def cli() -> None:
     show_default=False,
     help="Run folder; resumed if it exists.",
 )
-@option("--concepts", type=click.IntRange(1), default=100, help="Captions to draw when PROMPTS is not given.")
+@option("--concepts", type=click.IntRange(1), default=100, help="Captions of each kind when PROMPTS is not given.")
 @scoring_options
 @image_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes; store nothing.")
@@ -90,7 +90,7 @@ def run(
     show_default=False,
     help="Run folder; resumed if it exists.",
 )
-@option("--concepts", type=click.IntRange(1), default=100, help="Captions to draw when PROMPTS is not given.")
+@option("--concepts", type=click.IntRange(1), default=100, help="Captions of each kind when PROMPTS is not given.")
 @scoring_options
 @image_options
 @output_options

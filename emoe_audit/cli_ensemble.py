@@ -9,13 +9,14 @@ from pathlib import Path
 
 import click
 
-from emoe_audit.console import command_line, progress_of
+from emoe_audit.console import EXIT_ROW_ERRORS, command_line, progress_of
+from emoe_audit.errors import AuditError
 from emoe_audit.options import DEFAULT_ENSEMBLE, option, output_options
 
 
 @click.group()
 def ensemble() -> None:
-    """List, show and make ensembles."""
+    """List, show, make, check and verify ensembles."""
 
 
 @ensemble.command("list")
@@ -89,15 +90,20 @@ def verify_ensemble(
 ) -> int:
     """Hold every score and baseline against the known training coverage of an ensemble."""
     from emoe_audit.experts.spec import load_spec
+    from emoe_audit.store import RunStore
     from emoe_audit.types import ImageConfig, ScoringConfig
     from emoe_audit.validity.bench import verify
 
     if register is not None:
-        runpy.run_path(register)
+        try:
+            runpy.run_path(register)
+        except Exception as error:
+            raise AuditError(f"{register}: cannot be run: {type(error).__name__}: {error}") from error
     spec = load_spec(name)
+    folder = out or Path("reports") / f"verify-{spec.name}"
     found = verify(
         spec,
-        out or Path("reports") / f"verify-{spec.name}",
+        folder,
         n_concepts=concepts,
         scoring=ScoringConfig(device=device),
         images=ImageConfig(n_images=n_images, device=device),
@@ -105,4 +111,4 @@ def verify_ensemble(
         progress=progress_of(quiet),
     )
     click.echo(json.dumps(found.to_json()) if as_json else found.to_text())
-    return 0
+    return EXIT_ROW_ERRORS if RunStore.open(folder).errors() else 0

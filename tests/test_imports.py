@@ -10,10 +10,11 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LIGHT = {"types", "errors", "prompts", "manifest", "store", "analysis", "progress", "options"}
+LIGHT = {"types", "errors", "coverage", "prompts", "manifest", "store", "analysis", "progress", "options"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
+    "coverage": {"errors"},
     "progress": set(),
     "prompts": {"types", "errors"},
     "manifest": {"types", "errors"},
@@ -23,9 +24,10 @@ ALLOWED = {
     "experts": {"types", "errors", "prompts"},
     "scoring": {"types", "errors", "experts"},
     "quality": {"types", "errors", "experts", "prompts"},
-    "validity": {"types", "errors", "experts", "scoring", "quality", "analysis", "prompts", "progress", "audit"},
+    "validity": {"types", "errors", "coverage", "experts", "scoring", "quality", "analysis"}
+    | {"prompts", "progress", "audit"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
-    "recipes": {"types", "errors", "prompts"},
+    "recipes": {"types", "errors", "coverage", "prompts"},
     "app": {"types", "errors", "store", "analysis", "prompts", "report"},
 }
 FILES = sorted((ROOT / "emoe_audit").rglob("*.py")) + sorted((ROOT / "app").rglob("*.py"))

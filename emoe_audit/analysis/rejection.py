@@ -22,11 +22,16 @@ def risk_coverage(score: np.ndarray, loss: np.ndarray) -> np.ndarray:
 
     (El-Yaniv and Wiener 2010.) Equal scores are accepted in random order: what is given is the expected curve.
     """
-    values, place = np.unique(score, return_inverse=True)
-    mean_of_ties = np.bincount(place, weights=loss, minlength=len(values)) / np.bincount(place, minlength=len(values))
-    ordered = mean_of_ties[np.sort(place)]
-    curve: np.ndarray = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
+    curve: np.ndarray = np.cumsum(by_rising_score(score, loss)) / np.arange(1, len(loss) + 1)
     return curve
+
+
+def by_rising_score(score: np.ndarray, values: np.ndarray) -> np.ndarray:
+    """Values in the order of their scores; equal scores share their mean, so their order does not matter."""
+    levels, place = np.unique(score, return_inverse=True)
+    mean = np.bincount(place, weights=values, minlength=len(levels)) / np.bincount(place, minlength=len(levels))
+    ordered: np.ndarray = mean[np.sort(place)]
+    return ordered
 
 
 def area_under_risk_coverage(score: np.ndarray, loss: np.ndarray) -> float:

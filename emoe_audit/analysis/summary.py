@@ -37,7 +37,7 @@ def analyze(
     Args:
         results: A row per prompt with its scores and, where images were made, its quality.
         by: Group columns.
-        training_coverage: Where it is known, `[by, group, coverage]`: the share of the training captions in a group.
+        training_coverage: Where it is known, `[by, group, coverage]`, as `read_coverage` gives it.
         n_boot: Bootstrap replicates.
         seed: Of the resampling.
     """

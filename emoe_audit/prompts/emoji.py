@@ -28,7 +28,8 @@ def default_prompts(spec: EnsembleSpec, *, n_concepts: int = 100, seed: int = 0)
     """
     images = caption_matrix(spec)
     rng = np.random.default_rng(seed)
-    chosen = pd.concat([own.iloc[np.sort(rng.permutation(len(own))[:n_concepts])] for own in _by_kind(images)])
+    samples = [own.iloc[np.sort(rng.permutation(len(own))[:n_concepts])] for own in _by_kind(images)]
+    chosen = pd.concat(samples).drop_duplicates("source_id")
     languages = [column for column in images if column not in IMAGE_COLUMNS]
     groups = [column for column in GROUP_COLUMNS if chosen[column].notna().any()]
     rows = [

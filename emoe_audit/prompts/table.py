@@ -127,7 +127,7 @@ def _check_row(row: dict[str, Any], line: int, seen: set[str]) -> dict[str, Any]
         "language": _tag(row, "language") or UNDETERMINED,
         "region": _tag(row, "region"),
     }
-    return checked | {name: value for name, value in row.items() if name not in KNOWN}
+    return checked | {name: None if value == "" else value for name, value in row.items() if name not in KNOWN}
 
 
 def _text(row: dict[str, Any], column: str) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 import pandas as pd
 from PIL.Image import Image
 
-from emoe_audit.errors import QualityError
+from emoe_audit.errors import PromptTableError, QualityError
 from emoe_audit.prompts.emoji import SOURCE_LANGUAGE, caption_matrix
 from emoe_audit.quality.clip_score import ClipJudge, cosines, text_ranks
 from emoe_audit.quality.images import ImageMaker, image_seed
@@ -50,6 +50,9 @@ class Illustrator:
 
 
 def _candidates(spec: EnsembleSpec, sources: Mapping[str, str]) -> list[str]:
-    """What a source caption is ranked among: the ensemble's own captions, else all source captions of the run."""
-    own = caption_matrix(spec)[SOURCE_LANGUAGE] if spec.captions else sources.values()
-    return sorted(set(own)) or [""]
+    """What a source caption is ranked among: the ensemble's own, where it brings any, else those of the run."""
+    try:
+        own = caption_matrix(spec).get(SOURCE_LANGUAGE)
+    except PromptTableError:
+        own = None
+    return sorted(set(sources.values() if own is None else own)) or [""]

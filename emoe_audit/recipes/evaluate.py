@@ -13,8 +13,9 @@ import torch.nn.functional as F
 from diffusers import StableDiffusionPipeline
 from torch import Tensor
 
+from emoe_audit.prompts.emoji import SOURCE_LANGUAGE
 from emoe_audit.recipes.contrastive import Examples
-from emoe_audit.recipes.world import SOURCE_LANGUAGE, World
+from emoe_audit.recipes.world import World
 
 TOP = 10
 GUIDANCE_SCALE, INFERENCE_STEPS = 3.0, 20

@@ -15,10 +15,11 @@ import pandas as pd
 import yaml
 from scipy.stats import rankdata
 
+from emoe_audit.coverage import COVERED, STARVED
 from emoe_audit.errors import AuditError
-from emoe_audit.recipes.world import Kind
+from emoe_audit.prompts.tags import region_names
+from emoe_audit.recipes.world import LANGUAGES, SKIN_TONES, Kind
 
-COVERED, STARVED = 0.02, 0.001
 PLAN_DRAWS = 1000
 LANGUAGE_LADDER = (
     [0.38, 0.12, 0.09, 0.07, 0.06, 0.05, 0.04, 0.035, 0.03, 0.025]
@@ -76,7 +77,11 @@ class Plan:
                 f"{path}: a plan needs {', '.join(sorted(missing))}; see emoe_audit/recipes/plans/ for one"
             )
         plan = cls(**data)
-        for what in ("languages", "regions", "skin_tones"):
+        known = {"languages": set(LANGUAGES), "regions": set(region_names()), "skin_tones": set(SKIN_TONES.values())}
+        for what, groups in known.items():
+            unknown = [group for group in getattr(plan, what) if group not in groups]
+            if unknown:
+                raise AuditError(f"{path}: {what}: {unknown[0]!r} is not known; write codes in quotes, as '014'")
             shares = np.array(list(getattr(plan, what).values()))
             total = shares.sum()
             if (shares < 0).any() or (len(shares) and abs(total - 1) > 1e-6):

@@ -34,7 +34,10 @@ class Drawn:
 
 @dataclass(frozen=True, kw_only=True)
 class Sampler:
-    """Draws (concept, language, style); `plan` None draws every concept and language evenly."""
+    """Draws (concept, language, style); `plan` None draws every concept and language evenly.
+
+    Only concepts that one of the styles draws are drawn.
+    """
 
     world: World
     plan: Plan | None
@@ -47,9 +50,10 @@ class Sampler:
         languages = list(self.world.captions.columns)
         shares = [self.plan.languages.get(language, 0.0) if self.plan else 1.0 for language in languages]
         object.__setattr__(self, "_language_shares", np.array(shares) / sum(shares))
-        n = len(self.world.concepts)
-        own = self.plan.concept_shares(self.world.concepts) if self.plan else np.full(n, 1 / n)
-        object.__setattr__(self, "_concept_shares", own)
+        concepts = self.world.concepts
+        wanted = self.plan.concept_shares(concepts) if self.plan else np.ones(len(concepts))
+        drawn = wanted * np.any([self.world.drawn[style] >= 0 for style in self.styles], axis=0)
+        object.__setattr__(self, "_concept_shares", drawn / drawn.sum())
 
     def draw(self, stage: str, step: int, n: int) -> Batch:
         """`n` examples of one step."""

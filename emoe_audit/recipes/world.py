@@ -16,6 +16,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from emoe_audit.prompts.emoji import SOURCE_LANGUAGE
 from emoe_audit.prompts.tags import m49_region
 from emoe_audit.recipes.drawings import STYLES, DrawingStyle, code_points, flag_country, render
 
@@ -41,7 +42,6 @@ LANGUAGES = [
     *("ja", "ko", "el", "he", "th", "ta", "ka"),
 ]
 """By script: seven families of two or more languages, then languages with a script of their own."""
-SOURCE_LANGUAGE = "en"
 MIN_STYLES = 3
 """An emoji takes part when at least this many of the four styles draw it."""
 Kind = Literal["emoji", "flag", "skin_tone"]

@@ -17,8 +17,9 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from emoe_audit.errors import AuditError
 from emoe_audit.quality.images import load_pipeline
-from emoe_audit.scoring.disagreement import feature_power
+from emoe_audit.scoring.disagreement import SCORES, feature_power
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features
 from emoe_audit.scoring.first_step import draw_noise, first_step
@@ -36,8 +37,15 @@ ORIENTED: dict[str, tuple[str, float]] = {
 """Baselines that the engine counts anyway: their column, and the sign that makes high mean uncertain."""
 
 
+def oriented_scores() -> dict[str, tuple[str, float]]:
+    """Everything the engine measures, by name: its column, and the sign that makes high mean uncertain."""
+    return {name: (name, 1.0) for name in SCORES} | ORIENTED
+
+
 def register_baseline(make: MakeBaseline) -> MakeBaseline:
-    """Decorator: add a baseline to the bench, under the name of its function."""
+    """Decorator: add a baseline to the bench, under the name of its function. Raises `AuditError` if it is taken."""
+    if make.__name__ in BASELINES:
+        raise AuditError(f"a baseline named {make.__name__!r} is registered already; choose another name")
     BASELINES[make.__name__] = make
     return make
 
@@ -105,7 +113,7 @@ def router_entropy(engine: ScoringEngine) -> Baseline:
 
     A gate is built as SegMoE builds it (segmind/segmoe), from the layer's input under prompts of the expert's own; here
     the empty prompt stands for them, so that no prompt is favoured: the gate of an expert is its own path's input to
-    the layer, averaged over tokens and normalised. A prompt's logits are the inputs of the first path times the gates.
+    the layer, averaged over tokens and normalised. A prompt's logits are the mean inputs of the first path times gates.
     """
     unets, starts = engine.ensemble.unets, engine.starts[0]
     empty = [_feed_forward_inputs(*path, engine.prompt_embeds([""])) for path in zip(unets, starts, strict=True)]
@@ -122,7 +130,8 @@ def router_entropy(engine: ScoringEngine) -> Baseline:
 def text_distance(engine: ScoringEngine, captions: Sequence[str]) -> Baseline:
     """Mahalanobis distance of the text state to training captions (Lee et al. 2018), where these are known.
 
-    The text state is the mean over tokens; the covariance is shrunk towards its mean variance by a tenth.
+    The text state is the mean over tokens, padding included; the covariance is shrunk by a tenth towards its mean
+    variance.
     """
     pooled = _pooled(engine, captions)
     mean, covariance = pooled.mean(dim=0), torch.cov(pooled.T)
@@ -175,7 +184,8 @@ def _feed_forward_inputs(unet: UNet2DConditionModel, start: PathStart, prompt_em
     def keep(layer: str) -> Callable[[nn.Module, tuple[Tensor, ...]], None]:
         return lambda _module, args: inputs.update({layer: args[0].mean(dim=1).float()})
 
-    hooks = [layer.register_forward_pre_hook(keep(name)) for name, layer in _feed_forwards(unet)]
+    layers = [(name, layer) for name, layer in _feed_forwards(unet) if name.startswith("down_blocks")]
+    hooks = [layer.register_forward_pre_hook(keep(name)) for name, layer in layers]
     try:
         mid_block_features(unet, start, prompt_embeds)
     finally:
@@ -201,4 +211,4 @@ def _dropout(unet: UNet2DConditionModel, generator: torch.Generator) -> Iterator
 
 
 def _feed_forwards(unet: UNet2DConditionModel) -> list[tuple[str, nn.Module]]:
-    return [(n, m) for n, m in unet.named_modules() if n.startswith("down_blocks") and n.endswith(".ff")]
+    return [(name, module) for name, module in unet.named_modules() if name.endswith(".ff")]

@@ -10,9 +10,12 @@ from pathlib import Path
 
 import numpy as np
 import pandas as pd
+import regex
+from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoe_audit.audit import judge_pending, load_engine, start_run, summarize
+from emoe_audit.coverage import read_coverage
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.hashing import json_digest
 from emoe_audit.progress import Progress, silent
@@ -20,12 +23,13 @@ from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prom
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
-from emoe_audit.validity.baselines import BASELINES, ORIENTED, Baseline, text_distance
+from emoe_audit.validity.baselines import BASELINES, Baseline, oriented_scores, text_distance
 from emoe_audit.validity.ground import Ground
 from emoe_audit.validity.table import Verification, tabulate
 
 RELATED_WORDS = 0.05
 """Share of its words that a never-seen language has in common with seen ones from which it counts as related."""
+WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*")
 TOP = 10
 """An image fails when its concept is not among the judge's first ten."""
 TRAINING_CAPTIONS = 2000
@@ -40,8 +44,8 @@ class BenchEngine:
 
     @property
     def ensemble_hash(self) -> str:
-        """Of the ensemble and of which baselines there are."""
-        return json_digest([self.engine.ensemble_hash, sorted(self.baselines)])
+        """Of the ensemble and of which scores and baselines there are."""
+        return json_digest([self.engine.ensemble_hash, sorted(SCORES), sorted(self.baselines)])
 
     def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """The engine's rows with a column for every baseline."""
@@ -51,7 +55,11 @@ class BenchEngine:
         return self.engine.score(prompts).assign(**columns)
 
     def gflop(self, texts: Sequence[str]) -> dict[str, float]:
-        """Billions of floating-point operations a prompt, counted by PyTorch, by score; 0 for counting tokens."""
+        """Billions of floating-point operations a prompt, counted by PyTorch, by score; 0 for counting tokens.
+
+        What is done once for all prompts is left out. Feature power is charged what the scores are, over all experts.
+        """
+        _ = self.engine.starts
         prompts = [Prompt(prompt_id=str(place), prompt=text) for place, text in enumerate(texts)]
         own = _gflop(lambda: self.engine.score(prompts)) / len(texts)
         counted = {name: _gflop(lambda f=f: f(texts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
@@ -85,7 +93,7 @@ def verify(
     Raises:
         EnsembleError: the ensemble says not what it was trained on.
     """
-    coverage, captions = read_coverage(spec), caption_matrix(spec)
+    coverage, captions = known_coverage(spec), caption_matrix(spec)
     engine = bench_engine(spec, scoring or ScoringConfig(), captions, coverage)
     prompts = default_prompts(spec, n_concepts=n_concepts)
     store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
@@ -94,21 +102,23 @@ def verify(
         summarize(store, progress)
         store.finish()
     results = store.query("SELECT * FROM results")
-    columns = {name: (name, 1.0) for name in SCORES} | ORIENTED | {name: (name, 1.0) for name in engine.baselines}
+    columns = oriented_scores() | {name: (name, 1.0) for name in engine.baselines}
     ground = lay_ground(results, coverage, related_languages(captions, coverage))
     scores = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
     gflop = engine.gflop(list(prompts.frame["prompt"].unique()[:COUNTED_PROMPTS]))
     return tabulate(spec.name, ground, scores, gflop, n_boot=n_boot)
 
 
-def read_coverage(spec: EnsembleSpec) -> pd.DataFrame:
-    """The ensemble's table `[by, group, coverage]`. Raises `EnsembleError` where it has none."""
+def known_coverage(spec: EnsembleSpec) -> pd.DataFrame:
+    """The ensemble's table `[by, group, coverage]`. Raises `EnsembleError` where it has none, or no captions."""
+    if spec.captions is None:
+        raise EnsembleError(f"{spec.name}: brings no captions, so no score can be verified on it")
     if spec.training_coverage is None:
         raise EnsembleError(
             f"{spec.name}: says not what it was trained on (no `training_coverage:` in its YAML), "
             "so no score can be verified on it"
         )
-    return pd.read_csv(spec.training_coverage, keep_default_na=False).astype({"coverage": float})
+    return read_coverage(spec.training_coverage)
 
 
 def bench_engine(
@@ -145,24 +155,27 @@ def related_languages(captions: pd.DataFrame, coverage: pd.DataFrame) -> set[str
     """The never-seen languages of whose words at least 5% stand in captions of languages that were seen."""
     shares = coverage[coverage["by"] == "language"].set_index("group")["coverage"]
     words = {language: _words(captions[language]) for language in captions if language not in IMAGE_COLUMNS}
-    seen = set().union(*(own for language, own in words.items() if shares[language] > 0))
+    seen = set().union(*(own for language, own in words.items() if shares.get(language, 0.0) > 0))
     return {
         language
         for language, own in words.items()
-        if shares[language] == 0 and len(own & seen) >= RELATED_WORDS * len(own)
+        if shares.get(language, 0.0) == 0 and own and len(own & seen) >= RELATED_WORDS * len(own)
     }
 
 
 def _words(captions: pd.Series) -> set[str]:
-    return {word for caption in captions.str.casefold() for word in caption.split() if word.isalpha()}
+    return {word for caption in captions.str.casefold() for word in WORD.findall(caption)}
 
 
 def _drawn(captions: pd.DataFrame, coverage: pd.DataFrame) -> list[str]:
-    """Captions drawn as the training drew them: languages by their coverage, concepts evenly."""
+    """Captions drawn much as the training drew them: languages and, within their kind, groups by their coverage."""
     shares = coverage[coverage["by"] == "language"].set_index("group")["coverage"]
+    of_group = coverage[coverage["by"] != "language"].set_index("group")["coverage"]
     rng = np.random.default_rng(0)
     languages = rng.choice(shares.index.to_numpy(), size=TRAINING_CAPTIONS, p=(shares / shares.sum()).to_numpy())
-    rows = rng.integers(len(captions), size=TRAINING_CAPTIONS)
+    group = captions["region"].fillna(captions["skin_tone"])
+    weight = group.map(of_group).fillna(0.0).where(group.notna(), 1 / max(1, int(group.isna().sum())))
+    rows = rng.choice(len(captions), size=TRAINING_CAPTIONS, p=(weight / weight.sum()).to_numpy())
     return [str(captions[language].iloc[row]) for language, row in zip(languages, rows, strict=True)]
 
 
@@ -173,6 +186,6 @@ def _grid(results: pd.DataFrame, column: str) -> np.ndarray:
 
 
 def _gflop(work: Callable[[], object]) -> float:
-    with FlopCounterMode(display=False) as counter:
+    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
         work()
     return counter.get_total_flops() / 1e9

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any, Literal
 
 import numpy as np
@@ -17,7 +17,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor
 
-from emoe_audit.analysis.bootstrap import bootstrap_means, percentile_interval
+from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percentile_interval
+from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix
@@ -25,15 +26,17 @@ from emoe_audit.scoring.conditioning import count_tokens
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, Prompt
-from emoe_audit.validity.baselines import ORIENTED
+from emoe_audit.validity.baselines import oriented_scores
 from emoe_audit.validity.probes import Pair, make_pairs
-from emoe_audit.validity.table import Interval
+from emoe_audit.validity.table import Interval, flat
 
 Sign = Literal["holds", "unclear", "turned"]
 COMPARABLE = 0.5
 """Correlation of the experts' features from which they count as comparable."""
 N_BOOT, CONFIDENCE = 1000, 0.95
 CHUNK = 128
+ALIGNED_PROMPTS = 64
+"""Enough to see whether experts are aligned, and few enough to hold the features of all of them."""
 EMBEDDED_CAPTIONS = "emoji-a"
 
 
@@ -99,7 +102,7 @@ class Check:
             "comparable": self.comparable,
             "default_score": self.default_score,
             "scores": [
-                {"name": s.name, "sign": s.sign, "probes": [asdict(p) | {"sign": p.sign} for p in s.probes]}
+                {"name": s.name, "sign": s.sign, "probes": [_published(probe) for probe in s.probes]}
                 for s in self.scores
             ],
         }
@@ -138,6 +141,9 @@ def check(
         captions: Real captions to make the pairs from, a column per language.
         n_per_language: Pairs of each probe in each language.
         progress: Called with stage, done, total.
+
+    Raises:
+        EnsembleError: the captions yield no pair.
     """
     own = engine.ensemble
     pairs = make_pairs(
@@ -145,34 +151,46 @@ def check(
         lambda texts: [count.n_tokens for count in count_tokens(texts, own.tokenizer, own.max_length)],
         n_per_language=n_per_language,
     )
+    if not pairs:
+        raise EnsembleError(
+            f"{own.spec.name}: no pair of real and strange prompts could be matched; give more captions"
+        )
     known, strange = (_score(engine, [getattr(p, half) for p in pairs], progress) for half in ("known", "strange"))
-    columns = {name: (name, 1.0) for name in SCORES} | ORIENTED
+    sample = pairs[:: max(1, len(pairs) // ALIGNED_PROMPTS)]
     return Check(
         ensemble=own.spec.name,
         ensemble_hash=own.ensemble_hash,
-        alignment=alignment(_features(engine, [pair.known for pair in pairs])),
+        alignment=alignment(_features(engine, [pair.known for pair in sample])),
         scores=tuple(
             ScoreCheck(name=name, probes=compare(pairs, sign * known[column], sign * strange[column]))
-            for name, (column, sign) in columns.items()
+            for name, (column, sign) in oriented_scores().items()
         ),
     )
 
 
 def compare(pairs: Sequence[Pair], known: pd.Series, strange: pd.Series) -> tuple[ProbeResult, ...]:
-    """One result per probe, from the scores of both halves of every pair."""
-    higher = (strange > known) + 0.5 * (strange == known)
+    """One result per probe, from the scores of both halves of every pair; pairs without a score are left out."""
+    a, b = known.to_numpy(dtype=np.float64), strange.to_numpy(dtype=np.float64)
+    higher = np.where(np.isnan(a) | np.isnan(b), np.nan, (b > a) + 0.5 * (b == a))
     frame = pd.DataFrame(
-        {"probe": [p.probe for p in pairs], "language": [p.language for p in pairs], "higher": higher.to_numpy()}
-    )
+        {"probe": [p.probe for p in pairs], "language": [p.language for p in pairs], "higher": higher}
+    ).dropna()
     results = []
     for probe, rows in frame.groupby("probe", sort=False):
         _, _, replicates = bootstrap_means(rows["higher"], rows["probe"], rows["language"], n_boot=N_BOOT, seed=0)
         low, high = percentile_interval(replicates, CONFIDENCE)
+        if rows["language"].nunique() < MIN_SOURCES:
+            low = high = np.array([np.nan])
         share = Interval(value=float(rows["higher"].mean()), low=float(low[0]), high=float(high[0]))
         results.append(
             ProbeResult(probe=str(probe), n_pairs=len(rows), n_languages=rows["language"].nunique(), share=share)
         )
     return tuple(results)
+
+
+def _published(probe: ProbeResult) -> dict[str, Any]:
+    counts = {"probe": probe.probe, "n_pairs": probe.n_pairs, "n_languages": probe.n_languages, "sign": probe.sign}
+    return counts | flat("share", probe.share)
 
 
 def alignment(features: Float[Tensor, "expert batch element"]) -> float:

@@ -13,10 +13,8 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.contrasts import partial_spearman, spearman
-from emoe_audit.analysis.rejection import area_under_risk_coverage, auroc
-
-COVERED, STARVED = 0.02, 0.001
-"""Shares of the training captions from which, and below which, a language counts as covered and starved."""
+from emoe_audit.analysis.rejection import area_under_risk_coverage, auroc, by_rising_score
+from emoe_audit.coverage import COVERED, STARVED
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,7 +75,7 @@ def language_rho(ground: Ground, score: np.ndarray) -> float:
 def language_partial_rho(ground: Ground, score: np.ndarray) -> float:
     """The same on ranks with the mean token count partialled out."""
     plain = ground.plain
-    return partial_spearman(score[:, plain].mean(axis=1), ground.coverage, ground.tokens[:, plain].mean(axis=1))
+    return partial_spearman(score[:, plain].mean(axis=1), ground.coverage, np.nanmean(ground.tokens[:, plain], axis=1))
 
 
 def region_rho(ground: Ground, score: np.ndarray) -> float:
@@ -105,19 +103,20 @@ def auroc_related(ground: Ground, score: np.ndarray) -> float:
 
 def quality_rho_within_language(ground: Ground, score: np.ndarray) -> float:
     """Spearman's rho of score with image quality within each language, averaged over languages."""
-    rhos = [spearman(own, quality) for own, quality in zip(score, ground.quality, strict=True)]
+    plain = ground.plain
+    rhos = [spearman(own, quality) for own, quality in zip(score[:, plain], ground.quality[:, plain], strict=True)]
     return float(np.nanmean(rhos)) if not np.isnan(rhos).all() else float("nan")
 
 
 def aurc(ground: Ground, score: np.ndarray) -> float:
     """Area under the risk-coverage curve: mean failure rate as prompts are accepted by rising score; 0 is best."""
-    drawn = ~np.isnan(ground.failed)
+    drawn = ~np.isnan(ground.failed) & ground.plain
     return area_under_risk_coverage(score[drawn], ground.failed[drawn])
 
 
 def language_quality_r(ground: Ground, score: np.ndarray) -> float:
     """Pearson's r of mean score and mean image quality over languages (published: -0.79)."""
-    drawn = ~np.isnan(ground.quality).any(axis=0)
+    drawn = ground.plain & ~np.isnan(ground.quality).any(axis=0)
     if not drawn.any():
         return float("nan")
     means = score[:, drawn].mean(axis=1), ground.quality[:, drawn].mean(axis=1)
@@ -143,8 +142,8 @@ FIGURES: dict[str, Figure] = {
 
 def quality_quartiles(ground: Ground, score: np.ndarray) -> list[float]:
     """Mean image quality in the quarters of the prompts by rising score."""
-    drawn = ~np.isnan(ground.quality)
-    ordered = ground.quality[drawn][np.argsort(score[drawn], kind="stable")]
+    drawn = ~np.isnan(ground.quality) & ground.plain
+    ordered = by_rising_score(score[drawn], ground.quality[drawn])
     return [float(part.mean()) if len(part) else float("nan") for part in np.array_split(ordered, 4)]
 
 
@@ -164,8 +163,9 @@ def replicates(
         concepts = np.concatenate([kind[rng.integers(len(kind), size=len(kind))] for kind in kinds if len(kind)])
         drawn, grid = ground.take(languages, concepts), np.ix_(languages, concepts)
         for name, score in scores.items():
+            own = score[grid]
             for figure, compute in FIGURES.items():
-                found[name][figure][number] = compute(drawn, score[grid])
+                found[name][figure][number] = compute(drawn, own)
     return found
 
 
@@ -174,4 +174,4 @@ def _group_rho(ground: Ground, score: np.ndarray, groups: np.ndarray) -> float:
     if not planted.any() or not covered.any():
         return float("nan")
     means = pd.Series(score[np.ix_(covered, planted)].mean(axis=0)).groupby(groups[planted]).mean()
-    return spearman(means.to_numpy(), np.array([ground.group_coverage[group] for group in means.index]))
+    return spearman(means.to_numpy(), np.array([ground.group_coverage.get(group, np.nan) for group in means.index]))

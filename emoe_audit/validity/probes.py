@@ -18,6 +18,8 @@ Probe = Literal["pseudo-words", "shuffled letters"]
 CountTokens = Callable[[Sequence[str]], list[int]]
 TRIES = 40
 """Strange versions made of a caption before it is given up."""
+CAPTIONS_TRIED = 20
+"""Captions tried for every pair that is wanted."""
 BOUNDARY = "\0"
 
 
@@ -38,7 +40,7 @@ class PseudoWords:
     def __init__(self, words: Iterable[str]) -> None:
         self._words = set(words)
         following: defaultdict[str, Counter[str]] = defaultdict(Counter)
-        for word in self._words:
+        for word in sorted(self._words):
             padded = BOUNDARY * 2 + word
             for place in range(len(word)):
                 following[padded[place : place + 2]][padded[place + 2]] += 1
@@ -72,14 +74,14 @@ def make_pairs(
     for place, language in enumerate(captions):
         rng = np.random.default_rng([seed, place])
         texts = [str(text) for text in captions[language].to_numpy()[rng.permutation(len(captions))]]
-        chain = PseudoWords(word for text in captions[language] for word in str(text).casefold().split())
         words = {word for text in texts for word in text.casefold().split()}
+        chain = PseudoWords(words)
         strange: dict[Probe, Callable[[str], str]] = {
             "pseudo-words": lambda word, chain=chain, rng=rng: chain.draw(len(word), rng),  # type: ignore[misc]
             "shuffled letters": lambda word, rng=rng: "".join(rng.permutation(list(word))),  # type: ignore[misc]
         }
         for probe, make in strange.items():
-            found = _pairs(probe, str(language), texts, make, words, count_tokens)
+            found = _pairs(probe, str(language), texts[: CAPTIONS_TRIED * n_per_language], make, words, count_tokens)
             pairs += [pair for _, pair in zip(range(n_per_language), found, strict=False)]
     return pairs
 

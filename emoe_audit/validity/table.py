@@ -79,10 +79,9 @@ class Verification:
             "n_languages": self.n_languages,
             "n_concepts": self.n_concepts,
             "n_images": self.n_images,
-            "scores": [_flat(row) for row in self.scores],
+            "scores": [_flat_row(row) for row in self.scores],
             "differences": [
-                {"against": d.against, "figure": d.figure} | _numbers("difference", d.difference)
-                for d in self.differences
+                {"against": d.against, "figure": d.figure} | flat("difference", d.difference) for d in self.differences
             ],
         }
 
@@ -156,15 +155,15 @@ def _interval(value: float, replicates: np.ndarray) -> Interval:
     return Interval(value=value, low=float(low[0]), high=float(high[0]))
 
 
-def _flat(row: ScoreRow) -> dict[str, Any]:
-    figures = [_numbers(name, interval) for name, interval in row.figures.items()]
-    flat: dict[str, Any] = {"name": row.name}
-    for numbers in figures:
-        flat |= numbers
-    return flat | {"quality_quartiles": [_or_null(q) for q in row.quality_quartiles], "gflop": row.gflop}
+def _flat_row(row: ScoreRow) -> dict[str, Any]:
+    published: dict[str, Any] = {"name": row.name}
+    for name, interval in row.figures.items():
+        published |= flat(name, interval)
+    return published | {"quality_quartiles": [_or_null(q) for q in row.quality_quartiles], "gflop": row.gflop}
 
 
-def _numbers(name: str, interval: Interval) -> dict[str, float | None]:
+def flat(name: str, interval: Interval) -> dict[str, float | None]:
+    """A figure as `NAME`, `NAME_low` and `NAME_high`; undefined as None."""
     ends = {"": interval.value, "_low": interval.low, "_high": interval.high}
     return {f"{name}{suffix}": _or_null(value) for suffix, value in ends.items()}
 

@@ -62,7 +62,7 @@ def test_hostile_text_survives_writing_and_reading(
         csv.writer(file).writerows([["prompt", "note"], *([prompt, extra] for prompt in prompts)])
     first = read_prompts(folder / "in.csv")
     assert first.frame["prompt"].tolist() == prompts
-    assert (first.frame["note"] == extra).all()
+    assert (first.frame["note"].fillna("") == extra).all()
     write_csv(first, folder / "out.csv")
     again = read_prompts(folder / "out.csv")
     pd.testing.assert_frame_equal(again.frame.fillna(""), first.frame.fillna(""))

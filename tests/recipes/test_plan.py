@@ -7,8 +7,9 @@ import pandas as pd
 import pytest
 from scipy.stats import f_oneway, spearmanr
 
+from emoe_audit.coverage import COVERED, STARVED
 from emoe_audit.errors import AuditError
-from emoe_audit.recipes.plan import COVERED, STARVED, Plan, eta_squared, propose_plan, script_families
+from emoe_audit.recipes.plan import Plan, eta_squared, propose_plan, script_families
 
 PLANS = sorted((Path(__file__).parents[2] / "emoe_audit" / "recipes" / "plans").glob("*.yaml"))
 
@@ -50,9 +51,9 @@ def test_a_plan_survives_writing_and_reading(tmp_path: Path, tokens: pd.DataFram
 
 
 def test_norwegian_survives_yaml(tmp_path: Path) -> None:
-    plan = Plan(name="x", seed=0, languages={"no": 0.75, "yes": 0.25})
+    plan = Plan(name="x", seed=0, languages={"yo": 0.75, "yue": 0.25})
     plan.write(tmp_path / "plan.yaml")
-    assert Plan.read(tmp_path / "plan.yaml").languages == {"no": 0.75, "yes": 0.25}
+    assert Plan.read(tmp_path / "plan.yaml").languages == {"yo": 0.75, "yue": 0.25}
 
 
 @pytest.mark.parametrize(
@@ -61,6 +62,10 @@ def test_norwegian_survives_yaml(tmp_path: Path) -> None:
         ("name: x\nseed: 1\n", "needs languages"),
         ("name: x\nseed: 1\nlanguages: {en: 0.5}\n", "sum to 1, not 0.5"),
         ("name: x\nseed: 1\nlanguages: {en: 1.5, de: -0.5}\n", "must be 0 or more"),
+        (
+            "name: x\nseed: 1\nlanguages: {en: 1}\nregions: {014: 1}\n",
+            "regions: 12 is not known",
+        ),
     ],
 )
 def test_a_bad_plan_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:

@@ -1,5 +1,6 @@
 """Draws depend on (seed, stage, step) alone, and a stopped training ends where an unbroken one does."""
 
+import dataclasses
 from collections.abc import Callable
 from pathlib import Path
 
@@ -49,6 +50,11 @@ def test_a_style_is_drawn_only_where_it_exists_and_evenly_there(sampler: Sampler
     batch = sampler.draw("base", 0, 4000)
     assert set(batch.styles[np.isin(batch.concepts, [1, 2])]) == {0}
     assert (batch.styles[np.isin(batch.concepts, [0, 3])] == 1).mean() == pytest.approx(0.5, abs=0.05)
+
+
+def test_a_concept_that_no_style_draws_is_left_out(sampler: Sampler) -> None:
+    own = dataclasses.replace(sampler, styles=("y",))
+    assert set(own.draw("expert y", 0, 500).concepts) == {0, 3}
 
 
 def test_stages_and_steps_draw_differently_and_again_the_same(sampler: Sampler) -> None:

@@ -12,6 +12,7 @@ import torch
 from diffusers import DDIMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file
 from scipy.spatial.distance import mahalanobis
+from scipy.stats import entropy
 
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.scoring.engine import ScoringEngine
@@ -91,6 +92,44 @@ def test_router_entropy_lies_below_that_of_an_even_choice(engine: ScoringEngine)
     entropy = router_entropy(engine)(TEXTS)
     assert ((entropy > 0) & (entropy < math.log(3))).all()
     assert len(set(entropy.tolist())) == len(TEXTS)
+
+
+def test_router_entropy_follows_its_definition(tiny_spec: EnsembleSpec, engine: ScoringEngine) -> None:
+    naive = NaiveEnsemble(tiny_spec)
+    inputs: dict[tuple[int, str], np.ndarray] = {}
+    for expert, unet in enumerate(naive.unets):
+        for name, layer in unet.down_blocks.named_modules():
+            if name.endswith(".ff"):
+                layer.register_forward_pre_hook(
+                    lambda _, args, key=(expert, name): inputs.update({key: args[0].double().mean(dim=1).numpy()})
+                )
+    naive.features([""], seed=0, noise_index=0)
+    gates = {key: own[0] / np.linalg.norm(own[0]) for key, own in inputs.items()}
+    naive.features(TEXTS, seed=0, noise_index=0)
+    layers = sorted({name for _, name in gates})
+    logits = np.stack([[inputs[0, name] @ gates[expert, name] for expert in range(3)] for name in layers])
+    expected = entropy(np.exp(logits), axis=1).mean(axis=0)
+    np.testing.assert_allclose(router_entropy(engine)(TEXTS), expected, rtol=1e-4)
+
+
+def test_dropout_scales_what_it_keeps_behind_every_feed_forward(tiny_spec: EnsembleSpec, engine: ScoringEngine) -> None:
+    naive = NaiveEnsemble(tiny_spec)
+    samples = []
+    for number in range(4):
+        generator = torch.Generator().manual_seed(number)
+
+        def drop(_module: object, _args: object, output: torch.Tensor, g: torch.Generator = generator) -> torch.Tensor:
+            return output * (torch.rand(1, *output.shape[1:], generator=g) >= 0.1) / 0.9
+
+        unet = naive.unets[0]
+        layers = [m for n, m in unet.named_modules() if n.endswith(".ff") and not n.startswith("up_blocks")]
+        hooks = [layer.register_forward_hook(drop) for layer in layers]
+        samples.append(naive.features(TEXTS, seed=0, noise_index=0)[0])
+        for hook in hooks:
+            hook.remove()
+    drawn = np.stack(samples)
+    expected = drawn.var(axis=0, ddof=1).mean(axis=(1, 2, 3)) / np.square(drawn).mean(axis=(0, 2, 3, 4))
+    np.testing.assert_allclose(mc_dropout(engine)(TEXTS), expected, rtol=1e-3)
 
 
 def test_dropout_leaves_the_network_as_it_was(engine: ScoringEngine) -> None:

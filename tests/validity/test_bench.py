@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import math
 from pathlib import Path
@@ -16,7 +15,7 @@ from emoe_audit.scoring import disagreement as disagreement_module
 from emoe_audit.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 from emoe_audit.validity.baselines import BASELINES
-from emoe_audit.validity.bench import lay_ground, read_coverage, related_languages, verify
+from emoe_audit.validity.bench import known_coverage, lay_ground, related_languages, verify
 from emoe_audit.validity.ground import FIGURES
 from emoe_audit.validity.table import Verification
 
@@ -95,7 +94,7 @@ def test_a_registered_score_has_its_row(
     known_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = dict(disagreement_module.SCORES)
-    for module in ("scoring.disagreement", "scoring.engine", "validity.bench"):
+    for module in ("scoring.disagreement", "scoring.engine", "validity.bench", "validity.baselines"):
         monkeypatch.setattr(f"emoe_audit.{module}.SCORES", scores)
     disagreement_module.register_score("turned")(lambda features: -disagreement_module.disagreement(features))
     rows = {row.name: row.figures for row in run(known_spec, tmp_path / "run").scores}
@@ -125,12 +124,6 @@ def test_an_image_whose_concept_is_not_among_the_first_ten_has_failed(known_spec
             "source_rank": [10.0, 11.0, None],
         }
     )
-    ground = lay_ground(results, read_coverage(known_spec), set())
+    ground = lay_ground(results, known_coverage(known_spec), set())
     assert ground.failed.tolist()[0][:2] == [0.0, 1.0]
     assert math.isnan(ground.failed[0][2])
-
-
-def test_the_coverage_table_is_read_as_text_and_numbers(known_spec: EnsembleSpec) -> None:
-    assert read_coverage(known_spec).set_index(["by", "group"])["coverage"].to_dict()[("region", "014")] == 0.7
-    with pytest.raises(EnsembleError, match="no score can be verified"):
-        read_coverage(dataclasses.replace(known_spec, training_coverage=None))

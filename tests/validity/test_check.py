@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix
 from emoe_audit.scoring.engine import ScoringEngine
@@ -47,6 +48,20 @@ def test_a_score_that_falls_on_strange_prompts_is_turned_and_one_that_ties_uncle
     zeros = pd.Series(np.zeros(60))
     assert compare(PAIRS, zeros, zeros - 1)[0].sign == "turned"
     assert compare(PAIRS, zeros, zeros)[0].sign == "unclear"
+
+
+def test_a_pair_without_a_score_is_left_out_and_one_language_says_nothing() -> None:
+    known, strange = pd.Series([0.0] * 60), pd.Series([1.0] * 30 + [np.nan] * 30)
+    (found,) = compare(PAIRS, known, strange)
+    assert (found.n_pairs, found.share.value, found.sign) == (30, 1.0, "holds")
+    (alone,) = compare(PAIRS[:1] * 60, known, known + 1)
+    assert math.isnan(alone.share.low) and alone.sign == "unclear"
+
+
+def test_captions_that_yield_no_pair_are_refused(tiny_spec: EnsembleSpec) -> None:
+    engine = ScoringEngine(load_ensemble(tiny_spec, device="cpu"), ScoringConfig(n_noise=1, device="cpu"))
+    with pytest.raises(EnsembleError, match="no pair of real and strange prompts"):
+        check(engine, pd.DataFrame({"en": ["a", "b"]}))
 
 
 def test_all_probes_must_agree() -> None:

@@ -35,6 +35,7 @@ def ground() -> Ground:
     rng = np.random.default_rng(0)
     quality = np.full((8, N), np.nan)
     quality[:, :10] = np.log10(COVERAGE + 1e-5)[:, None] + rng.normal(0, 0.1, (8, 10))
+    quality[:, N_PLAIN : N_PLAIN + 2] = rng.normal(5, 1, (8, 2))  # images of flags, which no figure may look at
     return Ground(
         languages=np.array(list("abcdefgh")),
         coverage=COVERAGE,

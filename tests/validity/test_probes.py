@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -69,6 +73,17 @@ def test_shuffling_keeps_the_letters_of_every_word(pairs: list[Pair]) -> None:
 def test_the_seed_makes_the_pairs(pairs: list[Pair]) -> None:
     assert make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6) == pairs
     assert make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6, seed=1) != pairs
+
+
+@pytest.mark.parametrize("hash_seed", ["1", "2"])
+def test_the_seed_makes_the_pairs_in_every_process(pairs: list[Pair], hash_seed: str) -> None:
+    again = (
+        "from tests.validity.test_probes import *\n"
+        "print([p.strange for p in make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6)])"
+    )
+    environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[2])}
+    done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == str([pair.strange for pair in pairs])
 
 
 def test_pseudo_words_use_the_pairs_of_letters_of_their_language() -> None:
