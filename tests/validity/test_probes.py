@@ -24,9 +24,9 @@ WORDS = [
     "stable",
     "staple",
     "beetle",
-    "battle",
-    "bottle",
-    "cattle",
+    "onion",
+    "river",
+    "crown",
 ]
 CAPTIONS = pd.DataFrame(
     {
