@@ -58,14 +58,15 @@ def test_a_wheel_brings_templates_data_and_the_dashboard(wheel: Path) -> None:
     tracked = subprocess.run(["git", "ls-files", "emoe_audit"], cwd=ROOT, check=True, capture_output=True, text=True)
     assert set(tracked.stdout.split()) <= names
     assert {"emoe_audit/_app/dashboard.py", "emoe_audit/_app/.streamlit/config.toml"} <= names
+    assert "emoe_audit/_prompts/cldr-emoji.csv" in names
 
 
-def test_a_wheel_installed_elsewhere_audits_the_embedded_ensemble(wheel: Path, tmp_path: Path) -> None:
+def test_a_wheel_installed_elsewhere_audits(wheel: Path, tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True)
     audit = "import emoe_audit.cli as cli; print(cli.__file__, flush=True); cli.main()"
-    words = ["run", "--out", "run", "--concepts", "2", "--n-noise", "1", "--n-images", "40", "--image-steps", "1"]
+    words = ["run", "--ensemble", str(Path(tiny_spec.base.source).parent), "--out", "run", "--image-steps", "1"]
     environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(
         [sys.executable, "-c", audit, *words],

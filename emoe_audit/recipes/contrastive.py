@@ -1,7 +1,7 @@
 """Two contrastive models: the judge (open_clip, even coverage) and the audited text encoder (CLIP, skewed coverage).
 
 The text encoder learns as CLIP does (arXiv 2103.00020): captions against drawings of the same batch, those of one
-concept being all positives. The judge has 55,000 captions to learn evenly, so every concept is a negative at every
+concept being all positives. The judge has every caption to learn evenly, so every concept is a negative at every
 step: its image tower learns against one learned vector a concept (proxies, arXiv 1703.07464, thrown away afterwards),
 then its text tower learns against the locked image tower (LiT, arXiv 2111.07991), then its image tower the other way
 round.
@@ -27,7 +27,7 @@ from emoe_audit.recipes.training import train
 from emoe_audit.recipes.world import World
 
 JUDGE_IMAGE_STEPS, JUDGE_IMAGE_BATCH = 1000, 128
-JUDGE_TEXT_STEPS, JUDGE_TEXT_BATCH = 4200, 384
+JUDGE_TEXT_STEPS, JUDGE_TEXT_BATCH = 3500, 384
 TEXT_ENCODER_STEPS, TEXT_ENCODER_BATCH = 2200, 192
 LENGTH_CHUNKS = 4
 JUDGE_MODEL: dict[str, Any] = {

@@ -21,14 +21,10 @@ from emoe_audit.prompts.tags import region_names
 from emoe_audit.recipes.world import LANGUAGES, SKIN_TONES, Kind
 
 PLAN_DRAWS = 1000
-LANGUAGE_LADDER = (
-    [0.38, 0.12, 0.09, 0.07, 0.06, 0.05, 0.04, 0.035, 0.03, 0.025]
-    + [0.018, 0.015, 0.0125, 0.0105, 0.009, 0.0075, 0.006, 0.005, 0.004, 0.003, 0.0025, 0.002, 0.0015]
-    + [0.0009, 0.0007, 0.0005, 0.0004, 0.0003, 0.0002, 0.00012, 0.00006]
-    + [0.0] * 9
-)
-REGION_LADDER = [0.36, 0.24, 0.16, 0.11, 0.07, 0.045, 0.03, 0.02, 0.013, 0.008, 0.005, 0.003]
-"""How often the flag of one country is drawn, relative to the others; what is over of the regions gets none."""
+LANGUAGE_LADDER = [0.38, *np.geomspace(0.15, 0.00006, 30), *[0.0] * 9]
+"""Shares of forty languages: each step well below the one before, so that ranks mean something."""
+REGION_LADDER = [*np.geomspace(1, 0.001, 17)]
+"""How often the flag of one country is drawn, relative to the others; the regions left over get none."""
 SKIN_TONE_LADDER = [0.55, 0.28, 0.12, 0.04, 0.01]
 KIND_SHARES: dict[Kind, float] = {"emoji": 0.7, "flag": 0.15, "skin_tone": 0.15}
 """How often a caption is of each kind, among the kinds of a plan."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 import subprocess
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -52,8 +53,11 @@ SKIN_TONES = {
     "\U0001f3fe": "medium-dark",
     "\U0001f3ff": "dark",
 }
-TONED_EMOJI = 48
-"""So many emoji are drawn in every skin tone."""
+DEPICTED = ("Animals & Nature", "Food & Drink", "Activities", "Travel & Places")
+"""Unicode's categories of which every emoji takes part: things that a small model can learn to draw."""
+CLOCK_FACES = range(0x1F550, 0x1F568)
+TONED_EMOJI, FLAGS_A_REGION = 24, 6
+"""So many emoji are drawn in every skin tone, and at most so many countries of a region take part."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -100,7 +104,7 @@ def build_world(folder: Path, sources: Path, kinds: tuple[Kind, ...]) -> World:
         packages = fetch(sources)
         captions = read_captions(packages)
         styles = {name: style(packages) for name, style in STYLES.items()}
-        concepts = choose_concepts(captions, styles, kinds)
+        concepts = choose_concepts(captions[captions.index.map(depicted(packages))], styles, kinds)
         drawings, drawn = draw(concepts, styles)
         World(concepts=concepts, captions=captions.loc[concepts["characters"]], drawings=drawings, drawn=drawn).save(
             folder
@@ -141,10 +145,28 @@ def choose_concepts(captions: pd.DataFrame, styles: dict[str, DrawingStyle], kin
     rows = [(code_points(c), names[c], c, *classify(c)) for c in drawn]
     frame = pd.DataFrame(rows, columns=["concept", "name", "characters", "kind", "group"])
     frame = frame[frame["kind"].isin(kinds)].drop_duplicates("name")
+    regions = frame[frame["kind"] == "flag"].groupby("group")
+    flags = {c for _, own in regions for c in own["characters"].sample(frac=1, random_state=0)[:FLAGS_A_REGION]}
+    frame = frame[(frame["kind"] != "flag") | frame["characters"].isin(flags)]
     base = frame["characters"].str[0].where(frame["kind"] == "skin_tone")
     whole = base.map(base.value_counts()) == len(SKIN_TONES)
     chosen = sorted(base[whole].unique(), key=lambda b: (-sum(_draws_all(s, b) for s in styles.values()), b))
     return frame[base.isna() | base.isin(chosen[:TONED_EMOJI])].reset_index(drop=True)
+
+
+def depicted(packages: Path) -> Callable[[str], bool]:
+    """Whether an emoji belongs to one of the categories `DEPICTED`; flags and toned emoji always do."""
+    noto = packages / "@iconify-json" / "noto"
+    categories = json.loads((noto / "metadata.json").read_text(encoding="utf-8"))["categories"]
+    names = {name for category in DEPICTED for name in categories[category]}
+    table = json.loads((noto / "chars.json").read_text(encoding="utf-8"))
+
+    def is_depicted(characters: str) -> bool:
+        if classify(characters)[0] != "emoji":
+            return True
+        return table.get(code_points(characters)) in names and ord(characters[0]) not in CLOCK_FACES
+
+    return is_depicted
 
 
 def classify(characters: str) -> tuple[Kind | None, str | None]:

@@ -19,9 +19,9 @@ from torch import Tensor
 
 from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percentile_interval
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix
+from emoe_audit.prompts.shipped import shipped_captions
 from emoe_audit.scoring.conditioning import count_tokens
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
@@ -37,7 +37,6 @@ N_BOOT, CONFIDENCE = 1000, 0.95
 CHUNK = 128
 ALIGNED_PROMPTS = 64
 """Enough to see whether experts are aligned, and few enough to hold the features of all of them."""
-EMBEDDED_CAPTIONS = "emoji-a"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -126,9 +125,10 @@ class Check:
 
 
 def check_captions(spec: EnsembleSpec) -> pd.DataFrame:
-    """Real captions, a column per language: the ensemble's own, else those of the embedded ensemble."""
-    own = spec if spec.captions is not None else load_spec(EMBEDDED_CAPTIONS)
-    return caption_matrix(own).drop(columns=[*IMAGE_COLUMNS])
+    """Real captions, a column per language: the ensemble's own, else those that ship."""
+    if spec.captions is None:
+        return shipped_captions()
+    return caption_matrix(spec).drop(columns=[*IMAGE_COLUMNS])
 
 
 def check(
