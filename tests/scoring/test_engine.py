@@ -43,6 +43,13 @@ def scores(spec: EnsembleSpec, texts: list[str] = TEXTS, **changes: Any) -> pd.D
     return ScoringEngine(load_ensemble(spec, device="cpu", dtype=config.dtype), config).score(prompts(texts))
 
 
+def assert_same_scores(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
+    """Scores within 1e-5; their spread over noises within 1e-4, as it is what is left of numbers that nearly cancel."""
+    spreads = [column for column in expected if column.endswith("_noise_sd")]
+    pd.testing.assert_frame_equal(actual.drop(columns=spreads), expected.drop(columns=spreads), rtol=1e-5)
+    pd.testing.assert_frame_equal(actual[spreads], expected[spreads], rtol=1e-4)
+
+
 def naive_scores(spec: EnsembleSpec, n_noise: int) -> pd.DataFrame:
     """One prompt and noise at a time, the variance with numpy."""
     naive = NaiveEnsemble(spec)
@@ -91,7 +98,7 @@ def test_no_prompts_give_an_empty_frame_with_the_same_columns(tiny_spec: Ensembl
 def test_permuting_experts_changes_nothing(tiny_spec: EnsembleSpec, assembly: Assembly) -> None:
     spec = dataclasses.replace(tiny_spec, assembly=assembly)
     permuted = dataclasses.replace(spec, experts=spec.experts[1:] + spec.experts[:1])
-    pd.testing.assert_frame_equal(scores(spec), scores(permuted), rtol=1e-5)
+    assert_same_scores(scores(spec), scores(permuted))
 
 
 @pytest.mark.parametrize("both_halves", [False, True])
@@ -104,16 +111,14 @@ def test_equal_experts_disagree_by_exactly_zero(tiny_spec: EnsembleSpec, both_ha
 
 @pytest.mark.parametrize("batch_size", [1, 3, 7])
 def test_batch_size_does_not_matter(tiny_spec: EnsembleSpec, batch_size: int) -> None:
-    pd.testing.assert_frame_equal(
-        scores(tiny_spec, batch_size=batch_size), scores(tiny_spec, batch_size=100), rtol=1e-5
-    )
+    assert_same_scores(scores(tiny_spec, batch_size=batch_size), scores(tiny_spec, batch_size=100))
 
 
 def test_the_other_prompts_do_not_matter(tiny_spec: EnsembleSpec) -> None:
     together = scores(tiny_spec).drop(columns="prompt_id")
     for index, text in enumerate(TEXTS):
         alone = scores(tiny_spec, [text]).drop(columns="prompt_id")
-        pd.testing.assert_frame_equal(alone, together.iloc[[index]].reset_index(drop=True), rtol=1e-5)
+        assert_same_scores(alone, together.iloc[[index]].reset_index(drop=True))
 
 
 def test_equal_texts_are_computed_once(tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> None:
