@@ -107,12 +107,11 @@ def coverage_table(plan: Plan, drawn: Drawn, concepts: pd.DataFrame, tokens: pd.
     languages["coverage"] = languages["drawn"] / languages["drawn"].sum()
     languages["script_family"] = languages["group"].map(script_families(list(plan.languages)))
     tables = [languages.join(tokens, on="group").assign(by="language")]
-    planted: dict[str, dict[str, float]] = {"flag": plan.regions, "skin_tone": plan.skin_tones}
     for kind, own in concepts.assign(drawn=drawn.concepts).groupby("kind"):
         if kind in GROUP_COLUMNS:
             table = own.groupby("group")["drawn"].agg(drawn="sum", coverage="mean").reset_index()
             table["coverage"] /= own["drawn"].sum()
-            table["planned_share"] = table["group"].map(planted[kind])
+            table["planned_share"] = table["group"].map(plan.planted[kind])
             tables.append(table.assign(by=GROUP_COLUMNS[kind]))
     falling = [table.sort_values(["coverage", "group"], ascending=[False, True]) for table in tables]
     columns = ["by", "group", "planned_share", "drawn", "coverage", "script_family", *tokens.columns]

@@ -46,10 +46,14 @@ class Plan:
     skin_tones: dict[str, float] = field(default_factory=dict)
 
     @property
+    def planted(self) -> dict[Kind, dict[str, float]]:
+        """The shares of the groups of each kind of concept that has groups."""
+        return {"flag": self.regions, "skin_tone": self.skin_tones}
+
+    @property
     def kinds(self) -> tuple[Kind, ...]:
         """The kinds of concepts in the plan's world."""
-        planted: dict[Kind, dict[str, float]] = {"flag": self.regions, "skin_tone": self.skin_tones}
-        return ("emoji", *(kind for kind, shares in planted.items() if shares))
+        return ("emoji", *(kind for kind, shares in self.planted.items() if shares))
 
     def concept_shares(self, concepts: pd.DataFrame) -> np.ndarray:
         """How often each concept is drawn: by kind, within it by group, within that evenly; a group not named has 0."""
