@@ -76,10 +76,13 @@ def train_plan(
     drawn = sampler.count("text encoder", contrastive.TEXT_ENCODER_STEPS, contrastive.TEXT_ENCODER_BATCH)
     drawn = drawn + sampler.count("base", unet.BASE_STEPS, unet.BATCH)
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids.to(examples.device)
+    states = unet.caption_states(encoder.text, examples)
+    with torch.no_grad():
+        empty_state = encoder.text(input_ids=empty).last_hidden_state
 
     def denoising(own: contrastive.Examples) -> unet.Denoising:
         latents = vae.encode_drawings(autoencoder, own) * autoencoder.config.scaling_factor
-        return unet.Denoising(own, latents, encoder.text, empty)
+        return unet.Denoising(own, latents, states, empty_state)
 
     base = unet.train_base(denoising(examples), sampler, work)
     deltas = {}

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from emoe_audit.recipes.contrastive import Examples
 from emoe_audit.recipes.training import train
 
-STEPS, BATCH = 4400, 16
+STEPS, BATCH = 3600, 16
 KL_WEIGHT, PERCEPTUAL_WEIGHT = 1e-6, 0.5
 
 
