@@ -11,21 +11,20 @@ from typing import Any
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.devices import resolve_device, resolve_dtype
 from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
-from emoe_audit.experts.models import (
-    build_text_encoder,
-    build_unet,
-    empty_unet,
-    read_scheduler,
-    read_text_encoder,
-    read_tokenizer,
-)
+from emoe_audit.experts.models import build_unet, empty_unet, read_scheduler
 from emoe_audit.experts.sources import UNetWeights, fetch_base, fetch_expert, read_unet, some
 from emoe_audit.experts.spec import load_spec
+from emoe_audit.experts.text_encoders import (
+    PROJECTION,
+    TextEncoder,
+    TextEncoderWeights,
+    build_text_encoder,
+    read_text_encoders,
+)
 from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers
 
 EXPERT_LAYERS: dict[MoeLayers, str] = {"attn": r"attn[12]\.to_[qkv]", "ff": "ff", "all": r"(?:attn[12]\.to_[qkv]|ff)"}
@@ -40,8 +39,8 @@ class Ensemble:
     spec: EnsembleSpec
     experts: tuple[str, ...]
     """Names, in the order of `unets`."""
-    tokenizer: CLIPTokenizer
-    text_encoder: CLIPTextModel
+    text_encoders: tuple[TextEncoder, ...]
+    """The base's, whose states all experts are given: one, or the two of SDXL."""
     scheduler: SchedulerMixin
     unets: tuple[UNet2DConditionModel, ...]
     """One per expert, ending after the mid-block; tensors that are the same share memory."""
@@ -49,8 +48,6 @@ class Ensemble:
     """SHA-256 over what takes part in a score; the order of the experts does not matter to it."""
     latent_shape: tuple[int, int, int]
     """Channels, height and width of a latent."""
-    max_length: int
-    """Tokens of a prompt, begin and end included; what is longer is cut."""
     device: torch.device
     dtype: torch.dtype
 
@@ -59,11 +56,8 @@ class Ensemble:
 class _Base:
     """What was read of the base, as it is stored."""
 
-    where: str
     unet: UNetWeights
-    text_config: CLIPTextConfig
-    text: dict[str, Tensor]
-    tokenizer: CLIPTokenizer
+    texts: tuple[TextEncoderWeights, ...]
     scheduler_config: dict[str, Any]
     scheduler: SchedulerMixin
 
@@ -81,20 +75,17 @@ def load_ensemble(name_or_spec: str | Path | EnsembleSpec, *, device: str = "aut
     place = resolve_device(device), resolve_dtype(dtype)
     base = _read_base(spec.base)
     paths = [_path_weights(spec, expert, base.unet) for expert in spec.experts]
-    text, *placed = place_tensors([base.text, *(path.tensors for path in paths)], *place)
-    text_encoder = build_text_encoder(base.text_config, text, base.where)
-    unets = tuple(build_unet(path.config, own, path.where) for path, own in zip(paths, placed, strict=True))
-    _check_widths(paths, base.text_config.hidden_size)
+    _check_widths(paths, base.texts)
+    placed = place_tensors([*(text.tensors for text in base.texts), *(path.tensors for path in paths)], *place)
+    texts, own = placed[: len(base.texts)], placed[len(base.texts) :]
     return Ensemble(
         spec=spec,
         experts=tuple(expert.name for expert in spec.experts),
-        tokenizer=base.tokenizer,
-        text_encoder=text_encoder,
+        text_encoders=tuple(build_text_encoder(*pair) for pair in zip(base.texts, texts, strict=True)),
         scheduler=base.scheduler,
-        unets=unets,
+        unets=tuple(build_unet(path.config, part, path.where) for path, part in zip(paths, own, strict=True)),
         ensemble_hash=_ensemble_hash(base, paths),
         latent_shape=_latent_shape(base.unet),
-        max_length=_max_length(base),
         device=place[0],
         dtype=place[1],
     )
@@ -124,14 +115,10 @@ def place_tensors(
 
 def _read_base(spec: ExpertSpec) -> _Base:
     root = fetch_base(spec)
-    text_config, text = read_text_encoder(root)
     scheduler_config, scheduler = read_scheduler(root)
     return _Base(
-        where=str(root),
         unet=_completed(read_unet(root)),
-        text_config=text_config,
-        text=text,
-        tokenizer=read_tokenizer(root),
+        texts=read_text_encoders(root),
         scheduler_config=scheduler_config,
         scheduler=scheduler,
     )
@@ -171,7 +158,7 @@ def _check_same_design(expert: UNetWeights, base: UNetWeights) -> None:
             )
 
 
-def _check_widths(paths: Sequence[UNetWeights], text_width: int) -> None:
+def _check_widths(paths: Sequence[UNetWeights], texts: Sequence[TextEncoderWeights]) -> None:
     """All paths take the same latents and text states, and end in features of one shape."""
     first = paths[0]
     for path in paths:
@@ -181,34 +168,36 @@ def _check_widths(paths: Sequence[UNetWeights], text_width: int) -> None:
                     f"{path.where}: {field} is {path.config[field]!r}, {first.where} has {first.config[field]!r}; "
                     "such experts cannot be compared"
                 )
-    if first.config["cross_attention_dim"] != text_width:
+    width = sum(text.config.hidden_size for text in texts)
+    if first.config["cross_attention_dim"] != width:
         raise EnsembleError(
             f"{first.where}: cross_attention_dim is {first.config['cross_attention_dim']}, "
-            f"but the base's text encoder gives {text_width}"
+            f"but the base's text encoders give {width}"
         )
+    if first.config["addition_embed_type"] == "text_time" and not texts[-1].has_projection:
+        raise EnsembleError(f"{texts[-1].where}: no {PROJECTION}, from which an SDXL UNet takes the pooled text")
 
 
 def _ensemble_hash(base: _Base, paths: Sequence[UNetWeights]) -> str:
     """The hash is of effective paths: the same experts assembled or stored in another way give the same hash."""
-    hasher = TensorHasher([base.text, *(path.tensors for path in paths)])
+    hasher = TensorHasher([*(text.tensors for text in base.texts), *(path.tensors for path in paths)])
     scheduler = {key: value for key, value in base.scheduler_config.items() if key != "_diffusers_version"}
     experts = [[hasher.state(path.tensors), {field: path.config[field] for field in UNET_FIELDS}] for path in paths]
     return json_digest(
         {
             "experts": sorted(json_digest(expert) for expert in experts),
-            "text_encoder": [
-                hasher.state(base.text),
-                {field: getattr(base.text_config, field, None) for field in TEXT_FIELDS},
+            "texts": [
+                [
+                    hasher.state(text.tensors),
+                    {field: getattr(text.config, field, None) for field in TEXT_FIELDS},
+                    tokenizer_digest(text.tokenizer, text.max_length),
+                ]
+                for text in base.texts
             ],
-            "tokenizer": tokenizer_digest(base.tokenizer, _max_length(base)),
             "scheduler": scheduler,
             "latent_shape": _latent_shape(base.unet),
         }
     )
-
-
-def _max_length(base: _Base) -> int:
-    return int(min(base.tokenizer.model_max_length, base.text_config.max_position_embeddings))
 
 
 def _latent_shape(unet: UNetWeights) -> tuple[int, int, int]:

@@ -14,6 +14,8 @@ from transformers import CLIPTokenizer
 
 UNET_FIELDS = (
     "act_fn",
+    "addition_embed_type",
+    "addition_time_embed_dim",
     "attention_head_dim",
     "block_out_channels",
     "conv_in_kernel",
@@ -29,6 +31,7 @@ UNET_FIELDS = (
     "norm_eps",
     "norm_num_groups",
     "only_cross_attention",
+    "projection_class_embeddings_input_dim",
     "resnet_out_scale_factor",
     "resnet_skip_time_act",
     "resnet_time_scale_shift",

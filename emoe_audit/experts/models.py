@@ -1,4 +1,4 @@
-"""From files to models: UNets without up blocks, text encoder, tokenizer, scheduler. Stable Diffusion 1.x and 2.x.
+"""From files to models: UNets without up blocks, and schedulers. Stable Diffusion 1.x, 2.x and SDXL.
 
 Models are built on the meta device and take over the tensors that were read (`assign=True`), so that nothing is held
 twice in memory. A missing, unexpected or wrongly shaped key raises.
@@ -12,16 +12,14 @@ from typing import Any
 import diffusers
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
-from huggingface_hub.errors import StrictDataclassError
 from torch import Tensor, nn
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.sources import TEXT_ENCODER_STEM, read_json, read_tensors, some, weight_files
+from emoe_audit.experts.sources import read_json, some
 
 SUPPORTED: dict[str, tuple[object, ...]] = {
     "_class_name": ("UNet2DConditionModel",),
-    "addition_embed_type": (None,),
+    "addition_embed_type": (None, "text_time"),
     "attention_type": ("default",),
     "center_input_sample": (False,),
     "class_embed_type": (None,),
@@ -59,12 +57,12 @@ def empty_unet(config: dict[str, Any], where: str) -> UNet2DConditionModel:
 
 
 def check_unet_config(config: dict[str, Any], where: str) -> None:
-    """Raise `EnsembleError` unless the configuration is that of a Stable Diffusion 1.x or 2.x UNet."""
+    """Raise `EnsembleError` unless the configuration is that of a Stable Diffusion 1.x, 2.x or SDXL UNet."""
     for key, allowed in SUPPORTED.items():
         if key in config and config[key] not in allowed:
             raise EnsembleError(
                 f"{where}: {key} is {config[key]!r}, expected {allowed[0]!r}; "
-                "only Stable Diffusion 1.x and 2.x can be scored"
+                "only Stable Diffusion 1.x, 2.x and SDXL can be scored"
             )
     unknown = [name for name in config.get("down_block_types", ()) if name not in DOWN_BLOCKS]
     if unknown:
@@ -92,51 +90,6 @@ def assign_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> 
     if faults:
         raise EnsembleError(f"{where}: {some(faults)}")
     model.load_state_dict(tensors, assign=True)
-
-
-def read_text_encoder(folder: Path) -> tuple[CLIPTextConfig, dict[str, Tensor]]:
-    """Configuration and stored tensors of `folder/text_encoder`, keyed without the published `text_model.` prefix.
-
-    Both layouts are read: the published one (`text_model.encoder...`) and that of transformers 5 (`encoder...`).
-    Raises `EnsembleError`.
-    """
-    where = folder / "text_encoder"
-    config = read_json(where / "config.json")
-    if config.get("model_type") != "clip_text_model":
-        raise EnsembleError(f"{where}: model_type is {config.get('model_type')!r}, expected 'clip_text_model'")
-    stored = read_tensors(weight_files(where, TEXT_ENCODER_STEM), lambda key: "position_ids" not in key)
-    return _text_config(config, str(where)), {key.removeprefix("text_model."): tensor for key, tensor in stored.items()}
-
-
-def _text_config(config: dict[str, Any], where: str) -> CLIPTextConfig:
-    try:
-        return CLIPTextConfig.from_dict(config)
-    except (TypeError, ValueError, StrictDataclassError) as error:
-        raise EnsembleError(f"{where}: not a readable CLIP text configuration: {error}") from error
-
-
-def build_text_encoder(config: CLIPTextConfig, tensors: dict[str, Tensor], where: str) -> CLIPTextModel:
-    """A `CLIPTextModel` in evaluation mode that shares memory with `tensors`. Raises `EnsembleError`."""
-    try:
-        with torch.device("meta"):
-            model = CLIPTextModel(config)
-    except (KeyError, TypeError, ValueError) as error:
-        raise EnsembleError(f"{where}: transformers cannot build this text encoder: {error}") from error
-    assign_tensors(model, tensors, where)
-    device = next(iter(tensors.values())).device
-    model.embeddings.position_ids = torch.arange(model.config.max_position_embeddings, device=device)[None]
-    return model.requires_grad_(False).eval()
-
-
-def read_tokenizer(folder: Path) -> CLIPTokenizer:
-    """The tokenizer in `folder/tokenizer`, published layout or that of transformers 5. Raises `EnsembleError`."""
-    where = folder / "tokenizer"
-    if not (where / "tokenizer.json").is_file() and not (where / "vocab.json").is_file():
-        raise EnsembleError(f"{where}: no tokenizer here; expected vocab.json and merges.txt, or tokenizer.json")
-    try:
-        return CLIPTokenizer.from_pretrained(where, local_files_only=True)
-    except Exception as error:  # tokenizers raises plain Exception for a broken file
-        raise EnsembleError(f"{where}: not a readable CLIP tokenizer: {error}") from error
 
 
 def read_scheduler(folder: Path) -> tuple[dict[str, Any], SchedulerMixin]:

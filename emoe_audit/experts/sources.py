@@ -30,8 +30,13 @@ from emoe_audit.types import ExpertSpec
 
 UNET_STEM = "diffusion_pytorch_model"
 TEXT_ENCODER_STEM = "model"
+PIPELINE_STEMS = (
+    ("unet", UNET_STEM),
+    ("text_encoder", TEXT_ENCODER_STEM),
+    ("text_encoder_2", TEXT_ENCODER_STEM),
+)
 DELTA_FILE = "unet_delta.safetensors"
-SCORED_PARTS = ("conv_in", "time_embedding", "down_blocks", "mid_block")
+SCORED_PARTS = ("conv_in", "time_embedding", "add_embedding", "down_blocks", "mid_block")
 UNSCORED_PARTS = ("up_blocks", "conv_norm_out", "conv_out")
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
 HOW_TO_CONVERT = (
@@ -54,11 +59,14 @@ class UNetWeights:
 def fetch_base(spec: ExpertSpec) -> Path:
     """The folder of a whole pipeline: `unet/`, `text_encoder/`, `tokenizer/`, `scheduler/`; a hub id is downloaded.
 
+    SDXL has `text_encoder_2/` and `tokenizer_2/` too.
+
     Of a hub repository only these parts come, in full precision where it is there, else in half.
     Raises `EnsembleError`.
     """
-    texts = ["model_index.json", "tokenizer/*", "*/config.json", "scheduler/scheduler_config.json"]
-    return _fetch(spec, texts, [(f"unet/{UNET_STEM}",), (f"text_encoder/{TEXT_ENCODER_STEM}",)])
+    texts = ["model_index.json", "tokenizer/*", "tokenizer_2/*", "*/config.json", "scheduler/scheduler_config.json"]
+    components: list[tuple[str, ...]] = [(f"{part}/{stem}",) for part, stem in PIPELINE_STEMS]
+    return _fetch(spec, texts, components)
 
 
 def fetch_expert(spec: ExpertSpec) -> Path:

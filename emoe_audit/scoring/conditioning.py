@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import regex
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from transformers import CLIPTextModel, CLIPTokenizer
+
+from emoe_audit.experts.text_encoders import TextEncoder
 
 WORD_BREAK = regex.compile(r"(?V1)(?w)\b")
 WORD = regex.compile(r"[\p{L}\p{N}\p{Extended_Pictographic}\p{Regional_Indicator}]")
@@ -26,28 +28,53 @@ class TokenCount:
     truncated: bool
 
 
-def encode_prompts(
-    prompts: Sequence[str], tokenizer: CLIPTokenizer, text_encoder: CLIPTextModel, max_length: int
-) -> Float[Tensor, "batch token state"]:
-    """Diffusers' `prompt_embeds`: last hidden states of the text encoder, padded and cut to `max_length` tokens.
+@dataclass(frozen=True, kw_only=True)
+class TextStates:
+    """What the experts are given of some prompts."""
 
-    The padding is not masked unless the text encoder's configuration says so, as in `StableDiffusionPipeline`.
+    embeds: Float[Tensor, "batch token state"]
+    """Diffusers' `prompt_embeds`."""
+    pooled: Float[Tensor, "batch width"] | None = None
+    """Diffusers' `pooled_prompt_embeds`, in SDXL."""
+
+    def __len__(self) -> int:
+        return len(self.embeds)
+
+    def float(self) -> TextStates:
+        """The same in float32."""
+        return TextStates(embeds=self.embeds.float(), pooled=None if self.pooled is None else self.pooled.float())
+
+
+def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder]) -> TextStates:
+    """States as the pipeline makes them, of prompts padded and cut to the encoders' number of tokens.
+
+    One encoder gives its last hidden states, as in `StableDiffusionPipeline`; two give those before the last layer,
+    side by side, and the second its pooled state, as in `StableDiffusionXLPipeline`. The padding is not masked unless
+    the encoder's configuration says so.
     """
-    tokens = tokenizer(
-        list(prompts), padding="max_length", max_length=max_length, truncation=True, return_tensors="pt"
-    ).to(text_encoder.device)
-    mask = tokens.attention_mask if getattr(text_encoder.config, "use_attention_mask", False) else None
-    with torch.inference_mode():
-        states: Tensor = text_encoder(tokens.input_ids, attention_mask=mask).last_hidden_state
-    return states
+    if len(encoders) == 1:
+        return TextStates(embeds=_encode(prompts, encoders[0]).last_hidden_state)
+    outputs = [_encode(prompts, encoder, output_hidden_states=True) for encoder in encoders]
+    return TextStates(
+        embeds=torch.cat([output.hidden_states[-2] for output in outputs], dim=-1), pooled=outputs[-1].text_embeds
+    )
 
 
-def count_tokens(prompts: Sequence[str], tokenizer: CLIPTokenizer, max_length: int) -> list[TokenCount]:
+@torch.inference_mode()
+def _encode(prompts: Sequence[str], encoder: TextEncoder, **kwargs: bool) -> Any:
+    tokens = encoder.tokenizer(
+        list(prompts), padding="max_length", max_length=encoder.max_length, truncation=True, return_tensors="pt"
+    ).to(encoder.model.device)
+    mask = tokens.attention_mask if getattr(encoder.model.config, "use_attention_mask", False) else None
+    return encoder.model(tokens.input_ids, attention_mask=mask, **kwargs)
+
+
+def count_tokens(prompts: Sequence[str], encoder: TextEncoder) -> list[TokenCount]:
     """Tokens, tokens per word, and whether the end was cut off, for each prompt."""
     if not prompts:
         return []
-    room = max_length - tokenizer.num_special_tokens_to_add()
-    ids = tokenizer(list(prompts), add_special_tokens=False, verbose=False).input_ids
+    room = encoder.max_length - encoder.tokenizer.num_special_tokens_to_add()
+    ids = encoder.tokenizer(list(prompts), add_special_tokens=False, verbose=False).input_ids
     return [
         TokenCount(
             n_tokens=len(own),

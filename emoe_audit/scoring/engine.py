@@ -14,7 +14,7 @@ from torch import Tensor
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.devices import resolve_dtype
 from emoe_audit.experts.ensemble import Ensemble
-from emoe_audit.scoring.conditioning import count_tokens, encode_prompts
+from emoe_audit.scoring.conditioning import TextStates, count_tokens, encode_prompts
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
 from emoe_audit.scoring.first_step import draw_noise, first_step
@@ -62,20 +62,17 @@ class ScoringEngine:
         rows.insert(0, "prompt_id", [prompt.prompt_id for prompt in prompts])
         return rows
 
-    def prompt_embeds(self, texts: Sequence[str]) -> Float[Tensor, "batch token state"]:
+    def text_states(self, texts: Sequence[str]) -> TextStates:
         """What the experts are given of each text."""
-        own = self.ensemble
-        return encode_prompts(texts, own.tokenizer, own.text_encoder, own.max_length)
+        return encode_prompts(texts, self.ensemble.text_encoders)
 
-    def features(
-        self, prompt_embeds: Float[Tensor, "batch token state"], noise_index: int
-    ) -> Float[Tensor, "expert batch channel height width"]:
+    def features(self, states: TextStates, noise_index: int) -> Float[Tensor, "expert batch channel height width"]:
         """The mid-block of every expert after the first step from one noise."""
         paths = zip(self.ensemble.unets, self.starts[noise_index], strict=True)
-        return torch.stack([mid_block_features(unet, start, prompt_embeds) for unet, start in paths])
+        return torch.stack([mid_block_features(unet, start, states) for unet, start in paths])
 
     def _counts(self, texts: list[str]) -> dict[str, np.ndarray]:
-        counts = count_tokens(texts, self.ensemble.tokenizer, self.ensemble.max_length)
+        counts = count_tokens(texts, self.ensemble.text_encoders[0])
         return {
             "n_tokens": np.array([count.n_tokens for count in counts], dtype=np.int64),
             "tokens_per_word": np.array([count.tokens_per_word for count in counts], dtype=np.float64),
@@ -97,10 +94,10 @@ class ScoringEngine:
 
     def _measure(self, texts: list[str]) -> np.ndarray:
         """Every measure of every text for every noise: `[measure, noise, text]`."""
-        prompt_embeds = self.prompt_embeds(texts)
+        states = self.text_states(texts)
         values = [
             torch.stack([measure(features) for measure in self._measures.values()])
-            for features in (self.features(prompt_embeds, index) for index in range(self.config.n_noise))
+            for features in (self.features(states, index) for index in range(self.config.n_noise))
         ]
         measured: np.ndarray = torch.stack(values, dim=1).cpu().double().numpy()
         return measured

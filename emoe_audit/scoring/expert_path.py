@@ -1,7 +1,8 @@
 """One expert's path through its UNet: from the noise to the features after the mid-block.
 
-In Stable Diffusion 1.x and 2.x nothing before the first attention depends on the prompt. `prompt_free_start` is that
-part, done once per expert and noise; `mid_block_features` is the rest, done per prompt.
+In Stable Diffusion 1.x and 2.x nothing before the first attention depends on the prompt; in SDXL, where the pooled
+text enters the embedding of the timestep, only `conv_in` does not. `prompt_free_start` is that part, done once per
+expert and noise; `mid_block_features` is the rest, done per prompt.
 """
 
 from __future__ import annotations
@@ -14,39 +15,52 @@ from diffusers.models.unets.unet_2d_blocks import CrossAttnDownBlock2D, DownBloc
 from jaxtyping import Float, Shaped
 from torch import Tensor
 
+from emoe_audit.scoring.conditioning import TextStates
+
+PIXELS = 8
+"""Pixels to an element of a latent, along each side."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class PathStart:
     """What one expert makes of one noise before it has seen a prompt."""
 
     hidden: Float[Tensor, "1 channel height width"]
-    """After `conv_in` and the first residual block."""
+    """After `conv_in`, and after the first residual block where no pooled text enters it."""
     time: Float[Tensor, "1 embedding"]
     """The embedding of the timestep."""
+    size: Float[Tensor, "1 six_embeddings"] | None
+    """In SDXL the embedded size ids: original size, no crop, target size, all that of the model's own images."""
 
 
 @torch.inference_mode()
 def prompt_free_start(
     unet: UNet2DConditionModel, latent: Float[Tensor, "1 channel height width"], timestep: Shaped[Tensor, ""]
 ) -> PathStart:
-    """`conv_in`, the embedding of the timestep, and the first residual block of the first down block."""
-    time = unet.time_embedding(unet.get_time_embed(latent, timestep))
-    hidden = unet.down_blocks[0].resnets[0](unet.conv_in(latent), time)
-    return PathStart(hidden=hidden, time=time)
+    """`conv_in`, the embedding of the timestep, and the first residual block where no prompt enters it."""
+    time, hidden = unet.time_embedding(unet.get_time_embed(latent, timestep)), unet.conv_in(latent)
+    if unet.config.addition_embed_type is None:
+        return PathStart(hidden=unet.down_blocks[0].resnets[0](hidden, time), time=time, size=None)
+    height, width = PIXELS * latent.shape[2], PIXELS * latent.shape[3]
+    ids = torch.tensor([height, width, 0, 0, height, width], device=latent.device)
+    return PathStart(hidden=hidden, time=time, size=unet.add_time_proj(ids).flatten()[None].to(latent.dtype))
 
 
 @torch.inference_mode()
 def mid_block_features(
-    unet: UNet2DConditionModel, start: PathStart, prompt_embeds: Float[Tensor, "batch token state"]
+    unet: UNet2DConditionModel, start: PathStart, states: TextStates
 ) -> Float[Tensor, "batch channel height width"]:
     """The latent after the mid-block, equal to what diffusers' own UNet computes there (float rounding aside).
 
-    The time embedding keeps a batch of one; the residual blocks broadcast it.
+    A time embedding that depends on no prompt keeps a batch of one; the residual blocks broadcast it.
     """
-    hidden = start.hidden.expand(len(prompt_embeds), -1, -1, -1)
+    hidden, time = start.hidden.expand(len(states), -1, -1, -1), start.time
+    if start.size is not None and states.pooled is not None:
+        time = time + unet.add_embedding(torch.cat([states.pooled, start.size.expand(len(states), -1)], dim=-1))
     for index, block in enumerate(unet.down_blocks):
-        hidden = _down_block(block, hidden, start.time, prompt_embeds, first_is_done=index == 0)
-    features: Tensor = unet.mid_block(hidden, start.time, encoder_hidden_states=prompt_embeds)
+        is_done = index == 0 and start.size is None
+        hidden = _down_block(block, hidden, time, states.embeds, first_is_done=is_done)
+    features: Tensor = unet.mid_block(hidden, time, encoder_hidden_states=states.embeds)
     return features
 
 

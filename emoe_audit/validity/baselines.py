@@ -19,6 +19,7 @@ from torch import Tensor, nn
 
 from emoe_audit.errors import AuditError
 from emoe_audit.quality.images import load_pipeline
+from emoe_audit.scoring.conditioning import TextStates
 from emoe_audit.scoring.disagreement import SCORES, feature_power
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features
@@ -55,9 +56,9 @@ def noise_variance(engine: ScoringEngine) -> Baseline:
     """One expert, several noises: variance of its mid-block over the noises, over its mean square."""
 
     def compute(texts: Sequence[str]) -> np.ndarray:
-        prompt_embeds = engine.prompt_embeds(texts)
+        states = engine.text_states(texts)
         unet = engine.ensemble.unets[0]
-        over_noises = torch.stack([mid_block_features(unet, starts[0], prompt_embeds) for starts in engine.starts])
+        over_noises = torch.stack([mid_block_features(unet, starts[0], states) for starts in engine.starts])
         return _relative_variance(over_noises)
 
     return compute
@@ -71,12 +72,12 @@ def mc_dropout(engine: ScoringEngine) -> Baseline:
     """
 
     def compute(texts: Sequence[str]) -> np.ndarray:
-        prompt_embeds = engine.prompt_embeds(texts)
+        states = engine.text_states(texts)
         unet, start = engine.ensemble.unets[0], engine.starts[0][0]
         samples = []
         for number in range(DROPOUT_SAMPLES):
             with _dropout(unet, torch.Generator().manual_seed(number)):
-                samples.append(mid_block_features(unet, start, prompt_embeds))
+                samples.append(mid_block_features(unet, start, states))
         return _relative_variance(torch.stack(samples))
 
     return compute
@@ -86,7 +87,7 @@ def mc_dropout(engine: ScoringEngine) -> Baseline:
 def latent_variance(engine: ScoringEngine) -> Baseline:
     """Variance over the experts of what the whole UNet predicts in the first step, over its mean square."""
     predict = _whole_unets(engine)
-    return lambda texts: _relative_variance(predict(engine.prompt_embeds(texts)))
+    return lambda texts: _relative_variance(predict(engine.text_states(texts)))
 
 
 @register_baseline
@@ -99,7 +100,7 @@ def decu(engine: ScoringEngine) -> Baseline:
     predict = _whole_unets(engine)
 
     def compute(texts: Sequence[str]) -> np.ndarray:
-        predicted = predict(engine.prompt_embeds(texts)).flatten(2).transpose(0, 1)
+        predicted = predict(engine.text_states(texts)).flatten(2).transpose(0, 1)
         power = predicted.square().sum(dim=-1).mean(dim=-1)
         distance = torch.cdist(predicted, predicted).square() / power[:, None, None]
         return _numbers(np.log(predicted.shape[1]) - torch.logsumexp(-distance, dim=-1).mean(dim=-1))
@@ -116,11 +117,11 @@ def router_entropy(engine: ScoringEngine) -> Baseline:
     the layer, averaged over tokens and normalised. A prompt's logits are the mean inputs of the first path times gates.
     """
     unets, starts = engine.ensemble.unets, engine.starts[0]
-    empty = [_feed_forward_inputs(*path, engine.prompt_embeds([""])) for path in zip(unets, starts, strict=True)]
+    empty = [_feed_forward_inputs(*path, engine.text_states([""])) for path in zip(unets, starts, strict=True)]
     gates = {layer: F.normalize(torch.cat([own[layer] for own in empty]), dim=-1) for layer in empty[0]}
 
     def compute(texts: Sequence[str]) -> np.ndarray:
-        inputs = _feed_forward_inputs(unets[0], starts[0], engine.prompt_embeds(texts))
+        inputs = _feed_forward_inputs(unets[0], starts[0], engine.text_states(texts))
         shares = torch.stack([F.softmax(inputs[layer] @ gate.T, dim=-1) for layer, gate in gates.items()])
         return _numbers(torch.special.entr(shares).sum(dim=-1).mean(dim=0))
 
@@ -148,7 +149,7 @@ def text_distance(engine: ScoringEngine, captions: Sequence[str]) -> Baseline:
 def _pooled(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "text state"]:
     size = engine.config.batch_size
     chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
-    return torch.cat([engine.prompt_embeds(chunk).float().mean(dim=1) for chunk in chunks])
+    return torch.cat([engine.text_states(chunk).embeds.float().mean(dim=1) for chunk in chunks])
 
 
 def _relative_variance(samples: Float[Tensor, "sample batch channel height width"]) -> np.ndarray:
@@ -161,7 +162,7 @@ def _numbers(values: Float[Tensor, " batch"]) -> np.ndarray:
 
 
 @functools.lru_cache(maxsize=1)
-def _whole_unets(engine: ScoringEngine) -> Callable[[Tensor], Tensor]:
+def _whole_unets(engine: ScoringEngine) -> Callable[[TextStates], Tensor]:
     """What every expert's whole UNet predicts in the first step from the first noise, `[expert, batch, ...]`."""
     own, spec = engine.ensemble, engine.ensemble.spec
     unets = [load_pipeline(spec, name).unet.to(own.device).eval() for name in own.experts]
@@ -169,15 +170,15 @@ def _whole_unets(engine: ScoringEngine) -> Callable[[Tensor], Tensor]:
     latent, timestep = first_step(own.scheduler, noise, engine.config.num_inference_steps)
 
     @torch.inference_mode()
-    def predict(prompt_embeds: Tensor) -> Tensor:
-        latents = latent.to(own.device).expand(len(prompt_embeds), -1, -1, -1)
-        states = prompt_embeds.float()
-        return torch.stack([u(latents, timestep.to(own.device), encoder_hidden_states=states).sample for u in unets])
+    def predict(states: TextStates) -> Tensor:
+        latents = latent.to(own.device).expand(len(states), -1, -1, -1)
+        given = (latents, timestep.to(own.device), states.embeds.float())
+        return torch.stack([unet(*given).sample for unet in unets])
 
     return predict
 
 
-def _feed_forward_inputs(unet: UNet2DConditionModel, start: PathStart, prompt_embeds: Tensor) -> dict[str, Tensor]:
+def _feed_forward_inputs(unet: UNet2DConditionModel, start: PathStart, states: TextStates) -> dict[str, Tensor]:
     """The input of every feed-forward of the down blocks, averaged over tokens, `[batch, width]` by layer."""
     inputs: dict[str, Tensor] = {}
 
@@ -187,7 +188,7 @@ def _feed_forward_inputs(unet: UNet2DConditionModel, start: PathStart, prompt_em
     layers = [(name, layer) for name, layer in _feed_forwards(unet) if name.startswith("down_blocks")]
     hooks = [layer.register_forward_pre_hook(keep(name)) for name, layer in layers]
     try:
-        mid_block_features(unet, start, prompt_embeds)
+        mid_block_features(unet, start, states)
     finally:
         for hook in hooks:
             hook.remove()

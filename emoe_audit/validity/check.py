@@ -148,7 +148,7 @@ def check(
     own = engine.ensemble
     pairs = make_pairs(
         captions,
-        lambda texts: [count.n_tokens for count in count_tokens(texts, own.tokenizer, own.max_length)],
+        lambda texts: [count.n_tokens for count in count_tokens(texts, own.text_encoders[0])],
         n_per_language=n_per_language,
     )
     if not pairs:
@@ -216,5 +216,5 @@ def _score(engine: ScoringEngine, texts: Sequence[str], progress: Progress) -> p
 
 def _features(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "expert batch element"]:
     size = engine.config.batch_size
-    chunks = [engine.prompt_embeds(texts[start : start + size]) for start in range(0, len(texts), size)]
+    chunks = [engine.text_states(texts[start : start + size]) for start in range(0, len(texts), size)]
     return torch.cat([engine.features(chunk, 0).float().flatten(2).cpu() for chunk in chunks], dim=1)

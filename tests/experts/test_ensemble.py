@@ -181,7 +181,8 @@ def test_tokenizer_scheduler_and_designs_change_the_hash(tiny_copy: Path, file: 
 
 def test_the_layout_on_disk_does_not_change_the_hash(tiny_copy: Path) -> None:
     before = load(tiny_copy)
-    for part, thing in (("text_encoder", before.text_encoder), ("tokenizer", before.tokenizer)):
+    (encoder,) = before.text_encoders
+    for part, thing in (("text_encoder", encoder.model), ("tokenizer", encoder.tokenizer)):
         shutil.rmtree(tiny_copy / "base" / part)
         thing.save_pretrained(tiny_copy / "base" / part)
     assert load(tiny_copy).ensemble_hash == before.ensemble_hash
@@ -228,7 +229,7 @@ def test_a_text_encoder_of_another_width_is_refused(tiny_copy: Path, tmp_path: P
     config = encoder.config
     config.hidden_size = 32
     CLIPTextModel(config).save_pretrained(tiny_copy / "base" / "text_encoder")
-    with pytest.raises(EnsembleError, match="cross_attention_dim is 16, but the base's text encoder gives 32"):
+    with pytest.raises(EnsembleError, match="cross_attention_dim is 16, but the base's text encoders give 32"):
         load(tiny_copy)
 
 

@@ -78,8 +78,8 @@ def test_a_delta_with_a_key_that_the_base_lacks_is_refused(tiny_spec: EnsembleSp
 
 def test_keys_of_another_kind_of_model_are_refused_by_name(tiny_copy: Path) -> None:
     path = tiny_copy / "base" / "unet" / WEIGHTS
-    save_file(load_file(path) | {"add_embedding.linear_1.weight": torch.zeros(1)}, path)
-    with pytest.raises(EnsembleError, match=r"unexpected keys: add_embedding.linear_1.weight"):
+    save_file(load_file(path) | {"class_embedding.weight": torch.zeros(1)}, path)
+    with pytest.raises(EnsembleError, match=r"unexpected keys: class_embedding.weight"):
         read_unet(tiny_copy / "base")
 
 

@@ -23,11 +23,11 @@ def ensemble(tiny_spec: EnsembleSpec) -> Ensemble:
 
 
 def encode(ensemble: Ensemble, texts: list[str]) -> torch.Tensor:
-    return encode_prompts(texts, ensemble.tokenizer, ensemble.text_encoder, ensemble.max_length)
+    return encode_prompts(texts, ensemble.text_encoders).embeds
 
 
 def count(ensemble: Ensemble, text: str) -> TokenCount:
-    return count_tokens([text], ensemble.tokenizer, ensemble.max_length)[0]
+    return count_tokens([text], ensemble.text_encoders[0])[0]
 
 
 def test_text_states_are_those_of_diffusers(ensemble: Ensemble) -> None:
@@ -71,7 +71,7 @@ def test_a_prompt_without_words_has_no_tokens_per_word(ensemble: Ensemble, text:
 
 
 def test_nothing_is_counted_for_no_prompts(ensemble: Ensemble) -> None:
-    assert count_tokens([], ensemble.tokenizer, ensemble.max_length) == []
+    assert count_tokens([], ensemble.text_encoders[0]) == []
 
 
 @pytest.mark.parametrize(

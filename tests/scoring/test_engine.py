@@ -13,7 +13,7 @@ import torch
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.scoring import disagreement as disagreement_module
-from emoe_audit.scoring.conditioning import encode_prompts
+from emoe_audit.scoring.conditioning import TextStates, encode_prompts
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
 from tests.naive import NaiveEnsemble
@@ -125,7 +125,7 @@ def test_equal_texts_are_computed_once(tiny_spec: EnsembleSpec, monkeypatch: pyt
     engine = ScoringEngine(load_ensemble(tiny_spec, device="cpu"), CONFIG)
     encoded: list[str] = []
 
-    def encode(texts: list[str], *args: Any) -> torch.Tensor:
+    def encode(texts: list[str], *args: Any) -> TextStates:
         encoded.extend(texts)
         return encode_prompts(texts, *args)
 

@@ -48,7 +48,7 @@ def twins(tiny_spec: EnsembleSpec) -> ScoringEngine:
 @pytest.fixture(scope="module")
 def predictions(tiny_spec: EnsembleSpec, engine: ScoringEngine) -> np.ndarray:
     """What each expert's whole UNet, up blocks of its own included, predicts: `[expert, batch, element]`."""
-    latent, states = draw_noise(0, 0, (4, 8, 8)).expand(len(TEXTS), -1, -1, -1), engine.prompt_embeds(TEXTS)
+    latent, states = draw_noise(0, 0, (4, 8, 8)).expand(len(TEXTS), -1, -1, -1), engine.text_states(TEXTS).embeds
     scheduler = DDIMScheduler.from_pretrained(tiny_spec.base.source, subfolder="scheduler")
     scheduler.set_timesteps(50)
     timestep = scheduler.timesteps[0]
@@ -133,9 +133,9 @@ def test_dropout_scales_what_it_keeps_behind_every_feed_forward(tiny_spec: Ensem
 
 
 def test_dropout_leaves_the_network_as_it_was(engine: ScoringEngine) -> None:
-    before = engine.features(engine.prompt_embeds(TEXTS), 0)
+    before = engine.features(engine.text_states(TEXTS), 0)
     assert (mc_dropout(engine)(TEXTS) > 0).all()
-    torch.testing.assert_close(engine.features(engine.prompt_embeds(TEXTS), 0), before, rtol=0, atol=0)
+    torch.testing.assert_close(engine.features(engine.text_states(TEXTS), 0), before, rtol=0, atol=0)
 
 
 @pytest.mark.parametrize("name", sorted(BASELINES))
@@ -147,9 +147,9 @@ def test_the_other_prompts_do_not_matter(engine: ScoringEngine, name: str) -> No
 
 def test_text_distance_is_mahalanobis_with_a_shrunk_covariance(engine: ScoringEngine) -> None:
     captions = [f"{a} {b}" for a in ("red", "blue", "old", "new") for b in ("dog", "cat", "house", "tree", "sun")]
-    pooled = engine.prompt_embeds(captions).double().mean(dim=1).numpy()
+    pooled = engine.text_states(captions).embeds.double().mean(dim=1).numpy()
     covariance = np.cov(pooled.T)
     shrunk = 0.9 * covariance + 0.1 * np.trace(covariance) / len(covariance) * np.eye(len(covariance))
-    own = engine.prompt_embeds(TEXTS).double().mean(dim=1).numpy()
+    own = engine.text_states(TEXTS).embeds.double().mean(dim=1).numpy()
     expected = [mahalanobis(row, pooled.mean(axis=0), np.linalg.inv(shrunk)) for row in own]
     np.testing.assert_allclose(text_distance(engine, captions)(TEXTS), expected, rtol=1e-3)

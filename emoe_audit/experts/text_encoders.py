@@ -1,0 +1,111 @@
+"""The text encoders of a checkpoint with their tokenizers: one for Stable Diffusion 1.x and 2.x, two for SDXL."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from huggingface_hub.errors import StrictDataclassError
+from torch import Tensor
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.models import assign_tensors
+from emoe_audit.experts.sources import TEXT_ENCODER_STEM, read_json, read_tensors, weight_files
+
+MODEL_TYPES = ("clip_text_model", "clip_text_model_with_projection")
+PROJECTION = "text_projection.weight"
+PREFIX = "text_model."
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoderWeights:
+    """One text encoder as read from disk, keyed without the published `text_model.` prefix."""
+
+    where: str
+    config: CLIPTextConfig
+    tensors: dict[str, Tensor]
+    tokenizer: CLIPTokenizer
+
+    @property
+    def max_length(self) -> int:
+        """Tokens of a prompt, begin and end included."""
+        return int(min(self.tokenizer.model_max_length, self.config.max_position_embeddings))
+
+    @property
+    def has_projection(self) -> bool:
+        """Whether it gives a pooled text state, as SDXL's second one does."""
+        return PROJECTION in self.tensors
+
+
+@dataclass(frozen=True, kw_only=True)
+class TextEncoder:
+    """A text encoder ready to be run."""
+
+    tokenizer: CLIPTokenizer
+    model: CLIPTextModel | CLIPTextModelWithProjection
+    max_length: int
+
+
+def read_text_encoders(folder: Path) -> tuple[TextEncoderWeights, ...]:
+    """The encoders of a pipeline folder: `text_encoder` and `tokenizer`, in SDXL those with `_2` too.
+
+    Both layouts are read: the published one (`text_model.encoder...`) and that of transformers 5 (`encoder...`).
+    Raises `EnsembleError`.
+    """
+    suffixes = ("", "_2") if (folder / "text_encoder_2").is_dir() else ("",)
+    return tuple(_read(folder / f"text_encoder{suffix}", folder / f"tokenizer{suffix}") for suffix in suffixes)
+
+
+def build_text_encoder(weights: TextEncoderWeights, tensors: dict[str, Tensor]) -> TextEncoder:
+    """The encoder in evaluation mode, sharing memory with `tensors`. Raises `EnsembleError`."""
+    model_class = CLIPTextModelWithProjection if weights.has_projection else CLIPTextModel
+    try:
+        with torch.device("meta"):
+            model = model_class(weights.config)
+    except (KeyError, TypeError, ValueError) as error:
+        raise EnsembleError(f"{weights.where}: transformers cannot build this text encoder: {error}") from error
+    prefix = PREFIX if weights.has_projection else ""
+    assign_tensors(model, {_key(key, prefix): tensor for key, tensor in tensors.items()}, weights.where)
+    inner = model.text_model if weights.has_projection else model
+    device = next(iter(tensors.values())).device
+    inner.embeddings.position_ids = torch.arange(weights.config.max_position_embeddings, device=device)[None]
+    return TextEncoder(
+        tokenizer=weights.tokenizer, model=model.requires_grad_(False).eval(), max_length=weights.max_length
+    )
+
+
+def _read(where: Path, tokenizer: Path) -> TextEncoderWeights:
+    config = read_json(where / "config.json")
+    if config.get("model_type") not in MODEL_TYPES:
+        raise EnsembleError(f"{where}: model_type is {config.get('model_type')!r}, expected {MODEL_TYPES[0]!r}")
+    stored = read_tensors(weight_files(where, TEXT_ENCODER_STEM), lambda key: "position_ids" not in key)
+    return TextEncoderWeights(
+        where=str(where),
+        config=_text_config(config, str(where)),
+        tensors={key.removeprefix(PREFIX): tensor for key, tensor in stored.items()},
+        tokenizer=_read_tokenizer(tokenizer),
+    )
+
+
+def _text_config(config: dict[str, Any], where: str) -> CLIPTextConfig:
+    try:
+        return CLIPTextConfig.from_dict(config)
+    except (TypeError, ValueError, StrictDataclassError) as error:
+        raise EnsembleError(f"{where}: not a readable CLIP text configuration: {error}") from error
+
+
+def _read_tokenizer(where: Path) -> CLIPTokenizer:
+    """Published layout or that of transformers 5."""
+    if not (where / "tokenizer.json").is_file() and not (where / "vocab.json").is_file():
+        raise EnsembleError(f"{where}: no tokenizer here; expected vocab.json and merges.txt, or tokenizer.json")
+    try:
+        return CLIPTokenizer.from_pretrained(where, local_files_only=True)
+    except Exception as error:  # tokenizers raises plain Exception for a broken file
+        raise EnsembleError(f"{where}: not a readable CLIP tokenizer: {error}") from error
+
+
+def _key(key: str, prefix: str) -> str:
+    return key if key == PROJECTION else prefix + key

@@ -1,0 +1,92 @@
+"""Text encoders from files: published and new layouts, one encoder or two, and what is refused."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file, save_file
+from transformers import CLIPTextModel, CLIPTokenizer
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.text_encoders import build_text_encoder, read_text_encoders
+from emoe_audit.scoring.conditioning import encode_prompts
+from emoe_audit.types import EnsembleSpec
+
+TEXT = "a dog, ein Hund, कुत्ता, 犬 🐕 <|endoftext|> \x00"
+
+
+def change_json(path: Path, **fields: Any) -> None:
+    path.write_text(json.dumps(json.loads(path.read_text()) | fields))
+
+
+def text_states(folder: Path) -> torch.Tensor:
+    (weights,) = read_text_encoders(folder)
+    return encode_prompts([TEXT], [build_text_encoder(weights, weights.tensors)]).embeds
+
+
+def test_the_text_encoder_equals_that_of_transformers(tiny_spec: EnsembleSpec) -> None:
+    folder = Path(tiny_spec.base.source)
+    theirs = CLIPTextModel.from_pretrained(folder / "text_encoder")
+    ids = CLIPTokenizer.from_pretrained(folder / "tokenizer")(
+        [TEXT], padding="max_length", max_length=32, truncation=True, return_tensors="pt"
+    )
+    torch.testing.assert_close(text_states(folder), theirs(ids.input_ids).last_hidden_state, rtol=0, atol=0)
+
+
+def test_the_layout_of_transformers_5_reads_like_the_published_one(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
+    published = Path(tiny_spec.base.source)
+    (weights,) = read_text_encoders(published)
+    build_text_encoder(weights, weights.tensors).model.save_pretrained(tmp_path / "text_encoder")
+    CLIPTokenizer.from_pretrained(published / "tokenizer").save_pretrained(tmp_path / "tokenizer")
+    assert not (tmp_path / "tokenizer" / "vocab.json").exists()
+    key = "embeddings.token_embedding.weight"
+    assert key in load_file(tmp_path / "text_encoder" / "model.safetensors")
+    assert f"text_model.{key}" in load_file(published / "text_encoder" / "model.safetensors")
+    torch.testing.assert_close(text_states(tmp_path), text_states(published), rtol=0, atol=0)
+
+
+def test_stored_position_ids_of_old_checkpoints_are_ignored(tiny_copy: Path) -> None:
+    path = tiny_copy / "base" / "text_encoder" / "model.safetensors"
+    before = text_states(tiny_copy / "base")
+    save_file(load_file(path) | {"text_model.embeddings.position_ids": torch.arange(32)[None]}, path)
+    torch.testing.assert_close(text_states(tiny_copy / "base"), before, rtol=0, atol=0)
+
+
+def test_a_text_encoder_without_a_layer_is_refused_by_key(tiny_copy: Path) -> None:
+    path = tiny_copy / "base" / "text_encoder" / "model.safetensors"
+    tensors = load_file(path)
+    del tensors["text_model.final_layer_norm.bias"]
+    save_file(tensors, path)
+    with pytest.raises(EnsembleError, match=r"missing keys: final_layer_norm.bias"):
+        text_states(tiny_copy / "base")
+
+
+@pytest.mark.parametrize(
+    ("fields", "expected"),
+    [
+        ({"model_type": "t5"}, "model_type is 't5', expected 'clip_text_model'"),
+        ({"hidden_size": "wide"}, "not a readable CLIP text configuration"),
+        ({"hidden_act": "nope"}, "transformers cannot build this text encoder"),
+    ],
+)
+def test_other_text_encoders_are_refused(tiny_copy: Path, fields: dict[str, Any], expected: str) -> None:
+    change_json(tiny_copy / "base" / "text_encoder" / "config.json", **fields)
+    with pytest.raises(EnsembleError, match=expected):
+        text_states(tiny_copy / "base")
+
+
+def test_a_missing_tokenizer_says_what_was_expected(tiny_copy: Path) -> None:
+    shutil.rmtree(tiny_copy / "base" / "tokenizer")
+    with pytest.raises(EnsembleError, match=r"tokenizer: no tokenizer here; expected vocab.json and merges.txt"):
+        read_text_encoders(tiny_copy / "base")
+
+
+def test_a_broken_tokenizer_is_named(tiny_copy: Path) -> None:
+    (tiny_copy / "base" / "tokenizer" / "vocab.json").write_text("{")
+    with pytest.raises(EnsembleError, match="not a readable CLIP tokenizer"):
+        read_text_encoders(tiny_copy / "base")
