@@ -121,7 +121,8 @@ def load_engine(spec: EnsembleSpec, scoring: ScoringConfig) -> ScoringEngine:
     from emoe_audit.experts.ensemble import load_ensemble
     from emoe_audit.scoring.engine import ScoringEngine
 
-    return ScoringEngine(load_ensemble(spec, device=scoring.device, dtype=scoring.dtype), scoring)
+    ensemble = load_ensemble(spec, device=scoring.device, dtype=scoring.dtype, memory_budget=scoring.memory_budget)
+    return ScoringEngine(ensemble, scoring)
 
 
 def plan_run(

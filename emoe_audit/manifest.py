@@ -11,7 +11,7 @@ from typing import Any
 from emoe_audit.errors import StoreError
 from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
 
-RUNS_ON = ("batch_size", "device")
+RUNS_ON = ("batch_size", "device", "memory_budget")
 """Settings that change how a run is computed and not what comes out."""
 
 
@@ -46,11 +46,14 @@ def _settings(config: ScoringConfig | ImageConfig) -> dict[str, Any]:
 def manifest_from(data: dict[str, Any]) -> RunManifest:
     """A manifest from its JSON object. Raises `KeyError` or `TypeError` where that is none."""
     spec = data["ensemble"]
-    ensemble = EnsembleSpec(
-        **{**spec, "base": ExpertSpec(**spec["base"]), "experts": tuple(ExpertSpec(**e) for e in spec["experts"])}
-    )
+    experts = tuple(_expert(expert) for expert in spec["experts"])
+    ensemble = EnsembleSpec(**{**spec, "base": _expert(spec["base"]), "experts": experts})
     configs = {"scoring": ScoringConfig(**data["scoring"]), "images": ImageConfig(**data["images"])}
     return RunManifest(**{**data, "ensemble": ensemble, **configs})
+
+
+def _expert(data: dict[str, Any]) -> ExpertSpec:
+    return ExpertSpec(**{**data, "loras": tuple(data.get("loras", ()))})
 
 
 def _digest(value: Any) -> str:

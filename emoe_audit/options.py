@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from dataclasses import fields
 from pathlib import Path
@@ -50,11 +51,32 @@ def config_option(command: F) -> F:
     )(command)
 
 
+class ByteCount(click.ParamType[int]):
+    """A size in memory: `3GiB`, `800MiB`, `2.5GB`, or bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B)?\s*", str(value), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is not a size; write it like 3GiB, 800MiB or 2.5GB", param, ctx)
+        number, letter, binary = match.groups()
+        power = " KMGT".index((letter or " ").upper())
+        return int(float(number) * (1024 if binary else 1000) ** power)
+
+
 def scoring_options(command: F) -> F:
     """The options of `ScoringConfig`."""
     default = ScoringConfig()
     for decorate in (
         option("--batch-size", type=click.IntRange(1), default=default.batch_size, help="Prompts at once."),
+        option(
+            "--memory-budget",
+            type=ByteCount(),
+            default=default.memory_budget,
+            help="For weights and features, like 3GiB; what does not fit is streamed.",
+        ),
         option("--device", default=default.device, help="auto, cpu, cuda or mps."),
         option(
             "--dtype",

@@ -16,8 +16,12 @@ class ExpertSpec:
 
     name: str
     source: str
-    """A hub id (`org/name`) or a folder: a pipeline, a UNet, or only what differs from the base."""
+    """A hub id (`org/name`), a folder (pipeline, UNet, or only what differs from the base) or a `.safetensors` file."""
     revision: str | None = None
+    loras: tuple[str, ...] = ()
+    """LoRA files or hub ids laid over the source, in this order."""
+    segmoe_expert: int | None = None
+    """Which expert of a SegMoE folder, where the source is one."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +56,8 @@ class ScoringConfig:
 
     batch_size: int = 32
     device: str = "auto"
+    memory_budget: int | None = None
+    """Bytes for weights, states and features; an ensemble that needs more is streamed, one expert at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.spec import nearest
+from emoe_audit.experts.spec_reader import nearest
 
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 

@@ -2,32 +2,27 @@
 
 from __future__ import annotations
 
-import re
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
-from torch import Tensor
+from transformers import CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.checkpoint import Base, read_base
 from emoe_audit.experts.devices import resolve_device, resolve_dtype
 from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
-from emoe_audit.experts.models import build_unet, empty_unet, read_scheduler
-from emoe_audit.experts.sources import UNetWeights, fetch_base, fetch_expert, read_unet, some
+from emoe_audit.experts.models import build_unet
+from emoe_audit.experts.paths import read_path
+from emoe_audit.experts.residency import Footprint, Streamed, TensorMover, fits_whole, measure_footprint
+from emoe_audit.experts.sources import UNetWeights
 from emoe_audit.experts.spec import load_spec
-from emoe_audit.experts.text_encoders import (
-    PROJECTION,
-    TextEncoder,
-    TextEncoderWeights,
-    build_text_encoder,
-    read_text_encoders,
-)
-from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers
+from emoe_audit.experts.text_encoders import PROJECTION, TextEncoder, TextEncoderWeights, build_text_encoder
+from emoe_audit.types import EnsembleSpec
 
-EXPERT_LAYERS: dict[MoeLayers, str] = {"attn": r"attn[12]\.to_[qkv]", "ff": "ff", "all": r"(?:attn[12]\.to_[qkv]|ff)"}
 FEATURE_FIELDS = ("in_channels", "block_out_channels", "cross_attention_dim")
 """What experts must have in common for their features to be of one shape."""
 
@@ -39,11 +34,18 @@ class Ensemble:
     spec: EnsembleSpec
     experts: tuple[str, ...]
     """Names, in the order of `unets`."""
-    text_encoders: tuple[TextEncoder, ...]
+    tokenizer: CLIPTokenizer
+    """That of the first text encoder, which counts tokens."""
+    max_length: int
+    """Tokens of a prompt, begin and end included; what is longer is cut."""
+    text_encoders: Sequence[TextEncoder]
     """The base's, whose states all experts are given: one, or the two of SDXL."""
     scheduler: SchedulerMixin
-    unets: tuple[UNet2DConditionModel, ...]
+    unets: Sequence[UNet2DConditionModel]
     """One per expert, ending after the mid-block; tensors that are the same share memory."""
+    footprint: Footprint
+    memory_budget: int | None
+    """Bytes, where experts and text encoders are streamed; None where all stay in memory."""
     ensemble_hash: str
     """SHA-256 over what takes part in a score; the order of the experts does not matter to it."""
     latent_shape: tuple[int, int, int]
@@ -52,114 +54,83 @@ class Ensemble:
     dtype: torch.dtype
 
 
-@dataclass(frozen=True, kw_only=True)
-class _Base:
-    """What was read of the base, as it is stored."""
-
-    unet: UNetWeights
-    texts: tuple[TextEncoderWeights, ...]
-    scheduler_config: dict[str, Any]
-    scheduler: SchedulerMixin
-
-
-def load_ensemble(name_or_spec: str | Path | EnsembleSpec, *, device: str = "auto", dtype: str = "float32") -> Ensemble:
+def load_ensemble(
+    name_or_spec: str | Path | EnsembleSpec,
+    *,
+    device: str = "auto",
+    dtype: str = "float32",
+    memory_budget: int | None = None,
+) -> Ensemble:
     """Load the parts of an ensemble that a score needs, and hash them.
 
     `independent` gives every expert its whole UNet. `shared_trunk` is SegMoE's way (segmind/segmoe): attention
     projections and feed-forwards (`moe_layers`) of the down blocks are each expert's own, everything else, the
-    mid-block too, is the base's. Text encoder, tokenizer and scheduler are the base's in both.
+    mid-block too, is the base's. Text encoder, tokenizer and scheduler are the base's in both: every expert is given
+    the same states of a prompt, as in SegMoE, so an expert's own text encoder takes no part.
 
-    Raises `EnsembleError` for weights that are not there, do not fit, or belong to another kind of model.
+    An ensemble that does not fit into `memory_budget` bytes is streamed: experts and text encoders are read again
+    each time they are needed, one at a time.
+
+    Raises `EnsembleError` for weights that are not there, do not fit, or belong to another kind of model, and for a
+    budget that is too small for one expert.
     """
     spec = name_or_spec if isinstance(name_or_spec, EnsembleSpec) else load_spec(name_or_spec)
     place = resolve_device(device), resolve_dtype(dtype)
-    base = _read_base(spec.base)
-    paths = [_path_weights(spec, expert, base.unet) for expert in spec.experts]
-    _check_widths(paths, base.texts)
-    placed = place_tensors([*(text.tensors for text in base.texts), *(path.tensors for path in paths)], *place)
-    texts, own = placed[: len(base.texts)], placed[len(base.texts) :]
+    base = read_base(spec.base)
+    texts = base.read_texts()
+    loads = [partial(read_path, spec, expert, base.unet) for expert in spec.experts]
+    footprint = _survey([load() for load in loads], texts, base.unet, place[1].itemsize)
+    is_resident = fits_whole(footprint, memory_budget, spec.name)
+
+    hasher, mover = TensorHasher(base.unet.tensors), TensorMover(*place, shared=base.unet.tensors)
+    digests, unets = [], []
+    for load in loads:
+        path = load()
+        digests.append(_path_digest(path, hasher))
+        if is_resident:
+            unets.append(_unet(path, mover))
+        del path
     return Ensemble(
         spec=spec,
         experts=tuple(expert.name for expert in spec.experts),
-        text_encoders=tuple(build_text_encoder(*pair) for pair in zip(base.texts, texts, strict=True)),
+        tokenizer=texts[0].tokenizer,
+        max_length=texts[0].max_length,
+        text_encoders=_text_encoders(base, TensorMover(*place), is_resident),
         scheduler=base.scheduler,
-        unets=tuple(build_unet(path.config, part, path.where) for path, part in zip(paths, own, strict=True)),
-        ensemble_hash=_ensemble_hash(base, paths),
+        unets=unets if is_resident else Streamed([partial(_load_unet, load, place) for load in loads]),
+        footprint=footprint,
+        memory_budget=None if is_resident else memory_budget,
+        ensemble_hash=_ensemble_hash(base, digests, texts),
         latent_shape=_latent_shape(base.unet),
         device=place[0],
         dtype=place[1],
     )
 
 
-def is_expert_layer(key: str, moe_layers: MoeLayers) -> bool:
-    """Whether a UNet key belongs to the experts in SegMoE's layout of Stable Diffusion 1.x and 2.x.
+def _unet(path: UNetWeights, mover: TensorMover) -> UNet2DConditionModel:
+    return build_unet(path.config, mover.move(path.tensors), path.where)
 
-    The down blocks 0 to 2 where they have attention; `attn` is `to_q`, `to_k` and `to_v` (not `to_out`) of both
-    attentions, `ff` the whole feed-forward. Up blocks do not matter to a score; the mid-block stays dense.
+
+def _load_unet(load: Callable[[], UNetWeights], place: tuple[torch.device, torch.dtype]) -> UNet2DConditionModel:
+    return _unet(load(), TensorMover(*place))
+
+
+def _text_encoders(base: Base, mover: TensorMover, is_resident: bool) -> Sequence[TextEncoder]:
+    def load(index: int) -> TextEncoder:
+        weights = base.read_texts()[index]
+        return build_text_encoder(weights, mover.move(weights.tensors))
+
+    streamed = Streamed([partial(load, index) for index in range(len(base.read_texts()))])
+    return tuple(streamed) if is_resident else streamed
+
+
+def _survey(
+    paths: Sequence[UNetWeights], texts: Sequence[TextEncoderWeights], base: UNetWeights, itemsize: int
+) -> Footprint:
+    """Bytes in memory, before anything has been read from disk. All paths take the same latents and text states.
+
+    Raises `EnsembleError` for experts whose features differ in shape, and for a base whose parts do not fit together.
     """
-    layers = EXPERT_LAYERS[moe_layers]
-    return bool(re.match(rf"down_blocks\.[0-2]\.attentions\.\d+\.transformer_blocks\.\d+\.{layers}\.", key))
-
-
-def place_tensors(
-    states: Sequence[dict[str, Tensor]], device: torch.device, dtype: torch.dtype
-) -> list[dict[str, Tensor]]:
-    """The same states on a device in a number type; a tensor that several states share is moved once, and shared."""
-    moved: dict[int, Tensor] = {}
-    for state in states:
-        for tensor in state.values():
-            if id(tensor) not in moved:
-                moved[id(tensor)] = tensor.to(device=device, dtype=dtype)
-    return [{key: moved[id(tensor)] for key, tensor in state.items()} for state in states]
-
-
-def _read_base(spec: ExpertSpec) -> _Base:
-    root = fetch_base(spec)
-    scheduler_config, scheduler = read_scheduler(root)
-    return _Base(
-        unet=_completed(read_unet(root)),
-        texts=read_text_encoders(root),
-        scheduler_config=scheduler_config,
-        scheduler=scheduler,
-    )
-
-
-def _path_weights(spec: EnsembleSpec, expert: ExpertSpec, base: UNetWeights) -> UNetWeights:
-    """The weights of one expert's whole path, those it shares with the base included."""
-    folder = fetch_expert(expert)
-    if spec.assembly == "independent":
-        return _completed(read_unet(folder, base=base))
-    layers = {key for key in base.tensors if is_expert_layer(key, spec.moe_layers)}
-    own = read_unet(folder, base=base, wanted=lambda key: is_expert_layer(key, spec.moe_layers))
-    _check_same_design(own, base)
-    if not layers:
-        raise EnsembleError(
-            f"{base.where}: no down block has attention, so a shared trunk leaves no layer to the experts"
-        )
-    missing = layers - own.tensors.keys()
-    if missing:
-        raise EnsembleError(f"{own.where}: missing keys: {some(sorted(missing))}")
-    return UNetWeights(where=own.where, config=base.config, tensors={**base.tensors, **own.tensors})
-
-
-def _completed(unet: UNetWeights) -> UNetWeights:
-    """The same, its keys checked, with every field of the configuration filled in as diffusers does."""
-    config = dict(build_unet(unet.config, unet.tensors, unet.where).config)
-    return UNetWeights(where=unet.where, config=config, tensors=unet.tensors)
-
-
-def _check_same_design(expert: UNetWeights, base: UNetWeights) -> None:
-    config = empty_unet(expert.config, expert.where).config
-    for field in UNET_FIELDS:
-        if config[field] != base.config[field]:
-            raise EnsembleError(
-                f"{expert.where}: {field} is {config[field]!r}, the base has {base.config[field]!r}; "
-                "a shared trunk needs experts of the base's design; use the assembly 'independent'"
-            )
-
-
-def _check_widths(paths: Sequence[UNetWeights], texts: Sequence[TextEncoderWeights]) -> None:
-    """All paths take the same latents and text states, and end in features of one shape."""
     first = paths[0]
     for path in paths:
         for field in FEATURE_FIELDS:
@@ -176,23 +147,35 @@ def _check_widths(paths: Sequence[UNetWeights], texts: Sequence[TextEncoderWeigh
         )
     if first.config["addition_embed_type"] == "text_time" and not texts[-1].has_projection:
         raise EnsembleError(f"{texts[-1].where}: no {PROJECTION}, from which an SDXL UNet takes the pooled text")
+    _, height, breadth = _latent_shape(base)
+    return measure_footprint(
+        [text.tensors for text in texts],
+        [path.tensors for path in paths],
+        states=width * texts[0].max_length,
+        channels=first.config["block_out_channels"],
+        n_latent=height * breadth,
+        itemsize=itemsize,
+    )
 
 
-def _ensemble_hash(base: _Base, paths: Sequence[UNetWeights]) -> str:
+def _path_digest(path: UNetWeights, hasher: TensorHasher) -> str:
+    return json_digest([hasher.state(path.tensors), {field: path.config[field] for field in UNET_FIELDS}])
+
+
+def _ensemble_hash(base: Base, experts: Sequence[str], texts: Sequence[TextEncoderWeights]) -> str:
     """The hash is of effective paths: the same experts assembled or stored in another way give the same hash."""
-    hasher = TensorHasher([*(text.tensors for text in base.texts), *(path.tensors for path in paths)])
+    hasher = TensorHasher({})
     scheduler = {key: value for key, value in base.scheduler_config.items() if key != "_diffusers_version"}
-    experts = [[hasher.state(path.tensors), {field: path.config[field] for field in UNET_FIELDS}] for path in paths]
     return json_digest(
         {
-            "experts": sorted(json_digest(expert) for expert in experts),
+            "experts": sorted(experts),
             "texts": [
                 [
                     hasher.state(text.tensors),
                     {field: getattr(text.config, field, None) for field in TEXT_FIELDS},
                     tokenizer_digest(text.tokenizer, text.max_length),
                 ]
-                for text in base.texts
+                for text in texts
             ],
             "scheduler": scheduler,
             "latent_shape": _latent_shape(base.unet),

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
 from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 
@@ -46,17 +45,24 @@ TEXT_FIELDS = ("hidden_act", "layer_norm_eps", "max_position_embeddings", "num_a
 
 
 class TensorHasher:
-    """Hashes weights, each tensor once, however many experts share it."""
+    """Hashes the weights of models; the tensors of `shared`, which several of them hold, each once."""
 
-    def __init__(self, states: Iterable[dict[str, Tensor]]) -> None:
-        """Hash every tensor of the states, several at a time."""
-        tensors = {id(tensor): tensor for state in states for tensor in state.values()}
-        with ThreadPoolExecutor() as pool:
-            self._digests = dict(zip(tensors, pool.map(tensor_digest, tensors.values()), strict=True))
+    def __init__(self, shared: dict[str, Tensor]) -> None:
+        self._shared = {id(tensor): tensor for tensor in shared.values()}
+        self._digests: dict[int, str] = {}
 
     def state(self, tensors: dict[str, Tensor]) -> str:
-        """SHA-256 of one model's weights, by key."""
-        return json_digest([[key, self._digests[id(tensors[key])]] for key in sorted(tensors)])
+        """SHA-256 of one model's weights, by key; several tensors at a time."""
+        with ThreadPoolExecutor() as pool:
+            digests = pool.map(self._digest, tensors.values())
+            return json_digest(sorted(zip(tensors, digests, strict=True)))
+
+    def _digest(self, tensor: Tensor) -> str:
+        if id(tensor) not in self._shared:
+            return tensor_digest(tensor)
+        if id(tensor) not in self._digests:
+            self._digests[id(tensor)] = tensor_digest(tensor)
+        return self._digests[id(tensor)]
 
 
 def tensor_digest(tensor: Tensor) -> str:

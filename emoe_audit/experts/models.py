@@ -15,7 +15,7 @@ from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor, nn
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.sources import read_json, some
+from emoe_audit.experts.sources import UNetWeights, read_json, some
 
 SUPPORTED: dict[str, tuple[object, ...]] = {
     "_class_name": ("UNet2DConditionModel",),
@@ -54,6 +54,15 @@ def empty_unet(config: dict[str, Any], where: str) -> UNet2DConditionModel:
     unet.up_blocks = nn.ModuleList()
     unet.conv_norm_out = unet.conv_act = unet.conv_out = nn.Identity()
     return unet
+
+
+def completed(unet: UNetWeights) -> UNetWeights:
+    """The same, its keys checked, with every field of the configuration filled in as diffusers does.
+
+    Raises `EnsembleError`.
+    """
+    config = dict(build_unet(unet.config, unet.tensors, unet.where).config)
+    return UNetWeights(where=unet.where, config=config, tensors=unet.tensors)
 
 
 def check_unet_config(config: dict[str, Any], where: str) -> None:

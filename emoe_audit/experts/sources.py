@@ -25,7 +25,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.spec import HUB_ID
+from emoe_audit.experts.spec_reader import HUB_ID
 from emoe_audit.types import ExpertSpec
 
 UNET_STEM = "diffusion_pytorch_model"
@@ -35,7 +35,8 @@ PIPELINE_STEMS = (
     ("text_encoder", TEXT_ENCODER_STEM),
     ("text_encoder_2", TEXT_ENCODER_STEM),
 )
-DELTA_FILE = "unet_delta.safetensors"
+DELTA_STEM, LORA_STEM = "unet_delta", "pytorch_lora_weights"
+DELTA_FILE = f"{DELTA_STEM}.safetensors"
 SCORED_PARTS = ("conv_in", "time_embedding", "add_embedding", "down_blocks", "mid_block")
 UNSCORED_PARTS = ("up_blocks", "conv_norm_out", "conv_out")
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -57,11 +58,11 @@ class UNetWeights:
 
 
 def fetch_base(spec: ExpertSpec) -> Path:
-    """The folder of a whole pipeline: `unet/`, `text_encoder/`, `tokenizer/`, `scheduler/`; a hub id is downloaded.
+    """A single file, or the folder of a whole pipeline: `unet/`, `text_encoder/`, `tokenizer/`, `scheduler/`.
 
     SDXL has `text_encoder_2/` and `tokenizer_2/` too.
 
-    Of a hub repository only these parts come, in full precision where it is there, else in half.
+    A hub id is downloaded; of its repository only these parts come, in full precision where it is there, else in half.
     Raises `EnsembleError`.
     """
     texts = ["model_index.json", "tokenizer/*", "tokenizer_2/*", "*/config.json", "scheduler/scheduler_config.json"]
@@ -70,12 +71,12 @@ def fetch_base(spec: ExpertSpec) -> Path:
 
 
 def fetch_expert(spec: ExpertSpec) -> Path:
-    """The folder of an expert: a pipeline, a UNet alone, or what differs from the base (`unet_delta.safetensors`).
+    """A single file, or the folder of an expert: a pipeline, a UNet alone, a LoRA, or what differs from the base.
 
     Raises `EnsembleError`.
     """
     texts = ["model_index.json", "config.json", "unet/config.json"]
-    return _fetch(spec, texts, [(f"unet/{UNET_STEM}", UNET_STEM, DELTA_FILE.removesuffix(".safetensors"))])
+    return _fetch(spec, texts, [(f"unet/{UNET_STEM}", UNET_STEM, DELTA_STEM, LORA_STEM)])
 
 
 def read_unet(
@@ -189,10 +190,10 @@ def _shards(index: Path) -> list[Path]:
 
 def _fetch(spec: ExpertSpec, texts: list[str], components: list[tuple[str, ...]]) -> Path:
     folder = Path(spec.source)
-    if folder.is_dir():
+    if folder.is_dir() or (folder.is_file() and folder.suffix == ".safetensors"):
         return folder
     if folder.is_file():
-        detail = HOW_TO_CONVERT if folder.suffix in PICKLE_SUFFIXES else "only folders and hub ids are read"
+        detail = HOW_TO_CONVERT if folder.suffix in PICKLE_SUFFIXES else "only folders and .safetensors files are read"
         raise EnsembleError(f"{folder}: {detail}")
     if not HUB_ID.fullmatch(spec.source):
         raise EnsembleError(f"{spec.source}: no such folder, and not a hub id (org/name)")

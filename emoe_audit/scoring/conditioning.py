@@ -10,6 +10,7 @@ import regex
 import torch
 from jaxtyping import Float
 from torch import Tensor
+from transformers import CLIPTokenizer
 
 from emoe_audit.experts.text_encoders import TextEncoder
 
@@ -69,12 +70,12 @@ def _encode(prompts: Sequence[str], encoder: TextEncoder, **kwargs: bool) -> Any
     return encoder.model(tokens.input_ids, attention_mask=mask, **kwargs)
 
 
-def count_tokens(prompts: Sequence[str], encoder: TextEncoder) -> list[TokenCount]:
+def count_tokens(prompts: Sequence[str], tokenizer: CLIPTokenizer, max_length: int) -> list[TokenCount]:
     """Tokens, tokens per word, and whether the end was cut off, for each prompt."""
     if not prompts:
         return []
-    room = encoder.max_length - encoder.tokenizer.num_special_tokens_to_add()
-    ids = encoder.tokenizer(list(prompts), add_special_tokens=False, verbose=False).input_ids
+    room = max_length - tokenizer.num_special_tokens_to_add()
+    ids = tokenizer(list(prompts), add_special_tokens=False, verbose=False).input_ids
     return [
         TokenCount(
             n_tokens=len(own),

@@ -8,12 +8,14 @@ from functools import cached_property
 import numpy as np
 import pandas as pd
 import torch
+from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.devices import resolve_dtype
 from emoe_audit.experts.ensemble import Ensemble
+from emoe_audit.experts.residency import gib
 from emoe_audit.scoring.conditioning import TextStates, count_tokens, encode_prompts
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
@@ -43,6 +45,7 @@ class ScoringEngine:
         self.ensemble = ensemble
         self.config = config
         self._measures: dict[str, Score] = {**SCORES, "feature_power": feature_power}
+        self._batch_size, self._chunk_size = _sizes(ensemble, config)
 
     @property
     def ensemble_hash(self) -> str:
@@ -72,7 +75,7 @@ class ScoringEngine:
         return torch.stack([mid_block_features(unet, start, states) for unet, start in paths])
 
     def _counts(self, texts: list[str]) -> dict[str, np.ndarray]:
-        counts = count_tokens(texts, self.ensemble.text_encoders[0])
+        counts = count_tokens(texts, self.ensemble.tokenizer, self.ensemble.max_length)
         return {
             "n_tokens": np.array([count.n_tokens for count in counts], dtype=np.int64),
             "tokens_per_word": np.array([count.tokens_per_word for count in counts], dtype=np.float64),
@@ -80,9 +83,8 @@ class ScoringEngine:
         }
 
     def _scores(self, texts: list[str]) -> dict[str, np.ndarray]:
-        size = self.config.batch_size
-        batches = [self._measure(texts[start : start + size]) for start in range(0, len(texts), size)]
-        values = np.concatenate([np.empty((len(self._measures), self.config.n_noise, 0)), *batches], axis=2)
+        chunks = [self._measure(chunk) for chunk in _chunks(texts, self._chunk_size)]
+        values = np.concatenate([np.empty((len(self._measures), self.config.n_noise, 0)), *chunks], axis=2)
         if self.config.both_halves:
             values = (values + self._unconditional) / 2
         values[~np.isfinite(values)] = np.nan
@@ -92,31 +94,62 @@ class ScoringEngine:
                 columns[f"{name}_noise_sd"] = _noise_sd(per_noise)
         return {**columns, "n_noise": np.full(len(texts), self.config.n_noise)}
 
-    def _measure(self, texts: list[str]) -> np.ndarray:
+    def _measure(self, texts: Sequence[str]) -> np.ndarray:
         """Every measure of every text for every noise: `[measure, noise, text]`."""
-        states = self.text_states(texts)
-        values = [
-            torch.stack([measure(features) for measure in self._measures.values()])
-            for features in (self.features(states, index) for index in range(self.config.n_noise))
-        ]
+        batches = [self.text_states(batch) for batch in _chunks(texts, self._batch_size)]
+        starts = self.starts
+        features: list[list[list[Tensor]]] = [[[] for _ in batches] for _ in starts]
+        for expert in range(len(starts[0])):
+            unet = self.ensemble.unets[expert]
+            for of_noise, paths in zip(features, starts, strict=True):
+                for of_batch, states in zip(of_noise, batches, strict=True):
+                    of_batch.append(mid_block_features(unet, paths[expert], states))
+            del unet  # where experts are streamed, this one goes before the next one comes
+        values = [torch.cat([self._measured(torch.stack(own)) for own in of_noise], dim=1) for of_noise in features]
         measured: np.ndarray = torch.stack(values, dim=1).cpu().double().numpy()
         return measured
+
+    def _measured(self, features: Tensor) -> Float[Tensor, "measure batch"]:
+        return torch.stack([measure(features) for measure in self._measures.values()])
 
     @cached_property
     def starts(self) -> list[list[PathStart]]:
         """The prompt-free start of every path, `[noise][expert]`."""
         own = self.ensemble
-        starts = []
-        for index in range(self.config.n_noise):
-            noise = draw_noise(self.config.seed, index, own.latent_shape)
-            latent, timestep = first_step(own.scheduler, noise, self.config.num_inference_steps)
-            latent, timestep = latent.to(own.device, own.dtype), timestep.to(own.device)
-            starts.append([prompt_free_start(unet, latent, timestep) for unet in own.unets])
-        return starts
+        noises = [draw_noise(self.config.seed, index, own.latent_shape) for index in range(self.config.n_noise)]
+        steps = [first_step(own.scheduler, noise, self.config.num_inference_steps) for noise in noises]
+        placed = [(latent.to(own.device, own.dtype), timestep.to(own.device)) for latent, timestep in steps]
+        by_expert = [_starts(own.unets[expert], placed) for expert in range(len(own.experts))]
+        return [list(of_noise) for of_noise in zip(*by_expert, strict=True)]
 
     @cached_property
     def _unconditional(self) -> np.ndarray:
         return self._measure([""])
+
+
+def _starts(unet: UNet2DConditionModel, steps: list[tuple[Tensor, Tensor]]) -> list[PathStart]:
+    return [prompt_free_start(unet, latent, timestep) for latent, timestep in steps]
+
+
+def _sizes(ensemble: Ensemble, config: ScoringConfig) -> tuple[int, int]:
+    """Prompts that pass an expert at once, and prompts that wait for the next expert. Raises `EnsembleError`."""
+    if ensemble.memory_budget is None:
+        return config.batch_size, config.batch_size
+    own = ensemble.footprint
+    room = ensemble.memory_budget - max(own.texts, own.largest_path)
+    batch_size = max(1, min(config.batch_size, room // (2 * own.activations)))
+    a_prompt = own.states + config.n_noise * own.n_experts * own.features
+    waiting = (room - batch_size * own.activations) // a_prompt
+    if waiting < 1:
+        raise EnsembleError(
+            f"{ensemble.spec.name}: a memory budget of {gib(ensemble.memory_budget)} leaves no room for the "
+            f"features of a prompt under {config.n_noise} noises; give {gib(a_prompt)} more, or fewer noises"
+        )
+    return min(batch_size, waiting), waiting
+
+
+def _chunks(texts: Sequence[str], size: int) -> list[Sequence[str]]:
+    return [texts[start : start + size] for start in range(0, len(texts), size)]
 
 
 def _noise_sd(per_noise: np.ndarray) -> np.ndarray:

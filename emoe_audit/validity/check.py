@@ -148,7 +148,7 @@ def check(
     own = engine.ensemble
     pairs = make_pairs(
         captions,
-        lambda texts: [count.n_tokens for count in count_tokens(texts, own.text_encoders[0])],
+        lambda texts: [count.n_tokens for count in count_tokens(texts, own.tokenizer, own.max_length)],
         n_per_language=n_per_language,
     )
     if not pairs:

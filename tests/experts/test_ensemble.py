@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from transformers import CLIPTextModel
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.ensemble import Ensemble, is_expert_layer, load_ensemble
+from emoe_audit.experts.ensemble import Ensemble, load_ensemble
+from emoe_audit.experts.expert_layers import is_expert_layer
 from emoe_audit.experts.models import empty_unet
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers

@@ -27,7 +27,7 @@ def encode(ensemble: Ensemble, texts: list[str]) -> torch.Tensor:
 
 
 def count(ensemble: Ensemble, text: str) -> TokenCount:
-    return count_tokens([text], ensemble.text_encoders[0])[0]
+    return count_tokens([text], ensemble.tokenizer, ensemble.max_length)[0]
 
 
 def test_text_states_are_those_of_diffusers(ensemble: Ensemble) -> None:
@@ -71,7 +71,7 @@ def test_a_prompt_without_words_has_no_tokens_per_word(ensemble: Ensemble, text:
 
 
 def test_nothing_is_counted_for_no_prompts(ensemble: Ensemble) -> None:
-    assert count_tokens([], ensemble.text_encoders[0]) == []
+    assert count_tokens([], ensemble.tokenizer, ensemble.max_length) == []
 
 
 @pytest.mark.parametrize(

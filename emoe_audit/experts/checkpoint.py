@@ -1,0 +1,84 @@
+"""A checkpoint in any public form becomes the base of an ensemble, or one of its experts."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from diffusers import SchedulerMixin
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.lora import is_lora, read_lora_unet
+from emoe_audit.experts.models import completed, read_scheduler
+from emoe_audit.experts.segmoe import read_segmoe_unets
+from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
+from emoe_audit.experts.single_file import (
+    read_single_file_scheduler,
+    read_single_file_text_encoders,
+    read_single_file_unet,
+)
+from emoe_audit.experts.sources import UNetWeights, fetch_base, fetch_expert, read_unet
+from emoe_audit.experts.text_encoders import TextEncoderWeights, read_text_encoders
+from emoe_audit.types import ExpertSpec
+
+
+@dataclass(frozen=True, kw_only=True)
+class Base:
+    """What an ensemble takes from its base."""
+
+    unet: UNetWeights
+    read_texts: Callable[[], tuple[TextEncoderWeights, ...]]
+    """The text encoders, read each time they are asked for."""
+    scheduler_config: dict[str, Any]
+    scheduler: SchedulerMixin
+
+
+def read_base(spec: ExpertSpec) -> Base:
+    """Raises `EnsembleError`."""
+    root = fetch_base(spec)
+    is_file = root.is_file()
+    scheduler_config, scheduler = read_single_file_scheduler(root) if is_file else read_scheduler(root)
+    return Base(
+        unet=completed(_read_whole(spec, root)),
+        read_texts=partial(read_single_file_text_encoders if is_file else read_text_encoders, root),
+        scheduler_config=scheduler_config,
+        scheduler=scheduler,
+    )
+
+
+def read_expert(spec: ExpertSpec, base: UNetWeights, wanted: Callable[[str], bool] | None = None) -> UNetWeights:
+    """An expert's UNet, with the base's own tensors where it leaves them as they are; see `sources.read_unet`.
+
+    Raises `EnsembleError`.
+    """
+    path = fetch_expert(spec)
+    loras = [fetch_expert(ExpertSpec(name=lora, source=lora)) for lora in spec.loras]
+    if is_lora(path):
+        return _with_loras(base, [path, *loras], wanted)
+    if loras:
+        return _with_loras(_read_whole(spec, path, base), loras, wanted)
+    return _read_whole(spec, path, base, wanted)
+
+
+def _with_loras(whole: UNetWeights, loras: list[Path], wanted: Callable[[str], bool] | None) -> UNetWeights:
+    for lora in loras:
+        whole = read_lora_unet(lora, whole, wanted=wanted)
+    return whole
+
+
+def _read_whole(
+    spec: ExpertSpec, path: Path, base: UNetWeights | None = None, wanted: Callable[[str], bool] | None = None
+) -> UNetWeights:
+    if path.is_file():
+        return read_single_file_unet(path, wanted)
+    if not is_segmoe_folder(path):
+        return read_unet(path, base=base, wanted=wanted)
+    experts = read_segmoe_unets(path, wanted)
+    if (spec.segmoe_expert or 0) >= len(experts):
+        raise EnsembleError(
+            f"{path}: has no expert {spec.segmoe_expert}; they are numbered from 0 to {len(experts) - 1}"
+        )
+    return experts[spec.segmoe_expert or 0]

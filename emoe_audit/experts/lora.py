@@ -1,0 +1,211 @@
+"""Low-rank experts: a LoRA file and the base that it was trained on make the weights of one UNet.
+
+W' = W + scale * alpha / rank * up @ down, in every layer that the file names (Hu et al. 2021, arXiv:2106.09685).
+Read are the names of kohya-ss (after diffusers' layers or after those of the original code, LDM), of diffusers' old
+attention processors and of PEFT, LoCon's convolutions with `lora_mid` too. Up blocks are skipped unread. Weights for
+text encoders are left out with a warning, since one text encoder speaks to all experts of an ensemble.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+import warnings
+from collections import defaultdict
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+from safetensors import SafetensorError, safe_open
+from torch import Tensor
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.sources import LORA_STEM, UNSCORED_PARTS, UNetWeights, read_tensors, some
+
+LORA_FILE = f"{LORA_STEM}.safetensors"
+LORA_KEY = re.compile(r"(?:^|[._])lora[._]")
+LAYER_KEY = re.compile(
+    r"(.+?)(?:(?:\.lora_|[._]lora\.)(?:(?P<down>down|A)|(?P<up>up|B)|(?P<mid>mid))\.weight|\.(?P<alpha>alpha))"
+)
+TEXT_PREFIXES = ("lora_te", "text_encoder")
+UNSCORED_PREFIXES = (*UNSCORED_PARTS, "output_blocks", "out_")
+ADAPTER_METADATA = "lora_adapter_metadata"
+LDM_NAMES = {
+    "conv_in": "input_blocks.0.0",
+    "time_embedding.linear_1": "time_embed.0",
+    "time_embedding.linear_2": "time_embed.2",
+    "add_embedding.linear_1": "label_emb.0.0",
+    "add_embedding.linear_2": "label_emb.0.2",
+    "conv1": "in_layers.2",
+    "conv2": "out_layers.3",
+    "time_emb_proj": "emb_layers.1",
+    "conv_shortcut": "skip_connection",
+}
+
+
+def is_lora(path: Path) -> bool:
+    """Whether a safetensors file has the keys of a LoRA, or a folder holds diffusers' `LORA_FILE`.
+
+    Raises `EnsembleError` for a safetensors file that cannot be read.
+    """
+    if path.is_dir():
+        return (path / LORA_FILE).is_file()
+    return path.is_file() and path.suffix == ".safetensors" and any(map(LORA_KEY.search, _header(path)[0]))
+
+
+def read_lora_unet(
+    path: Path, base: UNetWeights, *, wanted: Callable[[str], bool] | None = None, scale: float = 1.0
+) -> UNetWeights:
+    """The base with a LoRA added to it, computed in float32 and given back in the base's types.
+
+    `wanted` narrows the keys of the base that may change. Tensors that do not change stay the base's own objects.
+    Where a file gives no alpha it is the rank, as diffusers has it. Warns of text-encoder weights, which are left out.
+
+    Raises `EnsembleError` for a file that is torn, was made for another kind of UNet, is no plain LoRA (LoHa, LoKr,
+    DoRA), or changes nothing that is wanted.
+    """
+    file = path / LORA_FILE if path.is_dir() else path
+    keys, metadata = _header(file)
+    layers = _layers(file, keys, base)
+    changed = {weight: parts for weight, parts in layers.items() if wanted is None or wanted(weight)}
+    if not changed:
+        raise EnsembleError(
+            f"{file}: changes none of the weights that an expert on {base.where} has of its own, so it would only "
+            f"repeat the base; it holds: {some(keys)}"
+        )
+    alpha = _adapter_alpha(file, metadata)
+    stored = read_tensors([file], {key for parts in changed.values() for key in parts.values()}.__contains__)
+    merged = {}
+    for weight, parts in changed.items():
+        tensors = {part: stored[key].float() for part, key in parts.items()}
+        _check_shapes(file, base.tensors[weight], parts, tensors)
+        merged[weight] = _merged(base.tensors[weight], tensors, alpha, scale)
+    texts = [key for key in keys if key.startswith(TEXT_PREFIXES)]
+    if texts:
+        warnings.warn(
+            f"{file}: {len(texts)} text-encoder weights are left out, because all experts are given the text states "
+            f"of the base's own text encoder: {some(texts, limit=2)}",
+            stacklevel=2,
+        )
+    return UNetWeights(where=str(path), config=base.config, tensors={**base.tensors, **merged})
+
+
+def _header(file: Path) -> tuple[list[str], dict[str, str]]:
+    try:
+        with safe_open(file, framework="pt") as content:
+            return sorted(content.keys()), content.metadata() or {}
+    except (SafetensorError, OSError) as error:
+        raise EnsembleError(
+            f"{file}: not a readable safetensors file ({error}); a LoRA is read from no other"
+        ) from error
+
+
+def _layers(file: Path, keys: list[str], base: UNetWeights) -> dict[str, dict[str, str]]:
+    """For each weight of the base that the LoRA changes, the file's keys of `down`, `up`, and `mid`, `alpha` if any."""
+    weights = _weights_by_name(base)
+    layers: dict[str, dict[str, str]] = defaultdict(dict)
+    unread, foreign, twice = [], [], []
+    for key in keys:
+        name = key.removeprefix("lora_unet_").removeprefix("unet.")
+        if name.startswith(TEXT_PREFIXES + UNSCORED_PREFIXES):
+            continue
+        match = LAYER_KEY.fullmatch(name)
+        if match is None:
+            unread.append(key)
+            continue
+        weight = weights.get(match[1].replace(".processor", "").replace(".", "_"))
+        if weight is None:
+            foreign.append(key)
+        elif layers[weight].setdefault(str(match.lastgroup), key) != key:
+            twice.append(key)
+    lacking = [key for parts in layers.values() for key in parts.values() if not {"down", "up"} <= parts.keys()]
+    for fault, found in (
+        ("only plain LoRA and LoCon can be added to a UNet (not LoHa, LoKr, DoRA or biases), so not", unread),
+        (f"was it trained on another kind of UNet? {base.where} has no layer for", foreign),
+        ("names a layer's weights twice, in two ways", twice),
+        ("down or up is missing beside", lacking),
+    ):
+        if found:
+            raise EnsembleError(f"{file}: {fault}: {some(found)}")
+    return layers
+
+
+def _weights_by_name(base: UNetWeights) -> dict[str, str]:
+    """Keys of the base by the names that a LoRA may call their layers, underscores for dots."""
+    layers = [key.removesuffix(".weight") for key in base.tensors if key.endswith(".weight")]
+    steps = sorted({_step(layer) for layer in layers if re.match(r"down_blocks\.\d+\.(resnets|downsamplers)", layer)})
+    # Old attention processors say `to_out` for `to_out.0`.
+    return {
+        name.replace(".", "_"): f"{layer}.weight"
+        for layer in layers
+        for name in (layer, layer.removesuffix(".0"), _ldm_name(layer, steps))
+    }
+
+
+def _step(layer: str) -> tuple[int, bool, int]:
+    """Where on the way down a layer lies: its block, the downsampler after the rest, and its place among these."""
+    _, block, kind, place, *_ = layer.split(".")
+    return int(block), kind == "downsamplers", int(place)
+
+
+def _ldm_name(layer: str, steps: list[tuple[int, bool, int]]) -> str:
+    """The layer in the original code of Stable Diffusion, where each step down is one numbered input block."""
+    match layer.split("."):
+        case ["down_blocks", _, "downsamplers", _, "conv"]:
+            return f"input_blocks.{1 + steps.index(_step(layer))}.0.op"
+        case ["down_blocks", _, kind, _, *rest]:
+            where = f"input_blocks.{1 + steps.index(_step(layer))}.{int(kind == 'attentions')}"
+        case ["mid_block", kind, place, *rest]:
+            where = f"middle_block.{2 * int(place) + int(kind == 'attentions')}"
+        case _:
+            return LDM_NAMES.get(layer, layer)
+    return ".".join([where, *(LDM_NAMES.get(name, name) for name in rest)])
+
+
+def _adapter_alpha(file: Path, metadata: dict[str, str]) -> float | None:
+    """The alpha of PEFT's configuration, which diffusers stores beside the tensors."""
+    try:
+        stored = json.loads(metadata.get(ADAPTER_METADATA, "{}"))
+        config = {key.removeprefix("unet."): value for key, value in stored.items()}
+        alpha = None if config.get("lora_alpha") is None else float(config["lora_alpha"])
+    except (ValueError, TypeError, AttributeError) as error:
+        raise EnsembleError(f"{file}: {ADAPTER_METADATA} is no JSON object with a numeric lora_alpha") from error
+    unknown = [field for field in ("use_rslora", "alpha_pattern") if config.get(field)]
+    if unknown:
+        raise EnsembleError(
+            f"{file}: {ADAPTER_METADATA} asks for {some(unknown)}, which is not computed here; fuse the LoRA with "
+            "diffusers (load_lora_weights, fuse_lora, save_pretrained) and name the saved folder"
+        )
+    return alpha
+
+
+def _check_shapes(file: Path, weight: Tensor, keys: dict[str, str], parts: dict[str, Tensor]) -> None:
+    """Raise `EnsembleError` where a part does not fit the weight; only `mid` or, without one, `down` has a kernel."""
+    rank = max([1, *parts["down"].shape[:1]])
+    fan_out, fan_in, *kernel = weight.shape if weight.ndim > 1 else (*weight.shape, 1)
+    expected = {"down": [rank, fan_in, *kernel], "up": [fan_out, rank]}
+    if "alpha" in parts:
+        expected["alpha"] = [1] * parts["alpha"].ndim
+    if "mid" in parts:
+        expected |= {"down": [rank, fan_in], "mid": [rank, rank, *kernel]}
+    for part, key in keys.items():
+        found = list(parts[part].shape)
+        if _as_linear(found) != _as_linear(expected[part]):
+            raise EnsembleError(
+                f"{file}: {key} has shape {found}, but a weight of shape {list(weight.shape)} needs {expected[part]}; "
+                "was the LoRA trained on another kind of UNet?"
+            )
+
+
+def _as_linear(shape: list[int]) -> list[int]:
+    """Without a kernel of size 1: such a convolution is a linear layer, and files store it as one or the other."""
+    return shape[:2] if set(shape[2:]) == {1} else shape
+
+
+def _merged(weight: Tensor, parts: dict[str, Tensor], alpha: float | None, scale: float) -> Tensor:
+    rank, down = len(parts["down"]), parts["down"].flatten(1)
+    if "mid" in parts:
+        down = torch.einsum("pq...,qi->pi...", parts["mid"], down).flatten(1)
+    own_alpha = parts["alpha"].item() if "alpha" in parts else rank if alpha is None else alpha
+    change = scale * own_alpha / rank * (parts["up"].flatten(1) @ down)
+    return (weight.float() + change.reshape(weight.shape)).to(weight.dtype)

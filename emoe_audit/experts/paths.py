@@ -1,0 +1,43 @@
+"""The weights of one expert's whole path: what is its own, and what it takes from the base."""
+
+from __future__ import annotations
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.checkpoint import read_expert
+from emoe_audit.experts.expert_layers import is_expert_layer
+from emoe_audit.experts.hashing import UNET_FIELDS
+from emoe_audit.experts.models import completed, empty_unet
+from emoe_audit.experts.sources import UNetWeights, some
+from emoe_audit.types import EnsembleSpec, ExpertSpec
+
+
+def read_path(spec: EnsembleSpec, expert: ExpertSpec, base: UNetWeights) -> UNetWeights:
+    """The weights of one expert's whole path; the tensors that it takes from the base are the base's own objects.
+
+    Raises `EnsembleError`.
+    """
+    if spec.assembly == "independent":
+        return completed(read_expert(expert, base))
+    layers = {key for key in base.tensors if is_expert_layer(key, spec.moe_layers)}
+    own = read_expert(expert, base, wanted=layers.__contains__)
+    _check_same_design(own, base)
+    if not layers:
+        raise EnsembleError(
+            f"{base.where}: no down block has attention, so a shared trunk leaves no layer to the experts"
+        )
+    missing = layers - own.tensors.keys()
+    if missing:
+        raise EnsembleError(f"{own.where}: missing keys: {some(sorted(missing))}")
+    return UNetWeights(
+        where=own.where, config=base.config, tensors=base.tensors | {key: own.tensors[key] for key in layers}
+    )
+
+
+def _check_same_design(expert: UNetWeights, base: UNetWeights) -> None:
+    config = empty_unet(expert.config, expert.where).config
+    for field in UNET_FIELDS:
+        if config[field] != base.config[field]:
+            raise EnsembleError(
+                f"{expert.where}: {field} is {config[field]!r}, the base has {base.config[field]!r}; "
+                "a shared trunk needs experts of the base's design; use the assembly 'independent'"
+            )

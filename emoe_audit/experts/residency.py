@@ -1,0 +1,144 @@
+"""Where weights are while prompts are scored: all in memory, or one expert after another under a budget."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Sequence
+from dataclasses import dataclass
+from typing import TypeVar, overload
+
+import torch
+from torch import Tensor
+
+from emoe_audit.errors import EnsembleError
+
+T = TypeVar("T")
+GIB = 1 << 30
+LIVE_HIDDEN_STATES = 16
+"""What one prompt holds at most on its path, in hidden states of the first level: a feed-forward takes 12 of them."""
+
+
+class Streamed(Sequence[T]):
+    """Things that are loaded each time they are asked for, and not kept; let go of one before asking for the next."""
+
+    def __init__(self, loaders: Sequence[Callable[[], T]]) -> None:
+        self._loaders = loaders
+
+    def __len__(self) -> int:
+        return len(self._loaders)
+
+    @overload
+    def __getitem__(self, index: int) -> T: ...
+    @overload
+    def __getitem__(self, index: slice) -> Streamed[T]: ...
+    def __getitem__(self, index: int | slice) -> T | Streamed[T]:
+        """The thing, loaded now."""
+        return Streamed(self._loaders[index]) if isinstance(index, slice) else self._loaders[index]()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Footprint:
+    """Bytes of an ensemble in memory, in the number type in which it is scored."""
+
+    texts: int
+    """The text encoders."""
+    all_paths: int
+    """Every expert's path, what they share counted once."""
+    largest_path: int
+    activations: int
+    """Of one prompt on its path."""
+    states: int
+    """Of one prompt: what the text encoders say of it."""
+    features: int
+    """Of one prompt, one noise and one expert."""
+    n_experts: int
+
+    @property
+    def resident(self) -> int:
+        """With everything in memory, and one prompt."""
+        return self.texts + self.all_paths + self._one_prompt
+
+    @property
+    def streaming(self) -> int:
+        """With one expert or the text encoders in memory at a time, and one prompt."""
+        return max(self.texts, self.largest_path) + self._one_prompt
+
+    @property
+    def _one_prompt(self) -> int:
+        return self.activations + self.states + self.n_experts * self.features
+
+
+def fits_whole(footprint: Footprint, budget: int | None, name: str) -> bool:
+    """Whether the whole ensemble may stay in memory; False where it has to be streamed.
+
+    Raises:
+        EnsembleError: the budget is too small even for one expert at a time.
+    """
+    if budget is None or footprint.resident <= budget:
+        return True
+    if footprint.streaming > budget:
+        raise EnsembleError(
+            f"{name}: a memory budget of {gib(budget)} is too small; it takes {gib(footprint.streaming)} with one "
+            f"expert at a time, {gib(footprint.resident)} with all of them, besides what Python and its libraries take"
+        )
+    return False
+
+
+def gib(n_bytes: int) -> str:
+    """For people: in GiB, rounded up to hundredths."""
+    return f"{-(-n_bytes * 100 // GIB) / 100:.2f} GiB"
+
+
+def measure_footprint(
+    texts: Sequence[dict[str, Tensor]],
+    paths: Sequence[dict[str, Tensor]],
+    *,
+    states: int,
+    channels: Sequence[int],
+    n_latent: int,
+    itemsize: int,
+) -> Footprint:
+    """The bytes of an ensemble whose weights are at hand but need not have been read from disk.
+
+    Args:
+        texts: Weights of each text encoder.
+        paths: Weights of each expert's path; those they share are the same objects.
+        states: Numbers that the text encoders give of a prompt.
+        channels: Of the UNet's levels, each of half the size of the one before.
+        n_latent: Height times width of a latent.
+        itemsize: Bytes of a number.
+    """
+    n_deepest = n_latent // 4 ** (len(channels) - 1)
+    return Footprint(
+        texts=_size(texts, itemsize),
+        all_paths=_size(paths, itemsize),
+        largest_path=max(_size([path], itemsize) for path in paths),
+        activations=LIVE_HIDDEN_STATES * channels[0] * n_latent * itemsize,
+        states=states * itemsize,
+        features=channels[-1] * n_deepest * itemsize,
+        n_experts=len(paths),
+    )
+
+
+class TensorMover:
+    """Brings weights to a device in a number type; those of `shared`, which several models hold, once for all."""
+
+    def __init__(self, device: torch.device, dtype: torch.dtype, shared: dict[str, Tensor] | None = None) -> None:
+        self._device, self._dtype = device, dtype
+        self._shared = {id(tensor): tensor for tensor in (shared or {}).values()}
+        self._moved: dict[int, Tensor] = {}
+
+    def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
+        """The same weights, in place."""
+        return {key: self._move(tensor) for key, tensor in tensors.items()}
+
+    def _move(self, tensor: Tensor) -> Tensor:
+        if id(tensor) not in self._shared:
+            return tensor.to(self._device, self._dtype)
+        if id(tensor) not in self._moved:
+            self._moved[id(tensor)] = tensor.to(self._device, self._dtype)
+        return self._moved[id(tensor)]
+
+
+def _size(states: Iterable[dict[str, Tensor]], itemsize: int) -> int:
+    sizes = {id(tensor): tensor.numel() for state in states for tensor in state.values()}
+    return itemsize * sum(sizes.values())

@@ -1,0 +1,140 @@
+"""SegMoE's YAML recipe (segmind/segmoe 0.0.4): which experts are mixed, and how. Nothing here imports torch."""
+
+from __future__ import annotations
+
+import itertools
+import json
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, cast, get_args
+
+import yaml
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.spec_reader import SpecReader
+from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers
+
+ModelType = Literal["sd", "sdxl"]
+UNET_CONFIG, CONFIG_KEY = Path("unet", "config.json"), "segmoe_config"
+RECIPE_KEYS = ("base_model", "num_experts", "moe_layers", "num_experts_per_tok", "type", "init", "experts")
+PART_KEYS = ("source_model", "positive_prompt", "negative_prompt")
+
+
+@dataclass(frozen=True, kw_only=True)
+class GatePrompts:
+    """What one expert is good at, and what it avoids: its gate vectors are made from these."""
+
+    positive: str
+    negative: str
+
+
+@dataclass(frozen=True, kw_only=True)
+class SegmoeRecipe:
+    """A SegMoE YAML file: an ensemble, and how its experts are mixed."""
+
+    spec: EnsembleSpec
+    type: ModelType
+    top_k: int
+    """Experts that are mixed in a layer (`num_experts_per_tok`)."""
+    init: str
+    """`hidden`: gates made from the prompts; all else: random gates."""
+    prompts: tuple[GatePrompts, ...]
+    """One per expert, the prompts of its LoRAs appended."""
+
+
+def is_segmoe_folder(folder: Path) -> bool:
+    """Whether `folder` is a pipeline that SegMoE saved."""
+    return _segmoe_config(folder) is not None
+
+
+def segmoe_folder_spec(folder: Path) -> EnsembleSpec:
+    """The experts of a folder that SegMoE saved, as an ensemble. Raises `EnsembleError`."""
+    config = _segmoe_config(folder) or {}
+    n_experts = config.get("num_experts")
+    if not isinstance(n_experts, int) or n_experts < 1:
+        raise EnsembleError(f"{folder / UNET_CONFIG}: {CONFIG_KEY}.num_experts is {n_experts!r}, expected a number")
+    source = str(folder.absolute())
+    return EnsembleSpec(
+        name=folder.absolute().name,
+        base=ExpertSpec(name="base", source=source),
+        experts=tuple(
+            ExpertSpec(name=f"expert-{index}", source=source, segmoe_expert=index) for index in range(n_experts)
+        ),
+        assembly="shared_trunk",
+        moe_layers=config.get("moe_layers", "attn"),
+    )
+
+
+def _segmoe_config(folder: Path) -> dict[str, Any] | None:
+    path = folder / UNET_CONFIG
+    try:
+        config = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError):
+        return None
+    found = config.get(CONFIG_KEY) if isinstance(config, dict) else None
+    return found if isinstance(found, dict) else None
+
+
+def read_segmoe_yaml(path: Path) -> SegmoeRecipe:
+    """Read a SegMoE recipe. Folders are taken relative to the file (SegMoE: to where it is run), hub ids stay.
+
+    Raises `EnsembleError` naming file, line and column.
+    """
+    if not path.is_file():
+        raise EnsembleError(f"{path}: no such file")
+    return _RecipeReader(path).recipe()
+
+
+class _RecipeReader(SpecReader):
+    """Turns the YAML nodes of a SegMoE recipe into a `SegmoeRecipe`; defaults are SegMoE's."""
+
+    def recipe(self) -> SegmoeRecipe:
+        nodes = self._mapping(self._root(), RECIPE_KEYS, required=("base_model", "experts"))
+        parts = [self._mapping(node, (*PART_KEYS, "loras"), PART_KEYS) for node in self._items(nodes["experts"])]
+        loras = [[self._mapping(node, PART_KEYS, PART_KEYS[:1]) for node in self._items(p.get("loras"))] for p in parts]
+        if not parts:
+            self._fail(nodes["experts"], f"expected a list of experts, each with the keys {', '.join(PART_KEYS)}")
+        if self._number(nodes.get("num_experts"), len(parts)) != len(parts):
+            self._fail(nodes["num_experts"], f"num_experts is not the number of experts listed, {len(parts)}")
+        top_k = self._number(nodes.get("num_experts_per_tok"), 1)
+        if not 1 <= top_k <= len(parts):
+            self._fail(nodes["num_experts_per_tok"], f"expected 1 to {len(parts)}, as many as there are experts")
+        sources = [self._source(part["source_model"]) for part in parts]
+        added = [tuple(self._source(lora["source_model"]) for lora in own) for own in loras]
+        experts = zip(_names(sources), sources, added, strict=True)
+        return SegmoeRecipe(
+            spec=EnsembleSpec(
+                name=self.path.stem,
+                base=ExpertSpec(name="base", source=self._source(nodes["base_model"])),
+                experts=tuple(ExpertSpec(name=name, source=source, loras=own) for name, source, own in experts),
+                assembly="shared_trunk",
+                moe_layers=cast(MoeLayers, self._choice(nodes.get("moe_layers"), get_args(MoeLayers), "attn")),
+            ),
+            type=cast(ModelType, self._choice(nodes.get("type"), get_args(ModelType), "sdxl")),
+            top_k=top_k,
+            init=self._text(nodes["init"]) if "init" in nodes else "hidden",
+            prompts=tuple(self._prompts([part, *own]) for part, own in zip(parts, loras, strict=True)),
+        )
+
+    def _source(self, node: yaml.Node) -> str:
+        if "://" in self._text(node):
+            self._fail(node, "addresses are not downloaded; save the checkpoint as a diffusers folder and name that")
+        return super()._source(node)
+
+    def _prompts(self, parts: list[dict[str, yaml.Node]]) -> GatePrompts:
+        positive, negative = (
+            " ".join(self._text(part[key]) for part in parts if key in part and part[key].value)
+            for key in PART_KEYS[1:]
+        )
+        return GatePrompts(positive=positive, negative=negative)
+
+
+def _names(sources: Iterable[str]) -> list[str]:
+    """The last part of every source; what is taken already is numbered from 2."""
+    names: list[str] = []
+    for source in sources:
+        name = Path(source).name
+        numbered = (f"{name}-{number}" for number in itertools.count(2))
+        names.append(next(each for each in itertools.chain([name], numbered) if each not in names))
+    return names

@@ -1,0 +1,180 @@
+"""The YAML of an ensemble, node by node: every complaint carries file, line and column."""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from collections.abc import Iterable
+from pathlib import Path
+from typing import NoReturn, cast, get_args
+
+import yaml
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.types import Assembly, EnsembleSpec, ExpertSpec, MoeLayers
+
+SPEC_KEYS = ("name", "base", "experts", "assembly", "moe_layers", "judge", "captions", "training_coverage")
+EXPERT_KEYS = ("name", "source", "revision", "loras", "segmoe_expert")
+LOCAL_JUDGE = "local-dir:"
+HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
+
+
+class SpecReader:
+    """Turns the nodes of one file into an `EnsembleSpec`."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path.absolute()
+        self.folder = self.path.parent
+
+    def spec(self) -> EnsembleSpec:
+        """The whole file. Raises `EnsembleError`."""
+        root = self._root()
+        nodes = self._mapping(root, SPEC_KEYS, required=("name", "base", "experts"))
+        return EnsembleSpec(
+            name=self._text(nodes["name"]),
+            base=self._expert(nodes["base"], default_name="base"),
+            experts=self._experts(nodes["experts"]),
+            assembly=cast(Assembly, self._choice(nodes.get("assembly"), get_args(Assembly), "independent")),
+            moe_layers=cast(MoeLayers, self._choice(nodes.get("moe_layers"), get_args(MoeLayers), "all")),
+            judge=self._judge(nodes.get("judge")),
+            captions=self._file(nodes.get("captions")),
+            training_coverage=self._file(nodes.get("training_coverage")),
+        )
+
+    def has(self, key: str) -> bool:
+        """Whether the file has this key at the top."""
+        root = self._root()
+        return isinstance(root, yaml.MappingNode) and any(node.value == key for node, _ in root.value)
+
+    def _root(self) -> yaml.Node:
+        try:
+            root = yaml.compose(self.path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
+        except UnicodeDecodeError as error:
+            raise EnsembleError(f"{self.path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
+        except yaml.MarkedYAMLError as error:
+            raise EnsembleError(f"{self._at(error.problem_mark)}: not valid YAML: {error.problem}") from error
+        except yaml.YAMLError as error:
+            raise EnsembleError(f"{self.path}: not valid YAML: {error}") from error
+        if root is None:
+            raise EnsembleError(f"{self.path}: empty; an ensemble needs name, base and experts")
+        return root
+
+    def _mapping(self, node: yaml.Node, keys: tuple[str, ...], required: tuple[str, ...]) -> dict[str, yaml.Node]:
+        if not isinstance(node, yaml.MappingNode):
+            self._fail(node, f"expected a mapping with the keys {', '.join(keys)}")
+        found: dict[str, yaml.Node] = {}
+        for key_node, value in node.value:
+            key = self._text(key_node)
+            if key not in keys:
+                self._fail(key_node, f"unknown key {key!r}{nearest(key, keys)}")
+            if key in found:
+                self._fail(key_node, f"key {key!r} is given twice")
+            found[key] = value
+        for key in required:
+            if key not in found:
+                self._fail(node, f"key {key!r} is missing")
+        return found
+
+    def _experts(self, node: yaml.Node) -> tuple[ExpertSpec, ...]:
+        if not isinstance(node, yaml.SequenceNode) or not node.value:
+            self._fail(node, "expected a list of experts, each with the keys name and source")
+        experts: dict[str, ExpertSpec] = {}
+        for item in node.value:
+            expert = self._expert(item)
+            if expert.name in experts:
+                self._fail(item, f"two experts are named {expert.name!r}")
+            experts[expert.name] = expert
+        return tuple(experts.values())
+
+    def _expert(self, node: yaml.Node, default_name: str | None = None) -> ExpertSpec:
+        required = ("source",) if default_name else ("name", "source")
+        nodes = self._mapping(node, EXPERT_KEYS, required)
+        source = self._source(nodes["source"])
+        if "revision" in nodes and not HUB_ID.fullmatch(source):
+            self._fail(nodes["revision"], f"revision is only for hub ids, and {source} is a folder")
+        return ExpertSpec(
+            name=self._text(nodes["name"]) if "name" in nodes else str(default_name),
+            source=source,
+            revision=self._text(nodes["revision"]) if "revision" in nodes else None,
+            loras=tuple(self._source(item) for item in self._items(nodes.get("loras"))),
+            segmoe_expert=self._number(nodes["segmoe_expert"], 0) if "segmoe_expert" in nodes else None,
+        )
+
+    def _items(self, node: yaml.Node | None) -> list[yaml.Node]:
+        if node is None:
+            return []
+        if not isinstance(node, yaml.SequenceNode):
+            self._fail(node, "expected a list")
+        return list(node.value)
+
+    def _number(self, node: yaml.Node | None, default: int) -> int:
+        if node is None:
+            return default
+        text = self._text(node)
+        if not text.isdecimal():
+            self._fail(node, f"{text!r} is not a number")
+        return int(text)
+
+    def _source(self, node: yaml.Node) -> str:
+        """An existing path next to the YAML file, else a hub id whose owner is not a folder next to it."""
+        text = self._text(node)
+        path = self.folder / Path(text).expanduser()
+        if path.exists():
+            return os.path.normpath(path)
+        if HUB_ID.fullmatch(text) and not path.parent.is_dir():
+            return text
+        self._fail(node, f"no folder {path}, and not a hub id (org/name){_nearest_path(path)}")
+
+    def _judge(self, node: yaml.Node | None) -> str | None:
+        if node is None:
+            return None
+        text = self._text(node)
+        path = self.folder / Path(text.removeprefix(LOCAL_JUDGE)).expanduser()
+        if path.is_dir():
+            return LOCAL_JUDGE + os.path.normpath(path)
+        if text.startswith(LOCAL_JUDGE) or "/" not in text or path.parent.is_dir():
+            self._fail(node, f"no folder {path} that holds the judge{_nearest_path(path)}")
+        return text
+
+    def _file(self, node: yaml.Node | None) -> str | None:
+        if node is None:
+            return None
+        path = self.folder / Path(self._text(node)).expanduser()
+        if not path.is_file():
+            self._fail(node, f"no file {path}{_nearest_path(path)}")
+        return os.path.normpath(path)
+
+    def _choice(self, node: yaml.Node | None, choices: tuple[str, ...], default: str) -> str:
+        if node is None:
+            return default
+        value = self._text(node)
+        if value not in choices:
+            self._fail(node, f"{value!r} is not one of {', '.join(choices)}{nearest(value, choices)}")
+        return value
+
+    def _text(self, node: yaml.Node) -> str:
+        if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
+            self._fail(node, "expected a text")
+        return str(node.value)
+
+    def _at(self, mark: yaml.Mark | None) -> str:
+        return f"{self.path}:{mark.line + 1}:{mark.column + 1}" if mark else str(self.path)
+
+    def _fail(self, node: yaml.Node, message: str) -> NoReturn:
+        raise EnsembleError(f"{self._at(node.start_mark)}: {message}")
+
+
+def nearest(value: str, choices: Iterable[str]) -> str:
+    """`; the nearest is 'x'` for the choice most like `value`, the list of choices where none is, '' without any."""
+    known = list(choices)
+    close = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
+    if close:
+        return f"; the nearest is {close[0]!r}"
+    return f"; known: {', '.join(known)}" if known else ""
+
+
+def _nearest_path(path: Path) -> str:
+    if not path.parent.is_dir():
+        return ""
+    return nearest(path.name, sorted(child.name for child in path.parent.iterdir()))

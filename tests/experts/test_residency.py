@@ -1,0 +1,106 @@
+"""Streaming under a memory budget: the same scores with one expert in memory at a time, and what is refused."""
+
+from __future__ import annotations
+
+import dataclasses
+import gc
+import re
+import weakref
+from typing import Any
+
+import pandas as pd
+import pytest
+from torch import Tensor, nn
+
+from emoe_audit.errors import EnsembleError
+from emoe_audit.experts import ensemble as ensemble_module
+from emoe_audit.experts.ensemble import Ensemble, load_ensemble
+from emoe_audit.experts.models import build_unet
+from emoe_audit.experts.residency import GIB, Streamed, gib
+from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
+
+PROMPTS = [Prompt(prompt_id=str(index), prompt=text) for index, text in enumerate(["a dog", "犬", "", "ein Hund", "x"])]
+CONFIG = ScoringConfig(n_noise=2, batch_size=3, device="cpu")
+
+
+def load(spec: EnsembleSpec, budget: int | None) -> Ensemble:
+    return load_ensemble(spec, device="cpu", memory_budget=budget)
+
+
+def smallest_budget(spec: EnsembleSpec) -> int:
+    """One expert, and the features of one prompt under the noises of `CONFIG`."""
+    own = load(spec, None).footprint
+    return own.streaming + (CONFIG.n_noise - 1) * own.n_experts * own.features
+
+
+@pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
+@pytest.mark.parametrize("room", [0, 30_000])
+def test_streaming_gives_the_scores_of_the_resident_ensemble(
+    tiny_spec: EnsembleSpec, assembly: Assembly, room: int
+) -> None:
+    spec = dataclasses.replace(tiny_spec, assembly=assembly)
+    streamed = load(spec, smallest_budget(spec) + room)
+    assert isinstance(streamed.unets, Streamed) and isinstance(streamed.text_encoders, Streamed)
+    resident = load(spec, None)
+    assert streamed.ensemble_hash == resident.ensemble_hash
+    expected = ScoringEngine(resident, CONFIG).score(PROMPTS)
+    pd.testing.assert_frame_equal(ScoringEngine(streamed, CONFIG).score(PROMPTS), expected, rtol=1e-4)
+
+
+def test_one_expert_is_in_memory_at_a_time(tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> None:
+    budget = smallest_budget(tiny_spec)
+    built: list[weakref.ref[nn.Module]] = []
+
+    def build(config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> nn.Module:
+        gc.collect()
+        assert not any(unet() is not None for unet in built), "two experts in memory"
+        unet = build_unet(config, tensors, where)
+        built.append(weakref.ref(unet))
+        return unet
+
+    monkeypatch.setattr(ensemble_module, "build_unet", build)
+    engine = ScoringEngine(load(tiny_spec, budget), CONFIG)
+    engine.score(PROMPTS[:1])
+    n_loads = len(built)
+    engine.score(PROMPTS)
+    assert len(built) - n_loads == len(tiny_spec.experts) * len(PROMPTS), "an expert is read once for each chunk"
+
+
+def test_a_budget_that_holds_everything_changes_nothing(tiny_spec: EnsembleSpec) -> None:
+    whole = load(tiny_spec, None).footprint.resident
+    assert isinstance(load(tiny_spec, whole - 1).unets, Streamed)
+    assert not isinstance(load(tiny_spec, whole).unets, Streamed)
+
+
+def test_a_budget_too_small_for_one_expert_says_what_it_takes(tiny_spec: EnsembleSpec) -> None:
+    footprint = load(tiny_spec, None).footprint
+    needed = re.escape(f"it takes {gib(footprint.streaming)} with one expert at a time")
+    with pytest.raises(EnsembleError, match=needed):
+        load(tiny_spec, footprint.streaming - 1)
+
+
+def test_a_budget_without_room_for_features_is_refused_before_any_prompt(tiny_spec: EnsembleSpec) -> None:
+    with pytest.raises(EnsembleError, match="no room for the features of a prompt under 2 noises"):
+        ScoringEngine(load(tiny_spec, smallest_budget(tiny_spec) - 1), CONFIG)
+
+
+@pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
+def test_weights_are_counted_once_however_many_experts_share_them(tiny_spec: EnsembleSpec, assembly: Assembly) -> None:
+    own = load(dataclasses.replace(tiny_spec, assembly=assembly), None)
+    places = {weight.data_ptr(): weight.nbytes for unet in own.unets for weight in unet.parameters()}
+    assert own.footprint.all_paths == sum(places.values())
+    assert own.footprint.largest_path == sum(weight.nbytes for weight in own.unets[0].parameters())
+    assert own.footprint.texts == sum(w.nbytes for encoder in own.text_encoders for w in encoder.model.parameters())
+
+
+def test_the_features_that_wait_have_the_size_that_was_counted(tiny_spec: EnsembleSpec) -> None:
+    own = load(tiny_spec, None)
+    engine = ScoringEngine(own, CONFIG)
+    states = engine.text_states(["a dog"])
+    assert own.footprint.states == states.embeds.nbytes
+    assert own.footprint.features == engine.features(states, 0)[0].nbytes
+
+
+def test_bytes_are_told_in_gib_rounded_up() -> None:
+    assert [gib(n) for n in (GIB, GIB + 1, 3 * GIB // 2)] == ["1.00 GiB", "1.01 GiB", "1.50 GiB"]
