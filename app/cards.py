@@ -28,6 +28,7 @@ def run_head(report: ReportData) -> str:
     columns = [
         ("Where it is unsure", escape(verdict.where)),
         ("What that does to images", escape(verdict.quality)),
+        ("Whether the score is valid here", escape(verdict.validity)),
         ("How far to trust this", escape(verdict.trust) + _status(report)),
     ]
     return _wrap(

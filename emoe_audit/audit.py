@@ -82,8 +82,11 @@ def run_audit(
     Raises:
         AuditError: the ensemble cannot be loaded, or `out` holds another run.
     """
-    store = start_run(prompts, ensemble, out, scoring, images, command=command, progress=progress)
+    spec, scoring = _spec(ensemble), scoring or ScoringConfig()
+    engine = load_engine(spec, scoring)
+    store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
     with store.locked():
+        check_pending(store, engine, progress)
         judge_pending(store, progress)
         summarize(store, progress)
         store.finish()
@@ -106,7 +109,7 @@ def start_run(
 
     `engine` takes the place of the ensemble's own, to score in another way.
     """
-    spec = ensemble if isinstance(ensemble, EnsembleSpec) else load_spec(ensemble)
+    spec = _spec(ensemble)
     scoring, images = scoring or ScoringConfig(), images or ImageConfig()
     engine = engine or load_engine(spec, scoring)
     store = RunStore.open(out, plan=plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command))
@@ -176,6 +179,17 @@ def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:
             store.append("scores", pd.concat(scored, ignore_index=True))
         done += len(chunk)
         progress("scoring", done, total)
+
+
+def check_pending(store: RunStore, engine: ScoringEngine, progress: Progress = silent) -> None:
+    """Test the scores on prompts that are strange to every model, once a run."""
+    n_pairs = store.plan().scoring.check_pairs
+    if not n_pairs or store.has_analysis("validity"):
+        return
+    from emoe_audit.validity.check import check, check_captions
+
+    found = check(engine, check_captions(engine.ensemble.spec), n_per_language=n_pairs, progress=progress)
+    store.write_analysis("validity", found.to_frame())
 
 
 def judge_pending(store: RunStore, progress: Progress = silent) -> None:
@@ -251,6 +265,10 @@ def result(store: RunStore, report: Path) -> RunResult:
         n_images=int(counts.i),
         n_errors=len(store.errors()),
     )
+
+
+def _spec(ensemble: EnsembleSpec | str | Path) -> EnsembleSpec:
+    return ensemble if isinstance(ensemble, EnsembleSpec) else load_spec(ensemble)
 
 
 def _score(engine: Engine, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

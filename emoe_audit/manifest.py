@@ -11,7 +11,7 @@ from typing import Any
 from emoe_audit.errors import StoreError
 from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
 
-RUNS_ON = ("batch_size", "device", "memory_budget")
+RUNS_ON = ("batch_size", "device", "check_pairs", "memory_budget")
 """Settings that change how a run is computed and not what comes out."""
 
 

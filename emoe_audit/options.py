@@ -72,6 +72,12 @@ def scoring_options(command: F) -> F:
     for decorate in (
         option("--batch-size", type=click.IntRange(1), default=default.batch_size, help="Prompts at once."),
         option(
+            "--check-pairs",
+            type=click.IntRange(0),
+            default=default.check_pairs,
+            help="Strange prompts in each language that test the score; 0 tests nothing.",
+        ),
+        option(
             "--memory-budget",
             type=ByteCount(),
             default=default.memory_budget,

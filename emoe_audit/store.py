@@ -33,7 +33,7 @@ COLUMNS: dict[str, str] = {
     "source_rank DOUBLE",
 }
 """Columns of a table that has no shard yet."""
-ANALYSES = ("groups", "quartiles", "correlations")
+ANALYSES = ("groups", "quartiles", "correlations", "validity")
 MEMORY_LIMIT = "512MB"
 
 
@@ -123,6 +123,10 @@ class RunStore:
     def write_analysis(self, name: str, frame: pd.DataFrame) -> None:
         """Write one analysis table, in place of what was there."""
         _write(self.path / "analysis" / f"{name}.parquet", _parquet(frame))
+
+    def has_analysis(self, name: str) -> bool:
+        """Whether `write_analysis` has written it."""
+        return (self.path / "analysis" / f"{name}.parquet").exists()
 
     def pending(self, table: Table, keys: Iterable[str]) -> list[str]:
         """The keys that a table lacks, in order, each once."""

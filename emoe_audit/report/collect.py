@@ -22,6 +22,8 @@ from emoe_audit.report.data import (
     QuartileTable,
     ReportData,
     Scope,
+    ScoreValidity,
+    Validity,
 )
 from emoe_audit.report.gallery import collect_gallery
 from emoe_audit.report.labels import clip_text, group_label
@@ -54,12 +56,13 @@ def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
         raise StoreError(f"{store.path}: not analysed yet; run `emoe-audit analyze {store.path}` first")
     manifest = store.manifest() or store.plan()
     groups, quartiles, correlations = group_tables(store), quartile_tables(store), correlation_rows(store)
-    scope = read_scope(store)
+    scope, validity = read_scope(store), read_validity(store)
     return ReportData(
         run=store.path.name,
         complete=store.is_complete,
         manifest=manifest,
-        verdict=verdict(manifest.ensemble.name, groups, quartiles, correlations),
+        verdict=verdict(manifest.ensemble.name, groups, quartiles, correlations, validity),
+        validity=validity,
         scope=scope,
         groups=groups,
         clouds=collect_clouds(store),
@@ -75,6 +78,28 @@ def read_scope(store: RunStore) -> Scope:
     row = store.query(SCOPE).iloc[0]
     counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
     return Scope(**counts, noise_share=to_float(row.noise_share), faults=_faults(store.errors()))
+
+
+def read_validity(store: RunStore) -> Validity | None:
+    """What the validity check found; None where it was left out."""
+    if not store.has_analysis("validity"):
+        return None
+    frame = store.query("SELECT * FROM validity")
+    first = frame.iloc[0]
+    return Validity(
+        alignment=float(first.alignment),
+        comparable=bool(first.comparable),
+        default_score=None if pd.isna(first.default_score) else str(first.default_score),
+        scores=tuple(_score_validity(str(name), part) for name, part in frame.groupby("score", sort=False)),
+    )
+
+
+def _score_validity(score: str, part: pd.DataFrame) -> ScoreValidity:
+    shares = {
+        r.probe: Estimate(mean=to_float(r.share), low=to_float(r.low), high=to_float(r.high), n_prompts=int(r.n_pairs))
+        for r in records(part)
+    }
+    return ScoreValidity(score=score, sign=part["sign"].iloc[0], shares=shares)
 
 
 def _faults(errors: list[RowError]) -> Faults:

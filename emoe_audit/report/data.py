@@ -201,11 +201,38 @@ class Scope:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ScoreValidity:
+    """Whether one score rises on prompts that are strange to every model."""
+
+    score: str
+    sign: Literal["holds", "unclear", "turned"]
+    shares: dict[str, Estimate]
+    """By probe: how often the strange half of a pair scores higher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validity:
+    """The outcome of the validity check on the ensemble of the run."""
+
+    alignment: float
+    """Mean correlation between the experts' features."""
+    comparable: bool
+    default_score: str | None
+    """The score whose sign holds most strongly."""
+    scores: tuple[ScoreValidity, ...]
+
+    def of(self, score: str) -> ScoreValidity | None:
+        """The outcome for one score."""
+        return next((own for own in self.scores if own.score == score), None)
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The report in three sentences, and whether this run confirms the sign of the score."""
+    """The report in four sentences, and whether this run confirms the sign of the score."""
 
     where: str
     quality: str
+    validity: str
     trust: str
     status: Trust
 
@@ -218,6 +245,8 @@ class ReportData:
     complete: bool
     manifest: RunManifest
     verdict: Verdict
+    validity: Validity | None
+    """None where the check was left out."""
     scope: Scope
     groups: tuple[GroupTable, ...]
     clouds: tuple[Cloud, ...]

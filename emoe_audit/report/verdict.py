@@ -1,22 +1,30 @@
-"""The verdict in three sentences: where the ensemble is unsure, what that does to images, how far to trust it.
+"""The verdict in four sentences: where it is unsure, what that does to images, whether the score is valid, its worth.
 
 A claim is made only where a whole interval lies on one side; otherwise the sentence says that it is not clear.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import dataclass
+
 from emoe_audit.analysis.summary import COVERAGE
 from emoe_audit.report.data import (
     QUALITY,
     RANKING_SCORE,
     Correlation,
+    Estimate,
     GroupRow,
     GroupTable,
     QuartileTable,
+    Side,
     Trust,
+    Validity,
     Verdict,
 )
 from emoe_audit.report.labels import column_label, listing, measure_label, number
+
+SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}
 
 
 def verdict(
@@ -24,36 +32,77 @@ def verdict(
     groups: tuple[GroupTable, ...],
     quartiles: tuple[QuartileTable, ...],
     correlations: tuple[Correlation, ...],
+    validity: Validity | None = None,
 ) -> Verdict:
     """Say in plain words what the numbers support, and nothing more."""
-    checks = sign_checks(correlations)
-    status = trust_status(checks)
+    checks = sign_checks(correlations, validity)
+    status = trust_status([check.side for check in checks])
     return Verdict(
         where=_where(ensemble, groups),
         quality=_quality(quartiles, correlations),
+        validity=_validity(validity),
         trust=_trust(status, checks, correlations),
         status=status,
     )
 
 
-def sign_checks(correlations: tuple[Correlation, ...]) -> list[Correlation]:
-    """The plain correlations that show whether a high score means trouble: with image quality and training coverage.
+@dataclass(frozen=True, kw_only=True)
+class SignCheck:
+    """What shows whether a high score means trouble: `below` where it does, `above` where it means the reverse."""
 
-    Both must be negative: less quality, or less training data, where the experts disagree more.
+    name: str
+    side: Side
+
+
+def sign_checks(correlations: tuple[Correlation, ...], validity: Validity | None = None) -> list[SignCheck]:
+    """What this run holds against the ranking score: image quality, known training coverage, strange prompts.
+
+    Quality and coverage must be less, and the score of a strange prompt more, where a score is right.
     """
     wanted = [(QUALITY, "prompt"), (COVERAGE, "language")]
     found = (_find(correlations, measure, level) for measure, level in wanted)
-    return [correlation for correlation in found if correlation is not None]
+    checks = [SignCheck(name=_name(correlation), side=correlation.side) for correlation in found if correlation]
+    ranking = validity.of(RANKING_SCORE) if validity else None
+    if validity and ranking:
+        side = SIDES[ranking.sign] if validity.comparable else "unclear"
+        checks.append(SignCheck(name="the check on strange prompts", side=side))
+    return checks
 
 
-def trust_status(checks: list[Correlation]) -> Trust:
-    """`contradicted` by any clearly positive check, `confirmed` when all are clearly negative."""
-    if not checks:
+def trust_status(sides: Sequence[Side]) -> Trust:
+    """`contradicted` by any check on the wrong side, `confirmed` when all are on the right one."""
+    if not sides:
         return "unchecked"
-    sides = {check.side for check in checks}
     if "above" in sides:
         return "contradicted"
-    return "confirmed" if sides == {"below"} else "unconfirmed"
+    return "confirmed" if set(sides) == {"below"} else "unconfirmed"
+
+
+def _validity(validity: Validity | None) -> str:
+    if validity is None:
+        return "In this run the score was not tested on prompts that are strange to every model."
+    if not validity.comparable:
+        return (
+            f"The experts cannot be compared: the correlation of their features is {number(validity.alignment, 2)}, as "
+            "between models without a common ancestor, so no score of this ensemble means anything."
+        )
+    ranking = validity.of(RANKING_SCORE)
+    if ranking is None or not ranking.shares:
+        return "The check on strange prompts says nothing of the score that ranks."
+    shares = listing([_share(probe, share) for probe, share in ranking.shares.items()])
+    sign = {"holds": "its sign holds", "unclear": "its sign is unclear", "turned": "its sign is wrong"}[ranking.sign]
+    best = validity.default_score
+    if best is None:
+        choice = "no score is valid on this ensemble"
+    elif best == RANKING_SCORE:
+        choice = "no other score does better"
+    else:
+        choice = f"{best} does better"
+    return f"Of a real and a strange prompt the score puts the strange one higher in {shares}: {sign}, and {choice}."
+
+
+def _share(probe: str, share: Estimate) -> str:
+    return f"{share.mean:.0%} of the pairs with {probe} (95% interval {share.low:.0%} to {share.high:.0%})"
 
 
 def _find(correlations: tuple[Correlation, ...], measure: str, level: str, given: bool = False) -> Correlation | None:
@@ -109,12 +158,12 @@ def _quality(quartiles: tuple[QuartileTable, ...], correlations: tuple[Correlati
     )
 
 
-def _trust(status: Trust, checks: list[Correlation], correlations: tuple[Correlation, ...]) -> str:
-    named = {side: listing([_name(c) for c in checks if c.side == side]) for side in ("below", "unclear", "above")}
+def _trust(status: Trust, checks: list[SignCheck], correlations: tuple[Correlation, ...]) -> str:
+    named = {side: listing([c.name for c in checks if c.side == side]) for side in ("below", "unclear", "above")}
     if status == "unchecked":
         return (
             "Do not act on the ranking yet: nothing in this run checks the sign of the score, neither images nor known "
-            "training coverage."
+            "training coverage nor strange prompts."
         )
     if status == "contradicted":
         return f"Do not use the ranking: in this run the score points the wrong way against {named['above']}."

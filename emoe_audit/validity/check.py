@@ -106,6 +106,18 @@ class Check:
             ],
         }
 
+    def to_frame(self) -> pd.DataFrame:
+        """A row per score and probe, as a run keeps it."""
+        whole = {"alignment": self.alignment, "comparable": self.comparable, "default_score": self.default_score}
+        rows = [
+            {"score": s.name, "sign": s.sign, "probe": p.probe, "n_pairs": p.n_pairs, "n_languages": p.n_languages}
+            | {"share": p.share.value, "low": p.share.low, "high": p.share.high}
+            | whole
+            for s in self.scores
+            for p in s.probes
+        ]
+        return pd.DataFrame(rows)
+
     def to_text(self) -> str:
         """The outcome for a terminal."""
         lines = [f"{'score':24}{'sign':10}" + "".join(f"{p.probe:28}" for p in self.scores[0].probes)]

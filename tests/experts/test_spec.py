@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts import spec as spec_module
-from emoe_audit.experts.spec import embedded_names, load_spec, nearest, save_spec
+from emoe_audit.experts.spec import embedded_names, load_spec, save_spec
+from emoe_audit.experts.spec_reader import nearest
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 GOOD = """\

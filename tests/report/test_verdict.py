@@ -1,12 +1,23 @@
 from __future__ import annotations
 
 import math
+from typing import Any, Literal
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoe_audit.report.data import Correlation, Estimate, GroupRow, GroupTable, Quartile, QuartileTable, ReportData
+from emoe_audit.report.data import (
+    Correlation,
+    Estimate,
+    GroupRow,
+    GroupTable,
+    Quartile,
+    QuartileTable,
+    ReportData,
+    ScoreValidity,
+    Validity,
+)
 from emoe_audit.report.verdict import trust_status, verdict
 
 
@@ -102,7 +113,7 @@ def test_trust_needs_every_check_to_be_clearly_negative(
 @given(st.lists(st.tuples(st.floats(-1, 1), st.floats(0, 1)), max_size=4))
 def test_no_status_claims_more_than_the_intervals_say(checks: list[tuple[float, float]]) -> None:
     given_checks = [correlation("clip_cosine", rho, half) for rho, half in checks]
-    status = trust_status(given_checks)
+    status = trust_status([check.side for check in given_checks])
     assert (status == "confirmed") == bool(checks and all(c.high < 0 for c in given_checks))
     assert (status == "contradicted") == any(c.low > 0 for c in given_checks)
 
@@ -126,8 +137,54 @@ def test_what_token_count_explains_is_told_apart() -> None:
     assert "but not beyond what the number of tokens explains" in not_beyond
 
 
-def test_the_verdict_is_three_sentences(report: ReportData) -> None:
-    for said in (report.verdict.where, report.verdict.quality, report.verdict.trust):
+def validity(sign: Literal["holds", "unclear", "turned"], **changes: Any) -> Validity:
+    share = Estimate(mean=0.8, low=0.7, high=0.9, n_prompts=40)
+    own = ScoreValidity(score="relative_disagreement", sign=sign, shares={"pseudo-words": share})
+    values: dict[str, Any] = {
+        "alignment": 0.9,
+        "comparable": True,
+        "default_score": "relative_disagreement",
+        "scores": (own,),
+    }
+    return Validity(**(values | changes))
+
+
+@pytest.mark.parametrize(
+    ("sign", "status"), [("holds", "confirmed"), ("unclear", "unconfirmed"), ("turned", "contradicted")]
+)
+def test_the_check_on_strange_prompts_counts_like_quality_and_coverage(
+    sign: Literal["holds", "unclear", "turned"], status: str
+) -> None:
+    assert verdict("emoji", GROUPS, FALLING, (correlation("clip_cosine", -0.6),), validity(sign)).status == status
+    assert verdict("emoji", GROUPS, (), (), validity(sign)).status == status
+
+
+def test_the_outcome_of_the_check_is_told_with_its_interval() -> None:
+    said = verdict("emoji", GROUPS, FALLING, (), validity("holds")).validity
+    assert "80% of the pairs with pseudo-words (95% interval 70% to 90%)" in said
+    assert "its sign holds, and no other score does better" in said
+
+
+@pytest.mark.parametrize(
+    ("found", "told"),
+    [
+        (validity("holds", default_score="disagreement"), "and disagreement does better"),
+        (validity("turned", default_score=None), "its sign is wrong, and no score is valid on this ensemble"),
+        (validity("unclear", comparable=False, alignment=0.1, default_score=None), "no score of this ensemble means"),
+        (None, "was not tested"),
+    ],
+)
+def test_the_report_says_when_no_score_is_valid_and_when_another_is_better(found: Validity | None, told: str) -> None:
+    assert told.casefold() in verdict("emoji", GROUPS, FALLING, (), found).validity.casefold()
+
+
+def test_experts_that_cannot_be_compared_confirm_nothing() -> None:
+    found = validity("holds", comparable=False)
+    assert verdict("emoji", GROUPS, FALLING, (correlation("clip_cosine", -0.6),), found).status == "unconfirmed"
+
+
+def test_the_verdict_is_four_sentences(report: ReportData) -> None:
+    for said in (report.verdict.where, report.verdict.quality, report.verdict.validity, report.verdict.trust):
         assert said.endswith(".")
         assert ". " not in said
 
