@@ -137,6 +137,7 @@ def plan_run(
     command: str,
 ) -> RunManifest:
     """What will be done, with everything the result depends on."""
+    from emoe_audit.experts.sources import fetched_commits
     from emoe_audit.quality.images import quality_hash
 
     return RunManifest(
@@ -148,6 +149,7 @@ def plan_run(
         prompts_hash=prompts.sha256,
         prompts_source=prompts.source,
         command=command,
+        sources=fetched_commits(spec),
         versions={"python": platform.python_version()}
         | {name: importlib.metadata.version(name) for name in VERSIONS_OF},
         created=datetime.now(UTC).isoformat(timespec="seconds"),

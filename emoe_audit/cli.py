@@ -10,7 +10,14 @@ from typing import Any
 import click
 
 from emoe_audit.cli_ensemble import ensemble
-from emoe_audit.console import EXIT_INTERRUPTED, EXIT_ROW_ERRORS, EXIT_WRONG, command_line, print_result, progress_of
+from emoe_audit.console import (
+    EXIT_INTERRUPTED,
+    EXIT_ROW_ERRORS,
+    EXIT_WRONG,
+    command_line,
+    print_result,
+    progress_of,
+)
 from emoe_audit.errors import AuditError
 from emoe_audit.options import (
     config_option,
@@ -71,6 +78,7 @@ def run(
 
         print_result(estimate(table, spec, out, scoring, images), as_json)
         return 0
+    announce_fetch(spec, quiet)
     result = run_audit(
         table, spec, out, scoring=scoring, images=images, command=command_line(), progress=progress_of(quiet)
     )
@@ -104,6 +112,7 @@ def score(
 
     spec = load_spec(ensemble)
     table = _table(prompts, spec, concepts, settings["seed"])
+    announce_fetch(spec, quiet)
     store = start_run(table, spec, out, *configs(settings), command=command_line(), progress=progress_of(quiet))
     print_result({"run": str(store.path)}, as_json)
     return EXIT_ROW_ERRORS if store.errors() else 0

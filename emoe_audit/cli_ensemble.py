@@ -21,10 +21,10 @@ def ensemble() -> None:
 
 @ensemble.command("list")
 def list_ensembles() -> int:
-    """Names of the embedded ensembles."""
-    from emoe_audit.experts.spec import embedded_names
+    """Names of the ensembles: embedded ones, and those of public checkpoints."""
+    from emoe_audit.experts.spec import named_ensembles
 
-    click.echo("\n".join(embedded_names()))
+    click.echo("\n".join(named_ensembles()))
     return 0
 
 

@@ -10,6 +10,7 @@ from typing import Any
 import click
 
 from emoe_audit.progress import Progress, Reporter, silent
+from emoe_audit.types import EnsembleSpec
 
 EXIT_WRONG, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 2, 4, 130
 
@@ -30,3 +31,12 @@ def progress_of(quiet: bool) -> Progress:
 def command_line() -> str:
     """The command as it was typed, to be typed again."""
     return shlex.join(["emoe-audit", *sys.argv[1:]])
+
+
+def announce_fetch(spec: EnsembleSpec, quiet: bool) -> None:
+    """Say on stderr what is about to be fetched, with commits, sizes and licences."""
+    from emoe_audit.experts.hub import fetch_notice
+
+    notice = "" if quiet else fetch_notice(spec)
+    if notice:
+        click.echo(f"from the hub: {notice}", err=True)

@@ -19,6 +19,24 @@ def estimate(
     prompts: PromptTable, spec: EnsembleSpec, out: Path, scoring: ScoringConfig, images: ImageConfig
 ) -> dict[str, Any]:
     """Score a few prompts and draw a few images to say what the whole would cost; nothing is stored."""
+    from emoe_audit.experts.hub import fetch_notice
+
+    to_fetch = fetch_notice(spec)
+    n_images = min(images.n_images, len(prompts.frame))
+    return {
+        "prompts": len(prompts.frame),
+        "left_out": len(prompts.row_errors),
+        "experts": len(spec.experts),
+        "noises": scoring.n_noise,
+        "images": n_images,
+        "from_the_hub": to_fetch or "nothing",
+        "stored_in": str(out),
+        "stored_mib": round((len(prompts.frame) * 0.3 + n_images * IMAGE_KIB) / 1024, 1),
+        "time": "not known before the checkpoints are here" if to_fetch else _time(prompts, spec, scoring, images),
+    }
+
+
+def _time(prompts: PromptTable, spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig) -> str:
     sample = list(prompts.prompts())[:PROBE_PROMPTS]
     engine = load_engine(spec, scoring)
     engine.score(sample[:1])
@@ -29,18 +47,7 @@ def estimate(
 
         maker = ImageMaker(spec, images)
         seconds += _seconds(lambda: maker.make(sample[:PROBE_IMAGES])) / len(sample[:PROBE_IMAGES]) * n_images
-    hub = [own.source for own in (spec.base, *spec.experts) if not Path(own.source).exists()]
-    return {
-        "prompts": len(prompts.frame),
-        "left_out": len(prompts.row_errors),
-        "experts": len(spec.experts),
-        "noises": scoring.n_noise,
-        "images": n_images,
-        "from_the_hub": ", ".join(hub) or "nothing",
-        "stored_in": str(out),
-        "stored_mib": round((len(prompts.frame) * 0.3 + n_images * IMAGE_KIB) / 1024, 1),
-        "time": in_words(seconds),
-    }
+    return in_words(seconds)
 
 
 def _seconds(work: Any) -> float:

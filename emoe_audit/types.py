@@ -118,6 +118,8 @@ class RunManifest:
     prompts_source: str
     command: str
     """The command line that makes this run again."""
+    sources: dict[str, str] = field(default_factory=dict)
+    """The commit of every checkpoint that came from the hub, by hub id."""
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
     complete: bool = False

@@ -177,10 +177,10 @@ def test_the_doctor_names_versions_and_devices() -> None:
 
 
 def test_embedded_ensembles_are_listed(capsys: pytest.CaptureFixture[str]) -> None:
-    from emoe_audit.experts.spec import embedded_names
+    from emoe_audit.experts.spec import named_ensembles
 
     cli.main(["ensemble", "list"], standalone_mode=False)
-    assert capsys.readouterr().out.split() == embedded_names()
+    assert capsys.readouterr().out.split() == list(named_ensembles())
 
 
 def test_a_tiny_ensemble_of_ones_own_can_be_made_shown_and_used(

@@ -7,7 +7,8 @@ Only safetensors are read, and of a UNet only the part that a score passes throu
 from __future__ import annotations
 
 import json
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,15 +27,10 @@ from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.spec_reader import HUB_ID
-from emoe_audit.types import ExpertSpec
+from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 UNET_STEM = "diffusion_pytorch_model"
 TEXT_ENCODER_STEM = "model"
-PIPELINE_STEMS = (
-    ("unet", UNET_STEM),
-    ("text_encoder", TEXT_ENCODER_STEM),
-    ("text_encoder_2", TEXT_ENCODER_STEM),
-)
 DELTA_STEM, LORA_STEM = "unet_delta", "pytorch_lora_weights"
 DELTA_FILE = f"{DELTA_STEM}.safetensors"
 SCORED_PARTS = ("conv_in", "time_embedding", "add_embedding", "down_blocks", "mid_block")
@@ -44,6 +40,41 @@ HOW_TO_CONVERT = (
     "pickled weights can run code when they are read, so they are refused; convert them on a machine you trust: "
     "StableDiffusionPipeline.from_pretrained(FOLDER).save_pretrained(NEW_FOLDER, safe_serialization=True), "
     "or StableDiffusionPipeline.from_single_file(FILE) for a single .ckpt"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubFiles:
+    """Which files of a repository are fetched."""
+
+    texts: tuple[str, ...]
+    """Patterns of configurations and tokenizers."""
+    components: tuple[tuple[str, ...], ...]
+    """Each lies at one of several stems, whole or sharded; half precision is fetched where full is not there."""
+
+    @staticmethod
+    def weights(stems: tuple[str, ...], infix: str) -> list[str]:
+        """Patterns of one component's weights; `infix` is `.fp16` for half precision."""
+        endings = (
+            f"{infix}.safetensors",
+            f"{infix}.safetensors.index.json",
+            f".safetensors.index{infix}.json",
+            f"{infix}-[0-9]*-of-[0-9]*.safetensors",
+        )
+        return [stem + ending for stem in stems for ending in endings]
+
+
+BASE_FILES = HubFiles(
+    texts=("model_index.json", "tokenizer/*", "tokenizer_2/*", "*/config.json", "scheduler/scheduler_config.json"),
+    components=(
+        (f"unet/{UNET_STEM}",),
+        (f"text_encoder/{TEXT_ENCODER_STEM}",),
+        (f"text_encoder_2/{TEXT_ENCODER_STEM}",),
+    ),
+)
+EXPERT_FILES = HubFiles(
+    texts=("model_index.json", "config.json", "unet/config.json"),
+    components=((f"unet/{UNET_STEM}", UNET_STEM, DELTA_STEM, LORA_STEM),),
 )
 
 
@@ -65,9 +96,7 @@ def fetch_base(spec: ExpertSpec) -> Path:
     A hub id is downloaded; of its repository only these parts come, in full precision where it is there, else in half.
     Raises `EnsembleError`.
     """
-    texts = ["model_index.json", "tokenizer/*", "tokenizer_2/*", "*/config.json", "scheduler/scheduler_config.json"]
-    components: list[tuple[str, ...]] = [(f"{part}/{stem}",) for part, stem in PIPELINE_STEMS]
-    return _fetch(spec, texts, components)
+    return _fetch(spec, BASE_FILES)
 
 
 def fetch_expert(spec: ExpertSpec) -> Path:
@@ -75,8 +104,19 @@ def fetch_expert(spec: ExpertSpec) -> Path:
 
     Raises `EnsembleError`.
     """
-    texts = ["model_index.json", "config.json", "unet/config.json"]
-    return _fetch(spec, texts, [(f"unet/{UNET_STEM}", UNET_STEM, DELTA_STEM, LORA_STEM)])
+    return _fetch(spec, EXPERT_FILES)
+
+
+def fetched_commits(spec: EnsembleSpec) -> dict[str, str]:
+    """The commit of every source that came from the hub, by hub id, as it lies in the local cache.
+
+    Raises `LocalEntryNotFoundError` of huggingface_hub where one was not fetched yet.
+    """
+    sources = {(own.source, own.revision) for own in (spec.base, *spec.experts) if not Path(own.source).exists()}
+    return {
+        source: Path(snapshot_download(source, revision=revision, local_files_only=True)).name
+        for source, revision in sorted(sources, key=str)
+    }
 
 
 def read_unet(
@@ -188,7 +228,7 @@ def _shards(index: Path) -> list[Path]:
     return [index.parent / name for name in names]
 
 
-def _fetch(spec: ExpertSpec, texts: list[str], components: list[tuple[str, ...]]) -> Path:
+def _fetch(spec: ExpertSpec, files: HubFiles) -> Path:
     folder = Path(spec.source)
     if folder.is_dir() or (folder.is_file() and folder.suffix == ".safetensors"):
         return folder
@@ -197,32 +237,28 @@ def _fetch(spec: ExpertSpec, texts: list[str], components: list[tuple[str, ...]]
         raise EnsembleError(f"{folder}: {detail}")
     if not HUB_ID.fullmatch(spec.source):
         raise EnsembleError(f"{spec.source}: no such folder, and not a hub id (org/name)")
-    return _download(spec, texts, components)
+    return _download(spec, files)
 
 
-def _download(spec: ExpertSpec, texts: list[str], components: list[tuple[str, ...]]) -> Path:
-    """Each component lies at one of several stems; half precision comes only where full precision is not there."""
-    root = _snapshot(spec, texts + [pattern for stems in components for pattern in _patterns(stems, "")])
-    lacking = [stems for stems in components if not any(any(root.glob(f"{stem}*.safetensors")) for stem in stems)]
+def _download(spec: ExpertSpec, files: HubFiles) -> Path:
+    texts = list(files.texts)
+    root = _snapshot(spec, texts + [pattern for stems in files.components for pattern in files.weights(stems, "")])
+    lacking = [own for own in files.components if not any(any(root.glob(f"{stem}*.safetensors")) for stem in own)]
     if lacking:
-        _snapshot(spec, texts + [pattern for stems in lacking for pattern in _patterns(stems, ".fp16")])
+        _snapshot(spec, texts + [pattern for stems in lacking for pattern in files.weights(stems, ".fp16")])
     return root
 
 
-def _patterns(stems: tuple[str, ...], infix: str) -> list[str]:
-    endings = (
-        f"{infix}.safetensors",
-        f"{infix}.safetensors.index.json",
-        f".safetensors.index{infix}.json",
-        f"{infix}-[0-9]*-of-[0-9]*.safetensors",
-    )
-    return [stem + ending for stem in stems for ending in endings]
-
-
 def _snapshot(spec: ExpertSpec, patterns: list[str]) -> Path:
-    at = f"{spec.source}@{spec.revision}" if spec.revision else spec.source
-    try:
+    with asking_the_hub(f"{spec.source}@{spec.revision}" if spec.revision else spec.source):
         return Path(snapshot_download(spec.source, revision=spec.revision, allow_patterns=patterns))
+
+
+@contextmanager
+def asking_the_hub(at: str) -> Iterator[None]:
+    """Turn what the hub answers to a request about `at` into an `EnsembleError` that says what to do."""
+    try:
+        yield
     except GatedRepoError as error:
         raise EnsembleError(f"{at}: gated; accept its terms on the hub and set HF_TOKEN") from error
     except RepositoryNotFoundError as error:
@@ -232,7 +268,7 @@ def _snapshot(spec: ExpertSpec, patterns: list[str]) -> Path:
     except (EntryNotFoundError, HfHubHTTPError, HFValidationError, OSError) as error:
         raise EnsembleError(
             f"{at}: not in the local cache and the hub cannot be asked: {_first_line(error)}; go online "
-            f"(HF_HUB_OFFLINE=0) or copy it into the cache (HF_HOME) with: hf download {spec.source}"
+            f"(HF_HUB_OFFLINE=0) or copy it into the cache (HF_HOME) with: hf download {at.partition('@')[0]}"
         ) from error
 
 

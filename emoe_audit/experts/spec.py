@@ -14,6 +14,7 @@ from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 SPEC_FILE = "ensemble.yaml"
 EMBEDDED = Path(__file__).parents[1] / "embedded"
+NAMED = Path(__file__).parents[1] / "ensembles"
 
 
 def embedded_names() -> list[str]:
@@ -21,19 +22,26 @@ def embedded_names() -> list[str]:
     return sorted(path.parent.name for path in EMBEDDED.glob(f"*/{SPEC_FILE}"))
 
 
+def named_ensembles() -> dict[str, Path]:
+    """The YAML of every ensemble that has a name here: the embedded ones, then those of public checkpoints."""
+    embedded = {name: EMBEDDED / name / SPEC_FILE for name in embedded_names()}
+    return embedded | {path.stem: path for path in sorted(NAMED.glob("*.yaml"))}
+
+
 def load_spec(name_or_path: str | Path) -> EnsembleSpec:
-    """Read an ensemble by embedded name, by folder holding `ensemble.yaml`, or by YAML file.
+    """Read an ensemble by name, by folder holding `ensemble.yaml`, or by YAML file.
 
     A folder that SegMoE saved and a SegMoE recipe (YAML with `base_model`) are read too.
 
-    An embedded name wins over a folder of the same name (write `./name` for the folder). Sources that are folders
+    A name wins over a folder of the same name (write `./name` for the folder). Sources that are folders
     come back as absolute paths, taken relative to the YAML file; hub ids come back as they are. A judge that is a
     folder comes back as `local-dir:ABSOLUTE`.
 
     Raises `EnsembleError` naming file, line and column, and the nearest valid value.
     """
-    if str(name_or_path) in embedded_names():
-        return SpecReader(EMBEDDED / name_or_path / SPEC_FILE).spec()
+    named = named_ensembles()
+    if str(name_or_path) in named:
+        return SpecReader(named[str(name_or_path)]).spec()
     path = Path(name_or_path).expanduser()
     if path.is_dir() and not (path / SPEC_FILE).is_file() and is_segmoe_folder(path):
         return segmoe_folder_spec(path)
@@ -67,9 +75,7 @@ def save_spec(spec: EnsembleSpec, folder: Path) -> Path:
 
 
 def _not_found(name: str, path: Path) -> str:
-    embedded = embedded_names()
-    hint = nearest(name, embedded) if embedded else ""
-    return f"{name}: no embedded ensemble of this name and no file {path}{hint}"
+    return f"{name}: no ensemble of this name and no file {path}{nearest(name, named_ensembles())}"
 
 
 def _expert_entry(expert: ExpertSpec, folder: Path) -> dict[str, Any]:
