@@ -82,11 +82,10 @@ def run_audit(
     Raises:
         AuditError: the ensemble cannot be loaded, or `out` holds another run.
     """
-    spec, scoring = _spec(ensemble), scoring or ScoringConfig()
-    engine = load_engine(spec, scoring)
-    store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
+    spec, images = _spec(ensemble), images or ImageConfig()
+    check_drawable(spec, images)
+    store = start_run(prompts, spec, out, scoring, images, command=command, progress=progress)
     with store.locked():
-        check_pending(store, engine, progress)
         judge_pending(store, progress)
         summarize(store, progress)
         store.finish()
@@ -105,17 +104,21 @@ def start_run(
     command: str = "",
     progress: Progress = silent,
 ) -> RunStore:
-    """The first step of an audit: open or resume the run folder and score the prompts; see `run_audit`.
+    """The first step of an audit: open or resume the run folder, score the prompts, check the scores; see `run_audit`.
 
-    `engine` takes the place of the ensemble's own, to score in another way.
+    `engine` takes the place of the ensemble's own, to score in another way; its scores are not checked.
     """
     spec = _spec(ensemble)
     scoring, images = scoring or ScoringConfig(), images or ImageConfig()
-    engine = engine or load_engine(spec, scoring)
+    ours = None
+    if engine is None:
+        engine = ours = load_engine(spec, scoring)
     store = RunStore.open(out, plan=plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command))
     with store.locked():
         take_prompts(store, prompts)
         score_pending(store, engine, progress)
+        if ours is not None:
+            check_pending(store, ours, scoring.check_pairs, progress)
     return store
 
 
@@ -183,15 +186,27 @@ def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:
         progress("scoring", done, total)
 
 
-def check_pending(store: RunStore, engine: ScoringEngine, progress: Progress = silent) -> None:
-    """Test the scores on prompts that are strange to every model, once a run."""
-    n_pairs = store.plan().scoring.check_pairs
+def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:
+    """Raise `QualityError` before anything is scored where the images that are asked for cannot be made."""
+    if images.n_images:
+        from emoe_audit.quality.images import check_source
+
+        check_source(spec, images.expert)
+
+
+def check_pending(store: RunStore, engine: ScoringEngine, n_pairs: int, progress: Progress = silent) -> None:
+    """Test the scores on prompts that are strange to every model, once a run; a test that fails is recorded."""
     if not n_pairs or store.has_analysis("validity"):
         return
     from emoe_audit.validity.check import check, check_captions
 
-    found = check(engine, check_captions(engine.ensemble.spec), n_per_language=n_pairs, progress=progress)
-    store.write_analysis("validity", found.to_frame())
+    try:
+        found = check(engine, check_captions(engine.ensemble.spec), n_per_language=n_pairs, progress=progress)
+    except AuditError as error:
+        store.record_error(RowError(stage="score", message=f"the scores could not be checked: {error}"))
+        return
+    if len(found.to_frame()):
+        store.write_analysis("validity", found.to_frame())
 
 
 def judge_pending(store: RunStore, progress: Progress = silent) -> None:

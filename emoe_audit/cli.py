@@ -14,6 +14,7 @@ from emoe_audit.console import (
     EXIT_INTERRUPTED,
     EXIT_ROW_ERRORS,
     EXIT_WRONG,
+    announce_fetch,
     command_line,
     print_result,
     progress_of,

@@ -13,6 +13,8 @@ from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 
 PROBE_PROMPTS, PROBE_IMAGES = 32, 4
 IMAGE_KIB = 5
+HALVES_A_PAIR, N_SHIPPED_LANGUAGES = 4, 40
+"""Of the validity check: two probes, a real and a strange half each."""
 
 
 def estimate(
@@ -40,7 +42,8 @@ def _time(prompts: PromptTable, spec: EnsembleSpec, scoring: ScoringConfig, imag
     sample = list(prompts.prompts())[:PROBE_PROMPTS]
     engine = load_engine(spec, scoring)
     engine.score(sample[:1])
-    seconds = _seconds(lambda: engine.score(sample)) / len(sample) * len(prompts.frame)
+    n_checked = HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES
+    seconds = _seconds(lambda: engine.score(sample)) / len(sample) * (len(prompts.frame) + n_checked)
     n_images = min(images.n_images, len(prompts.frame))
     if n_images:
         from emoe_audit.quality.images import ImageMaker

@@ -12,7 +12,7 @@ from emoe_audit.errors import StoreError
 from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
 
 RUNS_ON = ("batch_size", "device", "check_pairs", "memory_budget")
-"""Settings that change how a run is computed and not what comes out."""
+"""Settings that change no row of a run: how it is computed, and whether its scores are tested."""
 
 
 def settings_hash(config: ScoringConfig) -> str:

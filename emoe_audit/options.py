@@ -75,7 +75,7 @@ def scoring_options(command: F) -> F:
             "--check-pairs",
             type=click.IntRange(0),
             default=default.check_pairs,
-            help="Strange prompts in each language that test the score; 0 tests nothing.",
+            help="Strange prompts of each kind and language that test the scores; 0 tests nothing.",
         ),
         option(
             "--memory-budget",

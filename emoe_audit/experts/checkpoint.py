@@ -42,7 +42,7 @@ def read_base(spec: ExpertSpec) -> Base:
     is_file = root.is_file()
     scheduler_config, scheduler = read_single_file_scheduler(root) if is_file else read_scheduler(root)
     return Base(
-        unet=completed(_read_whole(spec, root)),
+        unet=completed(_with_loras(_read_whole(spec, root), _fetch_loras(spec), None)),
         read_texts=partial(read_single_file_text_encoders if is_file else read_text_encoders, root),
         scheduler_config=scheduler_config,
         scheduler=scheduler,
@@ -55,12 +55,16 @@ def read_expert(spec: ExpertSpec, base: UNetWeights, wanted: Callable[[str], boo
     Raises `EnsembleError`.
     """
     path = fetch_expert(spec)
-    loras = [fetch_expert(ExpertSpec(name=lora, source=lora)) for lora in spec.loras]
+    loras = _fetch_loras(spec)
     if is_lora(path):
         return _with_loras(base, [path, *loras], wanted)
     if loras:
         return _with_loras(_read_whole(spec, path, base), loras, wanted)
     return _read_whole(spec, path, base, wanted)
+
+
+def _fetch_loras(spec: ExpertSpec) -> list[Path]:
+    return [fetch_expert(ExpertSpec(name=lora, source=lora)) for lora in spec.loras]
 
 
 def _with_loras(whole: UNetWeights, loras: list[Path], wanted: Callable[[str], bool] | None) -> UNetWeights:
@@ -72,9 +76,11 @@ def _with_loras(whole: UNetWeights, loras: list[Path], wanted: Callable[[str], b
 def _read_whole(
     spec: ExpertSpec, path: Path, base: UNetWeights | None = None, wanted: Callable[[str], bool] | None = None
 ) -> UNetWeights:
-    if path.is_file():
-        return read_single_file_unet(path, wanted)
     if not is_segmoe_folder(path):
+        if spec.segmoe_expert is not None:
+            raise EnsembleError(f"{path}: segmoe_expert is given, but SegMoE did not save this")
+        if path.is_file():
+            return read_single_file_unet(path, wanted)
         return read_unet(path, base=base, wanted=wanted)
     experts = read_segmoe_unets(path, wanted)
     if (spec.segmoe_expert or 0) >= len(experts):

@@ -17,7 +17,7 @@ from emoe_audit.experts.devices import resolve_device, resolve_dtype
 from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.paths import read_path
-from emoe_audit.experts.residency import Footprint, Streamed, TensorMover, fits_whole, measure_footprint
+from emoe_audit.experts.residency import Footprint, Streamed, Survey, TensorMover, fits_whole
 from emoe_audit.experts.sources import UNetWeights
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.experts.text_encoders import PROJECTION, TextEncoder, TextEncoderWeights, build_text_encoder
@@ -45,7 +45,9 @@ class Ensemble:
     """One per expert, ending after the mid-block; tensors that are the same share memory."""
     footprint: Footprint
     memory_budget: int | None
-    """Bytes, where experts and text encoders are streamed; None where all stay in memory."""
+    """Bytes; None where there is no limit."""
+    is_streamed: bool
+    """Whether experts and text encoders are read again each time they are needed."""
     ensemble_hash: str
     """SHA-256 over what takes part in a score; the order of the experts does not matter to it."""
     latent_shape: tuple[int, int, int]
@@ -79,7 +81,7 @@ def load_ensemble(
     base = read_base(spec.base)
     texts = base.read_texts()
     loads = [partial(read_path, spec, expert, base.unet) for expert in spec.experts]
-    footprint = _survey([load() for load in loads], texts, base.unet, place[1].itemsize)
+    footprint = _survey(loads, texts, base.unet, place[1].itemsize)
     is_resident = fits_whole(footprint, memory_budget, spec.name)
 
     hasher, mover = TensorHasher(base.unet.tensors), TensorMover(*place, shared=base.unet.tensors)
@@ -99,7 +101,8 @@ def load_ensemble(
         scheduler=base.scheduler,
         unets=unets if is_resident else Streamed([partial(_load_unet, load, place) for load in loads]),
         footprint=footprint,
-        memory_budget=None if is_resident else memory_budget,
+        memory_budget=memory_budget,
+        is_streamed=not is_resident,
         ensemble_hash=_ensemble_hash(base, digests, texts),
         latent_shape=_latent_shape(base.unet),
         device=place[0],
@@ -125,36 +128,42 @@ def _text_encoders(base: Base, mover: TensorMover, is_resident: bool) -> Sequenc
 
 
 def _survey(
-    paths: Sequence[UNetWeights], texts: Sequence[TextEncoderWeights], base: UNetWeights, itemsize: int
+    loads: Sequence[Callable[[], UNetWeights]],
+    texts: Sequence[TextEncoderWeights],
+    base: UNetWeights,
+    itemsize: int,
 ) -> Footprint:
     """Bytes in memory, before anything has been read from disk. All paths take the same latents and text states.
 
     Raises `EnsembleError` for experts whose features differ in shape, and for a base whose parts do not fit together.
     """
-    first = paths[0]
-    for path in paths:
+    survey, first = Survey(base.tensors, itemsize), None
+    for load in loads:
+        path = load()
+        survey.add(path.tensors)
+        first = first or UNetWeights(where=path.where, config=path.config, tensors={})
         for field in FEATURE_FIELDS:
             if path.config[field] != first.config[field]:
                 raise EnsembleError(
                     f"{path.where}: {field} is {path.config[field]!r}, {first.where} has {first.config[field]!r}; "
                     "such experts cannot be compared"
                 )
+        del path
+    config = first.config if first else base.config
     width = sum(text.config.hidden_size for text in texts)
-    if first.config["cross_attention_dim"] != width:
+    if config["cross_attention_dim"] != width:
         raise EnsembleError(
-            f"{first.where}: cross_attention_dim is {first.config['cross_attention_dim']}, "
+            f"{base.where}: cross_attention_dim is {config['cross_attention_dim']}, "
             f"but the base's text encoders give {width}"
         )
-    if first.config["addition_embed_type"] == "text_time" and not texts[-1].has_projection:
+    if config["addition_embed_type"] == "text_time" and not (len(texts) == 2 and texts[-1].has_projection):
         raise EnsembleError(f"{texts[-1].where}: no {PROJECTION}, from which an SDXL UNet takes the pooled text")
     _, height, breadth = _latent_shape(base)
-    return measure_footprint(
+    return survey.footprint(
         [text.tensors for text in texts],
-        [path.tensors for path in paths],
         states=width * texts[0].max_length,
-        channels=first.config["block_out_channels"],
+        channels=config["block_out_channels"],
         n_latent=height * breadth,
-        itemsize=itemsize,
     )
 
 

@@ -40,7 +40,14 @@ UNET_FIELDS = (
     "upcast_attention",
     "use_linear_projection",
 )
-TEXT_FIELDS = ("hidden_act", "layer_norm_eps", "max_position_embeddings", "num_attention_heads", "use_attention_mask")
+TEXT_FIELDS = (
+    "eos_token_id",
+    "hidden_act",
+    "layer_norm_eps",
+    "max_position_embeddings",
+    "num_attention_heads",
+    "use_attention_mask",
+)
 """The fields of a configuration that change a number; not the whole configuration, whose defaults grow by release."""
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TypeVar, overload
 
@@ -50,6 +50,8 @@ class Footprint:
     """Of one prompt: what the text encoders say of it."""
     features: int
     """Of one prompt, one noise and one expert."""
+    start: int
+    """Of one noise and one expert, before any prompt."""
     n_experts: int
 
     @property
@@ -64,7 +66,7 @@ class Footprint:
 
     @property
     def _one_prompt(self) -> int:
-        return self.activations + self.states + self.n_experts * self.features
+        return self.activations + self.states + self.n_experts * (self.features + self.start)
 
 
 def fits_whole(footprint: Footprint, budget: int | None, name: str) -> bool:
@@ -88,35 +90,47 @@ def gib(n_bytes: int) -> str:
     return f"{-(-n_bytes * 100 // GIB) / 100:.2f} GiB"
 
 
-def measure_footprint(
-    texts: Sequence[dict[str, Tensor]],
-    paths: Sequence[dict[str, Tensor]],
-    *,
-    states: int,
-    channels: Sequence[int],
-    n_latent: int,
-    itemsize: int,
-) -> Footprint:
-    """The bytes of an ensemble whose weights are at hand but need not have been read from disk.
+class Survey:
+    """Counts the bytes of an ensemble, one path after the other; weights need not have been read from disk."""
 
-    Args:
-        texts: Weights of each text encoder.
-        paths: Weights of each expert's path; those they share are the same objects.
-        states: Numbers that the text encoders give of a prompt.
-        channels: Of the UNet's levels, each of half the size of the one before.
-        n_latent: Height times width of a latent.
-        itemsize: Bytes of a number.
-    """
-    n_deepest = n_latent // 4 ** (len(channels) - 1)
-    return Footprint(
-        texts=_size(texts, itemsize),
-        all_paths=_size(paths, itemsize),
-        largest_path=max(_size([path], itemsize) for path in paths),
-        activations=LIVE_HIDDEN_STATES * channels[0] * n_latent * itemsize,
-        states=states * itemsize,
-        features=channels[-1] * n_deepest * itemsize,
-        n_experts=len(paths),
-    )
+    def __init__(self, shared: dict[str, Tensor], itemsize: int) -> None:
+        """`shared` holds the weights that several paths may take as they are; `itemsize` is the bytes of a number."""
+        self._shared = {id(tensor): tensor.numel() for tensor in shared.values()}
+        self._taken: set[int] = set()
+        self._itemsize = itemsize
+        self._own: list[int] = []
+        self._largest = 0
+
+    def add(self, path: dict[str, Tensor]) -> None:
+        """Count the weights of one expert's path."""
+        own = {id(tensor): tensor.numel() for tensor in path.values()}
+        self._taken |= own.keys() & self._shared.keys()
+        self._own.append(sum(size for tensor, size in own.items() if tensor not in self._shared))
+        self._largest = max(self._largest, sum(own.values()))
+
+    def footprint(
+        self, texts: Sequence[dict[str, Tensor]], *, states: int, channels: Sequence[int], n_latent: int
+    ) -> Footprint:
+        """The bytes of all that was added, and of one prompt.
+
+        Args:
+            texts: Weights of each text encoder.
+            states: Numbers that the text encoders give of a prompt.
+            channels: Of the UNet's levels, each of half the size of the one before.
+            n_latent: Height times width of a latent.
+        """
+        n_deepest = n_latent // 4 ** (len(channels) - 1)
+        n_shared = sum(self._shared[tensor] for tensor in self._taken)
+        return Footprint(
+            texts=self._itemsize * sum(tensor.numel() for text in texts for tensor in text.values()),
+            all_paths=self._itemsize * (n_shared + sum(self._own)),
+            largest_path=self._itemsize * self._largest,
+            activations=self._itemsize * LIVE_HIDDEN_STATES * channels[0] * n_latent,
+            states=self._itemsize * states,
+            features=self._itemsize * channels[-1] * n_deepest,
+            start=self._itemsize * channels[0] * n_latent,
+            n_experts=len(self._own),
+        )
 
 
 class TensorMover:
@@ -128,7 +142,7 @@ class TensorMover:
         self._moved: dict[int, Tensor] = {}
 
     def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The same weights, in place."""
+        """The same weights, where they are needed."""
         return {key: self._move(tensor) for key, tensor in tensors.items()}
 
     def _move(self, tensor: Tensor) -> Tensor:
@@ -137,8 +151,3 @@ class TensorMover:
         if id(tensor) not in self._moved:
             self._moved[id(tensor)] = tensor.to(self._device, self._dtype)
         return self._moved[id(tensor)]
-
-
-def _size(states: Iterable[dict[str, Tensor]], itemsize: int) -> int:
-    sizes = {id(tensor): tensor.numel() for state in states for tensor in state.values()}
-    return itemsize * sum(sizes.values())

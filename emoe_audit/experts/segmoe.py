@@ -69,7 +69,7 @@ def read_segmoe_layout(folder: Path) -> SegmoeLayout:
     for key in ("num_experts", "num_experts_per_tok", *INDEX_KEYS):
         if not isinstance(segmoe.get(key), int):
             raise EnsembleError(f"{path}: segmoe_config.{key} is {segmoe.get(key)!r}, expected a number")
-    if segmoe.get("moe_layers") not in EXPERT_LAYERS:
+    if str(segmoe.get("moe_layers")) not in EXPERT_LAYERS:
         raise EnsembleError(
             f"{path}: segmoe_config.moe_layers is {segmoe.get('moe_layers')!r}, "
             f"expected one of {', '.join(EXPERT_LAYERS)}"

@@ -16,6 +16,7 @@ from emoe_audit.experts.spec_reader import SpecReader
 from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers
 
 ModelType = Literal["sd", "sdxl"]
+MAX_EXPERTS = 64
 UNET_CONFIG, CONFIG_KEY = Path("unet", "config.json"), "segmoe_config"
 RECIPE_KEYS = ("base_model", "num_experts", "moe_layers", "num_experts_per_tok", "type", "init", "experts")
 PART_KEYS = ("source_model", "positive_prompt", "negative_prompt")
@@ -52,8 +53,10 @@ def segmoe_folder_spec(folder: Path) -> EnsembleSpec:
     """The experts of a folder that SegMoE saved, as an ensemble. Raises `EnsembleError`."""
     config = _segmoe_config(folder) or {}
     n_experts = config.get("num_experts")
-    if not isinstance(n_experts, int) or n_experts < 1:
-        raise EnsembleError(f"{folder / UNET_CONFIG}: {CONFIG_KEY}.num_experts is {n_experts!r}, expected a number")
+    if not isinstance(n_experts, int) or not 1 <= n_experts <= MAX_EXPERTS:
+        raise EnsembleError(
+            f"{folder / UNET_CONFIG}: {CONFIG_KEY}.num_experts is {n_experts!r}, expected 1 to {MAX_EXPERTS}"
+        )
     source = str(folder.absolute())
     return EnsembleSpec(
         name=folder.absolute().name,

@@ -112,8 +112,8 @@ class SpecReader:
         if node is None:
             return default
         text = self._text(node)
-        if not text.isdecimal():
-            self._fail(node, f"{text!r} is not a number")
+        if not text.isdecimal() or len(text) > 9:
+            self._fail(node, f"{text[:20]!r} is not a number that is expected here")
         return int(text)
 
     def _source(self, node: yaml.Node) -> str:

@@ -10,14 +10,17 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import StableDiffusionPipeline
+from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
 from safetensors.torch import load_file
 
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import resolve_device
+from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
 from emoe_audit.experts.sources import DELTA_FILE
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
+
+SCORE_ONLY = "give --n-images 0 to score only"
 
 
 class ImageMaker:
@@ -69,24 +72,40 @@ def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
     return digest.hexdigest()
 
 
+def check_source(spec: EnsembleSpec, expert: str | None) -> None:
+    """Raise `QualityError` for a base that holds no pipeline, or an expert that cannot be laid over it."""
+    chosen = [own for own in spec.experts if own.name == expert]
+    if expert is not None and not chosen:
+        raise QualityError(f"{spec.name} has no expert {expert!r}; it has {', '.join(o.name for o in spec.experts)}")
+    for own in (spec.base, *chosen):
+        if Path(own.source).is_file() or own.loras or own.segmoe_expert is not None:
+            raise QualityError(f"{own.source}: only a pipeline in a folder or on the hub can draw; {SCORE_ONLY}")
+    if is_segmoe_folder(Path(spec.base.source)):
+        raise QualityError(f"{spec.base.source}: a mixture that SegMoE saved cannot draw here; {SCORE_ONLY}")
+    if spec.judge is None:
+        raise QualityError(f"{spec.name}: names no judge; add `judge:` to its YAML, or {SCORE_ONLY}")
+
+
 def load_pipeline(spec: EnsembleSpec, expert: str | None) -> Any:
     """The whole pipeline of the base, or of an expert laid over it, in float32 on the CPU.
 
     Raises:
         QualityError: see `ImageMaker`.
     """
+    check_source(spec, expert)
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
-        pipeline = StableDiffusionPipeline.from_pretrained(
-            spec.base.source, revision=spec.base.revision, safety_checker=None
-        )
+        pipeline = DiffusionPipeline.from_pretrained(spec.base.source, revision=spec.base.revision, safety_checker=None)
     except (OSError, ValueError) as error:
         raise QualityError(
-            f"{spec.base.source}: no Stable Diffusion pipeline that can draw: {error}; give --n-images 0 to score only"
+            f"{spec.base.source}: no Stable Diffusion pipeline that can draw: {error}; {SCORE_ONLY}"
         ) from error
-    for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
-        part.float()
+    if not isinstance(pipeline, StableDiffusionPipeline | StableDiffusionXLPipeline):
+        raise QualityError(f"{spec.base.source}: {type(pipeline).__name__} is not drawn with; {SCORE_ONLY}")
+    for part in pipeline.components.values():
+        if isinstance(part, torch.nn.Module):
+            part.float()
     if expert is not None:
         _lay_over(pipeline.unet, spec, expert)
     return pipeline
@@ -94,10 +113,7 @@ def load_pipeline(spec: EnsembleSpec, expert: str | None) -> Any:
 
 def _lay_over(unet: torch.nn.Module, spec: EnsembleSpec, expert: str) -> None:
     """Replace the base's weights by an expert's."""
-    sources = {own.name: own.source for own in spec.experts}
-    if expert not in sources:
-        raise QualityError(f"{spec.name} has no expert {expert!r}; it has {', '.join(sources)}")
-    folder = Path(sources[expert])
+    folder = Path(next(own.source for own in spec.experts if own.name == expert))
     files = [folder / DELTA_FILE, folder / "unet" / "diffusion_pytorch_model.safetensors"]
     found = next((file for file in files if file.is_file()), None)
     if found is None:

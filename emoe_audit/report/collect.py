@@ -52,7 +52,7 @@ def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
 
     Raises StoreError when the run holds no analysis yet.
     """
-    if not (store.path / "analysis" / "groups.parquet").exists():
+    if not store.has_analysis("groups"):
         raise StoreError(f"{store.path}: not analysed yet; run `emoe-audit analyze {store.path}` first")
     manifest = store.manifest() or store.plan()
     groups, quartiles, correlations = group_tables(store), quartile_tables(store), correlation_rows(store)

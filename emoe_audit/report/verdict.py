@@ -5,6 +5,7 @@ A claim is made only where a whole interval lies on one side; otherwise the sent
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -102,7 +103,8 @@ def _validity(validity: Validity | None) -> str:
 
 
 def _share(probe: str, share: Estimate) -> str:
-    return f"{share.mean:.0%} of the pairs with {probe} (95% interval {share.low:.0%} to {share.high:.0%})"
+    interval = f" (95% interval {share.low:.0%} to {share.high:.0%})" if math.isfinite(share.low) else ""
+    return f"{share.mean:.0%} of the pairs with {probe}{interval}"
 
 
 def _find(correlations: tuple[Correlation, ...], measure: str, level: str, given: bool = False) -> Correlation | None:

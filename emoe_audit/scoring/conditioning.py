@@ -41,33 +41,47 @@ class TextStates:
     def __len__(self) -> int:
         return len(self.embeds)
 
+    def split(self, size: int) -> list[TextStates]:
+        """In batches of `size` prompts."""
+        if self.pooled is None:
+            return [TextStates(embeds=part) for part in self.embeds.split(size)]
+        parts = zip(self.embeds.split(size), self.pooled.split(size), strict=True)
+        return [TextStates(embeds=embeds, pooled=pooled) for embeds, pooled in parts]
+
     def float(self) -> TextStates:
         """The same in float32."""
         return TextStates(embeds=self.embeds.float(), pooled=None if self.pooled is None else self.pooled.float())
 
 
-def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder]) -> TextStates:
+def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batch_size: int) -> TextStates:
     """States as the pipeline makes them, of prompts padded and cut to the encoders' number of tokens.
 
     One encoder gives its last hidden states, as in `StableDiffusionPipeline`; two give those before the last layer,
     side by side, and the second its pooled state, as in `StableDiffusionXLPipeline`. The padding is not masked unless
     the encoder's configuration says so.
     """
-    if len(encoders) == 1:
-        return TextStates(embeds=_encode(prompts, encoders[0]).last_hidden_state)
-    outputs = [_encode(prompts, encoder, output_hidden_states=True) for encoder in encoders]
-    return TextStates(
-        embeds=torch.cat([output.hidden_states[-2] for output in outputs], dim=-1), pooled=outputs[-1].text_embeds
-    )
+    is_pair = len(encoders) == 2
+    embeds, pooled = [], None
+    for index in range(len(encoders)):
+        encoder = encoders[index]
+        outputs = [
+            _encode(prompts[start : start + batch_size], encoder, output_hidden_states=is_pair)
+            for start in range(0, len(prompts), batch_size)
+        ]
+        embeds.append(torch.cat([out.hidden_states[-2] if is_pair else out.last_hidden_state for out in outputs]))
+        if is_pair and index == 1:
+            pooled = torch.cat([out.text_embeds for out in outputs])
+        del encoder
+    return TextStates(embeds=torch.cat(embeds, dim=-1), pooled=pooled)
 
 
 @torch.inference_mode()
-def _encode(prompts: Sequence[str], encoder: TextEncoder, **kwargs: bool) -> Any:
+def _encode(prompts: Sequence[str], encoder: TextEncoder, *, output_hidden_states: bool) -> Any:
     tokens = encoder.tokenizer(
         list(prompts), padding="max_length", max_length=encoder.max_length, truncation=True, return_tensors="pt"
     ).to(encoder.model.device)
     mask = tokens.attention_mask if getattr(encoder.model.config, "use_attention_mask", False) else None
-    return encoder.model(tokens.input_ids, attention_mask=mask, **kwargs)
+    return encoder.model(tokens.input_ids, attention_mask=mask, output_hidden_states=output_hidden_states)
 
 
 def count_tokens(prompts: Sequence[str], tokenizer: CLIPTokenizer, max_length: int) -> list[TokenCount]:

@@ -40,12 +40,14 @@ class ScoringEngine:
                 f"{ensemble.spec.name}: loaded in {ensemble.dtype}, the scores ask for {config.dtype}; "
                 f"load it with dtype={config.dtype!r}"
             )
+        if config.both_halves and len(ensemble.text_encoders) == 2:
+            raise EnsembleError(f"{ensemble.spec.name}: SDXL has no empty prompt's half; leave both_halves out")
         if config.n_noise < 1 or config.batch_size < 1:
             raise EnsembleError(f"n_noise={config.n_noise}, batch_size={config.batch_size}: both must be at least 1")
         self.ensemble = ensemble
         self.config = config
         self._measures: dict[str, Score] = {**SCORES, "feature_power": feature_power}
-        self._batch_size, self._chunk_size = _sizes(ensemble, config)
+        self.batch_size, self._chunk_size = _sizes(ensemble, config)
 
     @property
     def ensemble_hash(self) -> str:
@@ -67,12 +69,12 @@ class ScoringEngine:
 
     def text_states(self, texts: Sequence[str]) -> TextStates:
         """What the experts are given of each text."""
-        return encode_prompts(texts, self.ensemble.text_encoders)
+        return encode_prompts(texts, self.ensemble.text_encoders, self.batch_size)
 
     def features(self, states: TextStates, noise_index: int) -> Float[Tensor, "expert batch channel height width"]:
         """The mid-block of every expert after the first step from one noise."""
-        paths = zip(self.ensemble.unets, self.starts[noise_index], strict=True)
-        return torch.stack([mid_block_features(unet, start, states) for unet, start in paths])
+        starts, unets = self.starts[noise_index], self.ensemble.unets
+        return torch.stack([mid_block_features(unets[i], start, states) for i, start in enumerate(starts)])
 
     def _counts(self, texts: list[str]) -> dict[str, np.ndarray]:
         counts = count_tokens(texts, self.ensemble.tokenizer, self.ensemble.max_length)
@@ -96,7 +98,7 @@ class ScoringEngine:
 
     def _measure(self, texts: Sequence[str]) -> np.ndarray:
         """Every measure of every text for every noise: `[measure, noise, text]`."""
-        batches = [self.text_states(batch) for batch in _chunks(texts, self._batch_size)]
+        batches = self.text_states(texts).split(self.batch_size)
         starts = self.starts
         features: list[list[list[Tensor]]] = [[[] for _ in batches] for _ in starts]
         for expert in range(len(starts[0])):
@@ -136,16 +138,18 @@ def _sizes(ensemble: Ensemble, config: ScoringConfig) -> tuple[int, int]:
     if ensemble.memory_budget is None:
         return config.batch_size, config.batch_size
     own = ensemble.footprint
-    room = ensemble.memory_budget - max(own.texts, own.largest_path)
-    batch_size = max(1, min(config.batch_size, room // (2 * own.activations)))
+    weights = max(own.texts, own.largest_path) if ensemble.is_streamed else own.texts + own.all_paths
+    room = ensemble.memory_budget - weights - config.n_noise * own.n_experts * own.start
     a_prompt = own.states + config.n_noise * own.n_experts * own.features
+    batch_size = max(1, min(config.batch_size, room // (2 * (own.activations + a_prompt))))
     waiting = (room - batch_size * own.activations) // a_prompt
     if waiting < 1:
         raise EnsembleError(
-            f"{ensemble.spec.name}: a memory budget of {gib(ensemble.memory_budget)} leaves no room for the "
-            f"features of a prompt under {config.n_noise} noises; give {gib(a_prompt)} more, or fewer noises"
+            f"{ensemble.spec.name}: a memory budget of {gib(ensemble.memory_budget)} leaves no room for a prompt under "
+            f"{config.n_noise} noises; give {gib(config.n_noise * own.n_experts * (own.start + own.features))} more"
         )
-    return min(batch_size, waiting), waiting
+    batch_size = min(batch_size, waiting)
+    return batch_size, waiting if ensemble.is_streamed else batch_size
 
 
 def _chunks(texts: Sequence[str], size: int) -> list[Sequence[str]]:

@@ -117,7 +117,7 @@ def router_entropy(engine: ScoringEngine) -> Baseline:
     the layer, averaged over tokens and normalised. A prompt's logits are the mean inputs of the first path times gates.
     """
     unets, starts = engine.ensemble.unets, engine.starts[0]
-    empty = [_feed_forward_inputs(*path, engine.text_states([""])) for path in zip(unets, starts, strict=True)]
+    empty = [_feed_forward_inputs(unets[i], start, engine.text_states([""])) for i, start in enumerate(starts)]
     gates = {layer: F.normalize(torch.cat([own[layer] for own in empty]), dim=-1) for layer in empty[0]}
 
     def compute(texts: Sequence[str]) -> np.ndarray:

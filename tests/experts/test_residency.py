@@ -31,7 +31,7 @@ def load(spec: EnsembleSpec, budget: int | None) -> Ensemble:
 def smallest_budget(spec: EnsembleSpec) -> int:
     """One expert, and the features of one prompt under the noises of `CONFIG`."""
     own = load(spec, None).footprint
-    return own.streaming + (CONFIG.n_noise - 1) * own.n_experts * own.features
+    return own.streaming + (CONFIG.n_noise - 1) * own.n_experts * (own.features + own.start)
 
 
 @pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
@@ -62,6 +62,7 @@ def test_one_expert_is_in_memory_at_a_time(tiny_spec: EnsembleSpec, monkeypatch:
     monkeypatch.setattr(ensemble_module, "build_unet", build)
     engine = ScoringEngine(load(tiny_spec, budget), CONFIG)
     engine.score(PROMPTS[:1])
+    engine.features(engine.text_states(["a dog"]), 0)
     n_loads = len(built)
     engine.score(PROMPTS)
     assert len(built) - n_loads == len(tiny_spec.experts) * len(PROMPTS), "an expert is read once for each chunk"
@@ -69,8 +70,14 @@ def test_one_expert_is_in_memory_at_a_time(tiny_spec: EnsembleSpec, monkeypatch:
 
 def test_a_budget_that_holds_everything_changes_nothing(tiny_spec: EnsembleSpec) -> None:
     whole = load(tiny_spec, None).footprint.resident
-    assert isinstance(load(tiny_spec, whole - 1).unets, Streamed)
-    assert not isinstance(load(tiny_spec, whole).unets, Streamed)
+    assert load(tiny_spec, whole - 1).is_streamed
+    assert not load(tiny_spec, whole).is_streamed
+
+
+def test_a_resident_ensemble_takes_smaller_batches_under_a_budget(tiny_spec: EnsembleSpec) -> None:
+    free, tight = load(tiny_spec, None), load(tiny_spec, load(tiny_spec, None).footprint.resident)
+    config = dataclasses.replace(CONFIG, n_noise=1)
+    assert (ScoringEngine(free, config).batch_size, ScoringEngine(tight, config).batch_size) == (3, 1)
 
 
 def test_a_budget_too_small_for_one_expert_says_what_it_takes(tiny_spec: EnsembleSpec) -> None:
@@ -81,7 +88,7 @@ def test_a_budget_too_small_for_one_expert_says_what_it_takes(tiny_spec: Ensembl
 
 
 def test_a_budget_without_room_for_features_is_refused_before_any_prompt(tiny_spec: EnsembleSpec) -> None:
-    with pytest.raises(EnsembleError, match="no room for the features of a prompt under 2 noises"):
+    with pytest.raises(EnsembleError, match="no room for a prompt under 2 noises"):
         ScoringEngine(load(tiny_spec, smallest_budget(tiny_spec) - 1), CONFIG)
 
 

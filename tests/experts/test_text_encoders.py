@@ -26,7 +26,7 @@ def change_json(path: Path, **fields: Any) -> None:
 
 def text_states(folder: Path) -> torch.Tensor:
     (weights,) = read_text_encoders(folder)
-    return encode_prompts([TEXT], [build_text_encoder(weights, weights.tensors)]).embeds
+    return encode_prompts([TEXT], [build_text_encoder(weights, weights.tensors)], 1).embeds
 
 
 def test_the_text_encoder_equals_that_of_transformers(tiny_spec: EnsembleSpec) -> None:

@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 
+from emoe_audit.audit import run_audit
 from emoe_audit.errors import QualityError
+from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.quality.images import ImageMaker, image_seed, quality_hash
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
 
@@ -70,3 +73,20 @@ def test_the_hash_follows_content_and_not_place(tiny_spec: EnsembleSpec, tiny_co
     (tiny_copy / "judge" / "note.txt").write_text("changed")
     assert quality_hash(copy, CONFIG) != quality_hash(tiny_spec, CONFIG)
     assert quality_hash(copy, replace(CONFIG, n_images=0)) == ""
+
+
+@pytest.mark.parametrize(
+    ("base", "expert", "told"),
+    [
+        ({"source": __file__}, None, "only a pipeline in a folder or on the hub can draw; give --n-images 0"),
+        ({"loras": ("org/detail",)}, None, "only a pipeline in a folder"),
+        ({}, "nobody", "has no expert 'nobody'; it has expert-0"),
+    ],
+)
+def test_what_cannot_draw_is_refused_before_anything_is_scored(
+    tiny_spec: EnsembleSpec, tmp_path: Path, base: dict[str, Any], expert: str | None, told: str
+) -> None:
+    spec = replace(tiny_spec, base=replace(tiny_spec.base, **base))
+    with pytest.raises(QualityError, match=told):
+        run_audit(default_prompts(tiny_spec), spec, tmp_path / "run", images=ImageConfig(n_images=4, expert=expert))
+    assert not (tmp_path / "run").exists()

@@ -165,6 +165,13 @@ def test_the_outcome_of_the_check_is_told_with_its_interval() -> None:
     assert "its sign holds, and no other score does better" in said
 
 
+def test_too_few_languages_for_an_interval_give_none() -> None:
+    share = Estimate(mean=0.8, low=math.nan, high=math.nan, n_prompts=4)
+    own = ScoreValidity(score="relative_disagreement", sign="unclear", shares={"pseudo-words": share})
+    said = verdict("emoji", GROUPS, FALLING, (), validity("unclear", scores=(own,))).validity
+    assert "80% of the pairs with pseudo-words: its sign is unclear" in said
+
+
 @pytest.mark.parametrize(
     ("found", "told"),
     [

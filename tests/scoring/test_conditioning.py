@@ -23,7 +23,7 @@ def ensemble(tiny_spec: EnsembleSpec) -> Ensemble:
 
 
 def encode(ensemble: Ensemble, texts: list[str]) -> torch.Tensor:
-    return encode_prompts(texts, ensemble.text_encoders).embeds
+    return encode_prompts(texts, ensemble.text_encoders, 2).embeds
 
 
 def count(ensemble: Ensemble, text: str) -> TokenCount:
