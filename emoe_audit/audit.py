@@ -8,15 +8,16 @@ from __future__ import annotations
 import importlib.metadata
 import io
 import platform
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Protocol
 
 import pandas as pd
 
 from emoe_audit.analysis.summary import analyze, group_columns
+from emoe_audit.batches import chunks, one_by_one_if_it_fails
 from emoe_audit.coverage import read_coverage
 from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
@@ -25,13 +26,12 @@ from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.render import write_report
 from emoe_audit.store import RunStore
-from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig, Stage
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig
 
 if TYPE_CHECKING:
     from emoe_audit.quality.illustrator import Illustrator
     from emoe_audit.scoring.engine import ScoringEngine
 
-T = TypeVar("T")
 SCORE_CHUNK = 256
 """Prompts scored between two shards: what a kill can cost."""
 VERSIONS_OF = ("emoe-audit", "torch", "diffusers", "transformers", "open_clip_torch")
@@ -177,9 +177,9 @@ def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:
     pending = store.pending("scores", keys)
     total, done = len(keys), len(keys) - len(pending)
     progress("scoring", done, total)
-    for chunk in _chunks(pending, SCORE_CHUNK):
+    for chunk in chunks(pending, SCORE_CHUNK):
         rows = store.prompts_of(chunk)
-        scored = _one_by_one_if_it_fails(rows, lambda part: _score(engine, part), "score", store)
+        scored = one_by_one_if_it_fails(rows, lambda part: _score(engine, part), "score", store)
         if scored:
             store.append("scores", pd.concat(scored, ignore_index=True))
         done += len(chunk)
@@ -223,9 +223,9 @@ def judge_pending(store: RunStore, progress: Progress = silent) -> None:
     from emoe_audit.quality.illustrator import Illustrator
 
     illustrator = Illustrator(spec, images, source_captions(store))
-    for chunk in _chunks(pending, images.batch_size):
+    for chunk in chunks(pending, images.batch_size):
         rows = store.prompts_of(chunk)
-        judged = _one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(store, illustrator, part), "image", store)
+        judged = one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(store, illustrator, part), "image", store)
         if judged:
             store.append("quality", pd.concat(judged, ignore_index=True))
         done += len(chunk)
@@ -306,32 +306,7 @@ def _draw_and_judge(store: RunStore, illustrator: Illustrator, rows: Sequence[di
     return frame
 
 
-def _one_by_one_if_it_fails(
-    rows: list[dict[str, Any]], work: Callable[[Sequence[dict[str, Any]]], pd.DataFrame], stage: Stage, store: RunStore
-) -> list[pd.DataFrame]:
-    """Work on all rows at once; where that fails, on each alone, and record those that fail alone.
-
-    Raises:
-        AuditError: every one of several rows fails, so the fault is not the rows'.
-    """
-    try:
-        return [work(rows)]
-    except Exception as error:
-        reason = f"{type(error).__name__}: {error}"
-        if len(rows) == 1:
-            store.record_error(RowError(stage=stage, prompt_id=rows[0]["prompt_id"], message=reason))
-            return []
-    done = [frame for row in rows for frame in _one_by_one_if_it_fails([row], work, stage, store)]
-    if not done:
-        raise AuditError(f"none of {len(rows)} prompts passes the stage {stage!r}, so the run stops: {reason}")
-    return done
-
-
 def _prompt(row: dict[str, Any]) -> Prompt:
     return Prompt(
         prompt_id=row["prompt_id"], prompt=row["prompt"], language=row["language"], source_id=row["source_id"]
     )
-
-
-def _chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
-    return (list(items[start : start + size]) for start in range(0, len(items), size))
