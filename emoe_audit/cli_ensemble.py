@@ -93,6 +93,7 @@ def verify_ensemble(
     from emoe_audit.store import RunStore
     from emoe_audit.types import ImageConfig, ScoringConfig
     from emoe_audit.validity.bench import verify
+    from emoe_audit.validity.page import write_page
 
     if register is not None:
         try:
@@ -110,5 +111,6 @@ def verify_ensemble(
         command=command_line(),
         progress=progress_of(quiet),
     )
-    click.echo(json.dumps(found.to_json()) if as_json else found.to_text())
+    page = write_page(found, folder, command_line())
+    click.echo(json.dumps(found.to_json()) if as_json else f"{found.to_text()}\n\nreport: {page}")
     return EXIT_ROW_ERRORS if RunStore.open(folder).errors() else 0

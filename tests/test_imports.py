@@ -25,7 +25,7 @@ ALLOWED = {
     "scoring": {"types", "errors", "experts"},
     "quality": {"types", "errors", "experts", "prompts"},
     "validity": {"types", "errors", "coverage", "experts", "scoring", "quality", "analysis"}
-    | {"prompts", "progress", "audit"},
+    | {"prompts", "progress", "audit", "report"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
     "recipes": {"types", "errors", "coverage", "prompts"},
     "app": {"types", "errors", "store", "analysis", "prompts", "report"},

@@ -15,7 +15,7 @@ from emoe_audit.recipes.sampling import Sampler
 from emoe_audit.recipes.training import train
 
 BATCH = 64
-BASE_STEPS, EXPERT_STEPS = 11500, 1000
+BASE_STEPS, EXPERT_STEPS = 11500, 700
 CAPTION_DROPOUT = 0.1
 MIN_SNR_GAMMA = 5.0
 EXPERT_LAYERS = re.compile(r"\.attn[12]\.to_[qkv]\.|\.ff\.net\.")

@@ -45,7 +45,7 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
             figure.add_trace(_group_marks(rows, measure, side), row=1, col=column)
         _overall_line(figure, table.overall[measure], column)
         _panel_title(figure, measure_label(measure), column)
-    _style(figure, height=ROW_HEIGHT * (rows[-1][0] + 1) + 86, top=36, left=12)
+    style(figure, height=ROW_HEIGHT * (rows[-1][0] + 1) + 86, top=36, left=12)
     figure.update_yaxes(
         range=[rows[-1][0] + 0.6, -0.6], tickvals=[place for place, _ in rows], tickfont_size=12.5, automargin=True
     )
@@ -98,7 +98,7 @@ def quality_figure(
     figure = make_subplots(
         **shape, shared_yaxes=not narrow, horizontal_spacing=0.05, vertical_spacing=0.16 if narrow else None
     )
-    _style(figure, height=330 * shape["rows"] + 90, top=44, left=58)
+    style(figure, height=330 * shape["rows"] + 90, top=44, left=58)
     for index, cloud in enumerate(clouds):
         at = {"row": index + 1, "col": 1} if narrow else {"row": 1, "col": index + 1}
         figure.add_trace(_cloud_marks(cloud, first=index == 0), **at)
@@ -188,7 +188,8 @@ def _panel_title(figure: go.Figure, title: str, column: int) -> None:
     )  # fmt: skip
 
 
-def _style(figure: go.Figure, *, height: int, top: int, left: int) -> None:
+def style(figure: go.Figure, *, height: int, top: int, left: int) -> None:
+    """The look that all charts share."""
     figure.update_layout(
         template="none",
         height=height,

@@ -67,10 +67,11 @@ def report_json(data: ReportData) -> str:
 
 
 def render_html(data: ReportData) -> str:
-    """One self-contained page: styles, charts and images inside, scripts allowed by their hash, no network."""
-    plotly, script = _asset("plotly-basic.min.js"), _asset("report.js")
+    """The report as one self-contained page."""
     figures = report_figures(data)
-    return _environment().get_template("report.html.j2").render(
+    return render_page(
+        "report.html.j2",
+        figures,
         data=data,
         sections=SECTIONS,
         created=_date(data.manifest.created),
@@ -78,6 +79,17 @@ def render_html(data: ReportData) -> str:
         side_names={side: text for side, (text, _, _) in charts.SIDES.items()},
         gallery_places=labels.decimals([column.score for column in data.gallery.columns]),
         heights={name: forms["wide"]["layout"]["height"] for name, forms in figures.items()},
+    )
+
+
+def render_page(template: str, figures: dict[str, dict[str, Any]], **values: Any) -> str:
+    """A page with styles, charts and images inside, scripts allowed by their hash, and nothing from the network.
+
+    `figures` are Plotly's, by the name of their place on the page, each in a `wide` and a `narrow` form.
+    """
+    plotly, script = _asset("plotly-basic.min.js"), _asset("report.js")
+    return _environment().get_template(template).render(
+        **values,
         figures=htmlsafe_json_dumps(figures, separators=(",", ":")),
         style=Markup(_asset("style.css")),
         plotly=Markup(plotly),

@@ -51,6 +51,20 @@ class ScoreRow:
 
 
 @dataclass(frozen=True, kw_only=True)
+class LanguagePoint:
+    """One language: what it was given in training, and what came out."""
+
+    language: str
+    coverage: float
+    related: bool
+    """Never seen, but of a vocabulary that was."""
+    score: float
+    """Mean of the default score."""
+    quality: float
+    """Mean image quality."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Difference:
     """A figure of the default score minus that of another, on the same resamples."""
 
@@ -68,6 +82,7 @@ class Verification:
     n_languages: int
     n_concepts: int
     n_images: int
+    languages: tuple[LanguagePoint, ...]
     scores: tuple[ScoreRow, ...]
     differences: tuple[Difference, ...]
 
@@ -126,6 +141,7 @@ def tabulate(
         n_languages=len(ground.languages),
         n_concepts=len(ground.regions),
         n_images=int((~np.isnan(ground.quality)).sum()),
+        languages=_languages(ground, whole[DEFAULT_SCORE]),
         scores=tuple(
             ScoreRow(
                 name=name,
@@ -147,6 +163,17 @@ def tabulate(
             if other != DEFAULT_SCORE
             for f in COMPARED
         ),
+    )
+
+
+def _languages(ground: Ground, score: np.ndarray) -> tuple[LanguagePoint, ...]:
+    plain = ground.plain
+    drawn = plain & ~np.isnan(ground.quality).any(axis=0)
+    quality = ground.quality[:, drawn].mean(axis=1) if drawn.any() else np.full(len(score), np.nan)
+    points = zip(ground.languages, ground.coverage, ground.related, score[:, plain].mean(axis=1), quality, strict=True)
+    return tuple(
+        LanguagePoint(language=str(name), coverage=float(c), related=bool(r), score=float(s), quality=float(q))
+        for name, c, r, s, q in points
     )
 
 

@@ -24,38 +24,17 @@ from emoe_audit.validity.ground import (
     replicates,
     tone_rho,
 )
-
-COVERAGE = np.array([0.5, 0.3, 0.15, 0.04, 0.0095, 0.0004, 0.0001, 0.0])
-N_PLAIN, N_FLAGS, N_TONES = 30, 12, 6
-N = N_PLAIN + N_FLAGS + N_TONES
+from tests.validity.known_ground import N_FLAGS, N_PLAIN, N, following_score, known_ground
 
 
 @pytest.fixture
 def ground() -> Ground:
-    rng = np.random.default_rng(0)
-    quality = np.full((8, N), np.nan)
-    quality[:, :10] = np.log10(COVERAGE + 1e-5)[:, None] + rng.normal(0, 0.1, (8, 10))
-    quality[:, N_PLAIN : N_PLAIN + 2] = rng.normal(5, 1, (8, 2))  # images of flags, which no figure may look at
-    return Ground(
-        languages=np.array(list("abcdefgh")),
-        coverage=COVERAGE,
-        related=np.arange(8) == 7,
-        tokens=rng.integers(2, 9, (8, N)).astype(float),
-        quality=quality,
-        failed=np.where(np.isnan(quality), np.nan, quality < -3),
-        regions=np.array([""] * N_PLAIN + ["014", "155", "005"] * 4 + [""] * N_TONES),
-        skin_tones=np.array([""] * (N - N_TONES) + ["light", "medium", "dark"] * 2),
-        group_coverage={"014": 0.0, "155": 0.09, "005": 0.0, "light": 0.9, "medium": 0.4, "dark": 0.1},
-    )
+    return known_ground()
 
 
 @pytest.fixture
 def score(ground: Ground) -> np.ndarray:
-    """Rises as coverage falls, of languages, regions and skin tones."""
-    rng = np.random.default_rng(1)
-    names = np.char.add(ground.regions, ground.skin_tones)
-    planted = np.array([ground.group_coverage.get(name, 0.5) for name in names])
-    return -np.log10(COVERAGE + 1e-5)[:, None] - planted + rng.normal(0, 0.1, (8, N))
+    return following_score(ground)
 
 
 def test_a_score_that_follows_coverage_has_every_figure_on_the_right_side(ground: Ground, score: np.ndarray) -> None:
