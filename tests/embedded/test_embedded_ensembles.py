@@ -47,13 +47,15 @@ def scores(spec: EnsembleSpec, prompts: list[Prompt]) -> pd.DataFrame:
 
 def test_the_weights_are_small_and_hold_no_pickle(spec: EnsembleSpec) -> None:
     files = [file for file in (EMBEDDED / spec.name).rglob("*") if file.is_file()]
-    assert sum(file.stat().st_size for file in files) < 60e6
+    assert sum(file.stat().st_size for file in files if file.suffix == ".safetensors") < 60e6
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".txt", ".yaml", ".csv", ".md"}
 
 
-def test_languages_are_ranked_by_how_starved_they_were(scores: pd.DataFrame, coverage: pd.DataFrame) -> None:
-    means = scores.groupby("language")["relative_disagreement"].mean()
-    assert spearmanr(means, coverage["coverage"].astype(float).reindex(means.index)).statistic < -0.7
+def test_the_features_of_a_language_are_the_stronger_the_more_it_was_trained_on(
+    scores: pd.DataFrame, coverage: pd.DataFrame
+) -> None:
+    means = scores.groupby("language")["feature_power"].mean()
+    assert spearmanr(means, coverage["coverage"].astype(float).reindex(means.index)).statistic > 0.6
 
 
 def test_scores_equal_the_naive_implementation(spec: EnsembleSpec, prompts: list[Prompt], scores: pd.DataFrame) -> None:
