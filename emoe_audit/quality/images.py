@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -40,13 +41,27 @@ class ImageMaker:
     def make(self, prompts: Sequence[Prompt]) -> list[Image.Image]:
         """One image a prompt, in order. Translations of one caption start from the same noise."""
         generators = [torch.Generator().manual_seed(image_seed(self.config.seed, p.source_id)) for p in prompts]
-        images: list[Image.Image] = self._pipeline(
-            [prompt.prompt for prompt in prompts],
-            generator=generators,
-            num_inference_steps=self.config.num_inference_steps,
-            guidance_scale=self.config.guidance_scale,
-        ).images
+        with _without_warnings():
+            images: list[Image.Image] = self._pipeline(
+                [prompt.prompt for prompt in prompts],
+                generator=generators,
+                num_inference_steps=self.config.num_inference_steps,
+                guidance_scale=self.config.guidance_scale,
+            ).images
         return images
+
+
+@contextmanager
+def _without_warnings() -> Iterator[None]:
+    """Prompts that are cut are counted and reported; the pipeline need not print each of them too."""
+    levels = [(own, own.get_verbosity()) for own in (diffusers.utils.logging, transformers.utils.logging)]
+    try:
+        for own, _ in levels:
+            own.set_verbosity_error()
+        yield
+    finally:
+        for own, level in levels:
+            own.set_verbosity(level)
 
 
 def image_seed(seed: int, source_id: str) -> int:

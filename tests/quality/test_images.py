@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -90,3 +91,10 @@ def test_what_cannot_draw_is_refused_before_anything_is_scored(
     with pytest.raises(QualityError, match=told):
         run_audit(default_prompts(tiny_spec), spec, tmp_path / "run", images=ImageConfig(n_images=4, expert=expert))
     assert not (tmp_path / "run").exists()
+
+
+def test_a_prompt_that_is_cut_prints_nothing(maker: ImageMaker, caplog: pytest.LogCaptureFixture) -> None:
+    for name in ("diffusers", "transformers"):
+        logging.getLogger(name).propagate = True
+    maker.make([prompt("a long dog " * 20, "long")])
+    assert not caplog.records
