@@ -40,7 +40,8 @@ def _figure(found: Verification, *, narrow: bool = False) -> dict[str, Any]:
         for seen in (True, False):
             points = [point for point in found.languages if (point.coverage > 0) is seen]
             figure.add_trace(_marks(points, field, least * NEVER, seen=seen, legend=index == 0), **at)
-        figure.update_xaxes(type="log", title={"text": "share of the training captions", "font_size": 13}, **at)
+        share = {"text": "share of the training captions", "font_size": 13}
+        figure.update_xaxes(type="log", tickformat="~%", title=share, **at)
         figure.update_yaxes(title={"text": title, "font_size": 13}, **at)
     plot: dict[str, Any] = figure.to_plotly_json()
     return plot
