@@ -205,8 +205,9 @@ def check_pending(store: RunStore, engine: ScoringEngine, n_pairs: int, progress
     except AuditError as error:
         store.record_error(RowError(stage="score", message=f"the scores could not be checked: {error}"))
         return
-    if len(found.to_frame()):
-        store.write_analysis("validity", found.to_frame())
+    outcome = found.to_frame()
+    if len(outcome):
+        store.write_analysis("validity", outcome)
 
 
 def judge_pending(store: RunStore, progress: Progress = silent) -> None:

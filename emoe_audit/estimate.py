@@ -34,17 +34,18 @@ def estimate(
         "from_the_hub": to_fetch or "nothing",
         "stored_in": str(out),
         "stored_mib": round((len(prompts.frame) * 0.3 + n_images * IMAGE_KIB) / 1024, 1),
-        "time": "not known before the checkpoints are here" if to_fetch else _time(prompts, spec, scoring, images),
+        "time": "not known before the checkpoints are here"
+        if to_fetch
+        else _time(prompts, spec, scoring, images, n_images),
     }
 
 
-def _time(prompts: PromptTable, spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig) -> str:
+def _time(prompts: PromptTable, spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig, n_images: int) -> str:
     sample = list(prompts.prompts())[:PROBE_PROMPTS]
     engine = load_engine(spec, scoring)
     engine.score(sample[:1])
     n_checked = HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES
     seconds = _seconds(lambda: engine.score(sample)) / len(sample) * (len(prompts.frame) + n_checked)
-    n_images = min(images.n_images, len(prompts.frame))
     if n_images:
         from emoe_audit.quality.images import ImageMaker
 

@@ -49,9 +49,9 @@ def test_a_run_without_the_check_says_so_and_a_later_start_makes_it(tiny_spec: E
 
 
 def test_the_check_is_made_once(tiny_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    run(tiny_spec, tmp_path / "run")
+    first = collect(run(tiny_spec, tmp_path / "run")).validity
     monkeypatch.setattr(check_module, "check", lambda *_args, **_options: pytest.fail("checked again"))
-    run(tiny_spec, tmp_path / "run")
+    assert collect(run(tiny_spec, tmp_path / "run")).validity == first is not None
 
 
 def test_a_check_that_cannot_be_made_does_not_stop_the_run(

@@ -70,7 +70,8 @@ def test_another_run_in_the_same_folder_is_refused_with_what_differs(store: RunS
 
 
 def test_the_same_run_on_another_device_is_resumed(store: RunStore) -> None:
-    RunStore.open(store.path, plan=synthetic_plan(scoring=ScoringConfig(device="cpu", batch_size=3)))
+    resumed = RunStore.open(store.path, plan=synthetic_plan(scoring=ScoringConfig(device="cpu", batch_size=3)))
+    assert resumed.plan() == synthetic_plan()
 
 
 def test_a_folder_with_other_things_is_left_alone(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import torch
@@ -80,7 +80,9 @@ def load_ensemble(
     place = resolve_device(device), resolve_dtype(dtype)
     base = read_base(spec.base)
     texts = base.read_texts()
-    loads = [partial(read_path, spec, expert, base.unet) for expert in spec.experts]
+    loads: list[Callable[[], UNetWeights]] = [partial(read_path, spec, expert, base.unet) for expert in spec.experts]
+    if memory_budget is None:
+        loads = [cache(load) for load in loads]
     footprint = _survey(loads, texts, base.unet, place[1].itemsize)
     is_resident = fits_whole(footprint, memory_budget, spec.name)
 
@@ -97,7 +99,7 @@ def load_ensemble(
         experts=tuple(expert.name for expert in spec.experts),
         tokenizer=texts[0].tokenizer,
         max_length=texts[0].max_length,
-        text_encoders=_text_encoders(base, TensorMover(*place), is_resident),
+        text_encoders=_text_encoders(base, texts, TensorMover(*place), is_resident),
         scheduler=base.scheduler,
         unets=unets if is_resident else Streamed([partial(_load_unet, load, place) for load in loads]),
         footprint=footprint,
@@ -118,13 +120,18 @@ def _load_unet(load: Callable[[], UNetWeights], place: tuple[torch.device, torch
     return _unet(load(), TensorMover(*place))
 
 
-def _text_encoders(base: Base, mover: TensorMover, is_resident: bool) -> Sequence[TextEncoder]:
-    def load(index: int) -> TextEncoder:
-        weights = base.read_texts()[index]
+def _text_encoders(
+    base: Base, texts: Sequence[TextEncoderWeights], mover: TensorMover, is_resident: bool
+) -> Sequence[TextEncoder]:
+    def build(weights: TextEncoderWeights) -> TextEncoder:
         return build_text_encoder(weights, mover.move(weights.tensors))
 
-    streamed = Streamed([partial(load, index) for index in range(len(base.read_texts()))])
-    return tuple(streamed) if is_resident else streamed
+    def load(index: int) -> TextEncoder:
+        return build(base.read_texts()[index])
+
+    if is_resident:
+        return [build(weights) for weights in texts]
+    return Streamed([partial(load, index) for index in range(len(texts))])
 
 
 def _survey(

@@ -11,6 +11,8 @@ import torch
 from torch import Tensor
 from transformers import CLIPTokenizer
 
+from emoe_audit.experts.sharing import OnceForShared
+
 UNET_FIELDS = (
     "act_fn",
     "addition_embed_type",
@@ -55,21 +57,13 @@ class TensorHasher:
     """Hashes the weights of models; the tensors of `shared`, which several of them hold, each once."""
 
     def __init__(self, shared: dict[str, Tensor]) -> None:
-        self._shared = {id(tensor): tensor for tensor in shared.values()}
-        self._digests: dict[int, str] = {}
+        self._digest = OnceForShared(tensor_digest, shared)
 
     def state(self, tensors: dict[str, Tensor]) -> str:
         """SHA-256 of one model's weights, by key; several tensors at a time."""
         with ThreadPoolExecutor() as pool:
             digests = pool.map(self._digest, tensors.values())
             return json_digest(sorted(zip(tensors, digests, strict=True)))
-
-    def _digest(self, tensor: Tensor) -> str:
-        if id(tensor) not in self._shared:
-            return tensor_digest(tensor)
-        if id(tensor) not in self._digests:
-            self._digests[id(tensor)] = tensor_digest(tensor)
-        return self._digests[id(tensor)]
 
 
 def tensor_digest(tensor: Tensor) -> str:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.sharing import OnceForShared
 
 T = TypeVar("T")
 GIB = 1 << 30
@@ -54,15 +55,19 @@ class Footprint:
     """Of one noise and one expert, before any prompt."""
     n_experts: int
 
+    def weights(self, *, is_streamed: bool) -> int:
+        """What is in memory at a time: everything, or streamed one expert or the text encoders."""
+        return max(self.texts, self.largest_path) if is_streamed else self.texts + self.all_paths
+
     @property
     def resident(self) -> int:
         """With everything in memory, and one prompt."""
-        return self.texts + self.all_paths + self._one_prompt
+        return self.weights(is_streamed=False) + self._one_prompt
 
     @property
     def streaming(self) -> int:
         """With one expert or the text encoders in memory at a time, and one prompt."""
-        return max(self.texts, self.largest_path) + self._one_prompt
+        return self.weights(is_streamed=True) + self._one_prompt
 
     @property
     def _one_prompt(self) -> int:
@@ -137,17 +142,8 @@ class TensorMover:
     """Brings weights to a device in a number type; those of `shared`, which several models hold, once for all."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, shared: dict[str, Tensor] | None = None) -> None:
-        self._device, self._dtype = device, dtype
-        self._shared = {id(tensor): tensor for tensor in (shared or {}).values()}
-        self._moved: dict[int, Tensor] = {}
+        self._move = OnceForShared(lambda tensor: tensor.to(device, dtype), shared or {})
 
     def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
         """The same weights, where they are needed."""
         return {key: self._move(tensor) for key, tensor in tensors.items()}
-
-    def _move(self, tensor: Tensor) -> Tensor:
-        if id(tensor) not in self._shared:
-            return tensor.to(self._device, self._dtype)
-        if id(tensor) not in self._moved:
-            self._moved[id(tensor)] = tensor.to(self._device, self._dtype)
-        return self._moved[id(tensor)]

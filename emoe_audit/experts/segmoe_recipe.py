@@ -93,7 +93,7 @@ class _RecipeReader(SpecReader):
     """Turns the YAML nodes of a SegMoE recipe into a `SegmoeRecipe`; defaults are SegMoE's."""
 
     def recipe(self) -> SegmoeRecipe:
-        nodes = self._mapping(self._root(), RECIPE_KEYS, required=("base_model", "experts"))
+        nodes = self._mapping(self._root, RECIPE_KEYS, required=("base_model", "experts"))
         parts = [self._mapping(node, (*PART_KEYS, "loras"), PART_KEYS) for node in self._items(nodes["experts"])]
         loras = [[self._mapping(node, PART_KEYS, PART_KEYS[:1]) for node in self._items(p.get("loras"))] for p in parts]
         if not parts:

@@ -6,6 +6,7 @@ import difflib
 import os
 import re
 from collections.abc import Iterable
+from functools import cached_property
 from pathlib import Path
 from typing import NoReturn, cast, get_args
 
@@ -29,7 +30,7 @@ class SpecReader:
 
     def spec(self) -> EnsembleSpec:
         """The whole file. Raises `EnsembleError`."""
-        root = self._root()
+        root = self._root
         nodes = self._mapping(root, SPEC_KEYS, required=("name", "base", "experts"))
         return EnsembleSpec(
             name=self._text(nodes["name"]),
@@ -44,9 +45,10 @@ class SpecReader:
 
     def has(self, key: str) -> bool:
         """Whether the file has this key at the top."""
-        root = self._root()
+        root = self._root
         return isinstance(root, yaml.MappingNode) and any(node.value == key for node, _ in root.value)
 
+    @cached_property
     def _root(self) -> yaml.Node:
         try:
             root = yaml.compose(self.path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)

@@ -94,7 +94,7 @@ def write_byte_tokenizer(folder: Path) -> int:
 
 def _write_pipeline(folder: Path) -> UNet2DConditionModel:
     vocab_size = write_byte_tokenizer(folder / "tokenizer")
-    write_text_encoder(_text_encoder(vocab_size), folder / "text_encoder")
+    write_text_encoder(CLIPTextModel(text_config(vocab_size)), folder / "text_encoder")
     unet = _unet()
     unet.save_pretrained(folder / "unet")
     _vae().save_pretrained(folder / "vae")
@@ -125,20 +125,19 @@ def _write_pipeline(folder: Path) -> UNet2DConditionModel:
     return unet
 
 
-def _text_encoder(vocab_size: int) -> CLIPTextModel:
-    return CLIPTextModel(
-        CLIPTextConfig(
-            vocab_size=vocab_size,
-            hidden_size=WIDTH,
-            intermediate_size=2 * WIDTH,
-            projection_dim=WIDTH,
-            num_hidden_layers=2,
-            num_attention_heads=2,
-            max_position_embeddings=MAX_LENGTH,
-            bos_token_id=vocab_size - 2,
-            eos_token_id=vocab_size - 1,
-            pad_token_id=vocab_size - 1,
-        )
+def text_config(vocab_size: int, *, width: int = WIDTH, pooled: int = WIDTH, n_layers: int = 2) -> CLIPTextConfig:
+    """Of a tiny CLIP text encoder on the vocabulary of `write_byte_tokenizer`, whose special tokens come last."""
+    return CLIPTextConfig(
+        vocab_size=vocab_size,
+        hidden_size=width,
+        intermediate_size=2 * width,
+        projection_dim=pooled,
+        num_hidden_layers=n_layers,
+        num_attention_heads=2,
+        max_position_embeddings=MAX_LENGTH,
+        bos_token_id=vocab_size - 2,
+        eos_token_id=vocab_size - 1,
+        pad_token_id=vocab_size - 1,
     )
 
 

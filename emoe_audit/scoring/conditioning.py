@@ -48,10 +48,6 @@ class TextStates:
         parts = zip(self.embeds.split(size), self.pooled.split(size), strict=True)
         return [TextStates(embeds=embeds, pooled=pooled) for embeds, pooled in parts]
 
-    def float(self) -> TextStates:
-        """The same in float32."""
-        return TextStates(embeds=self.embeds.float(), pooled=None if self.pooled is None else self.pooled.float())
-
 
 def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batch_size: int) -> TextStates:
     """States as the pipeline makes them, of prompts padded and cut to the encoders' number of tokens.

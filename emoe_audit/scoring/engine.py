@@ -138,7 +138,7 @@ def _sizes(ensemble: Ensemble, config: ScoringConfig) -> tuple[int, int]:
     if ensemble.memory_budget is None:
         return config.batch_size, config.batch_size
     own = ensemble.footprint
-    weights = max(own.texts, own.largest_path) if ensemble.is_streamed else own.texts + own.all_paths
+    weights = own.weights(is_streamed=ensemble.is_streamed)
     room = ensemble.memory_budget - weights - config.n_noise * own.n_experts * own.start
     a_prompt = own.states + config.n_noise * own.n_experts * own.features
     batch_size = max(1, min(config.batch_size, room // (2 * (own.activations + a_prompt))))

@@ -6,9 +6,9 @@ from pathlib import Path
 
 import torch
 from diffusers import AutoencoderKL, EulerDiscreteScheduler, StableDiffusionXLPipeline, UNet2DConditionModel
-from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
+from transformers import CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
-from emoe_audit.experts.tiny import write_byte_tokenizer
+from emoe_audit.experts.tiny import text_config, write_byte_tokenizer
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 WIDTHS, POOLED, TIME_WIDTH = (16, 24), 20, 8
@@ -19,7 +19,7 @@ def make_tiny_sdxl(folder: Path) -> EnsembleSpec:
     torch.manual_seed(0)
     vocabulary = write_byte_tokenizer(folder / "tokenizer")
     tokenizer = CLIPTokenizer.from_pretrained(folder / "tokenizer")
-    first, second = (_text_config(width, vocabulary) for width in WIDTHS)
+    first, second = (text_config(vocabulary, width=width, pooled=POOLED, n_layers=3) for width in WIDTHS)
     StableDiffusionXLPipeline(
         vae=AutoencoderKL(block_out_channels=(8,), norm_num_groups=4),
         text_encoder=CLIPTextModel(first),
@@ -35,21 +35,6 @@ def make_tiny_sdxl(folder: Path) -> EnsembleSpec:
         name="tiny-sdxl",
         base=ExpertSpec(name="base", source=str(folder / "base")),
         experts=tuple(ExpertSpec(name=name, source=str(folder / name)) for name in ("a", "b")),
-    )
-
-
-def _text_config(width: int, vocabulary: int) -> CLIPTextConfig:
-    return CLIPTextConfig(
-        vocab_size=vocabulary,
-        hidden_size=width,
-        intermediate_size=2 * width,
-        projection_dim=POOLED,
-        num_hidden_layers=3,
-        num_attention_heads=2,
-        max_position_embeddings=32,
-        bos_token_id=vocabulary - 2,
-        eos_token_id=vocabulary - 1,
-        pad_token_id=vocabulary - 1,
     )
 
 
