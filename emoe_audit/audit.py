@@ -24,6 +24,7 @@ from emoe_audit.experts.spec import load_spec
 from emoe_audit.manifest import prompt_key, settings_hash
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
+from emoe_audit.readings import append_scores, compare_translations
 from emoe_audit.report.render import write_report
 from emoe_audit.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig
@@ -181,7 +182,7 @@ def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:
         rows = store.prompts_of(chunk)
         scored = one_by_one_if_it_fails(rows, lambda part: _score(engine, part), "score", store)
         if scored:
-            store.append("scores", pd.concat(scored, ignore_index=True))
+            append_scores(store, pd.concat(scored, ignore_index=True))
         done += len(chunk)
         progress("scoring", done, total)
 
@@ -261,6 +262,7 @@ def source_captions(store: RunStore) -> dict[str, str]:
 def summarize(store: RunStore, progress: Progress = silent) -> None:
     """Compute the analysis tables from everything that is stored."""
     progress("analysis", 0, 1)
+    compare_translations(store)
     file = store.plan().ensemble.training_coverage
     coverage = None if file is None else read_coverage(file)
     by = group_columns(store.query("SELECT * FROM prompts"))

@@ -22,17 +22,22 @@ from emoe_audit.errors import StoreError
 from emoe_audit.manifest import check_same, manifest_from
 from emoe_audit.types import RowError, RunManifest
 
-Table = Literal["scores", "quality"]
+Table = Literal["scores", "readings", "quality"]
 PLAN, MANIFEST, ERRORS, LOCK = "plan.json", "manifest.json", "errors.jsonl", ".lock"
 COLUMNS: dict[str, str] = {
     "prompts": "key VARCHAR, prompt_id VARCHAR, source_id VARCHAR, prompt VARCHAR, language VARCHAR, region VARCHAR",
     "scores": "key VARCHAR, disagreement DOUBLE, relative_disagreement DOUBLE, feature_power DOUBLE, "
     "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, n_noise BIGINT, n_tokens BIGINT, "
     "tokens_per_word DOUBLE, truncated BOOLEAN",
+    "readings": "key VARCHAR, reading BLOB",
     "quality": "key VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, clip_cosine_source DOUBLE, "
     "source_rank DOUBLE",
 }
 """Columns of a table that has no shard yet."""
+NO_TRANSLATIONS = (
+    "key VARCHAR, source_id VARCHAR, translation_disagreement DOUBLE, translation_text DOUBLE, "
+    "translation_mid_block DOUBLE"
+)
 ANALYSES = ("groups", "quartiles", "correlations", "validity")
 MEMORY_LIMIT = "512MB"
 
@@ -160,11 +165,12 @@ class RunStore:
     def finish(self) -> None:
         """Compact the shards and write the manifest: from now on the run is complete."""
         self.compact("scores")
+        self.compact("readings")
         self.compact("quality")
         _write_json(self.path / MANIFEST, asdict(replace(self.plan(), complete=True)))
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
-        """Run SQL over the views `prompts, scores, quality, results, groups, quartiles, correlations`.
+        """Run SQL over the views `prompts, scores, readings, quality, translations, results` and the analysis tables.
 
         `results` is a row per prompt with its scores and quality, where there are any. Values belong into `params`.
 
@@ -226,11 +232,16 @@ class RunStore:
                 yield f"CREATE VIEW {table} AS {rows}{once}"
             else:
                 yield f"CREATE TABLE {table} ({columns})"
-        yield "CREATE VIEW results AS SELECT * FROM prompts LEFT JOIN scores USING (key) LEFT JOIN quality USING (key)"
-        for name in ANALYSES:
+        for name in (*ANALYSES, "translations"):
             file = self.path / "analysis" / f"{name}.parquet"
             if file.exists():
                 yield f"CREATE VIEW {name} AS SELECT * FROM read_parquet({_literal([str(file)])})"
+        if not self.has_analysis("translations"):
+            yield f"CREATE TABLE translations ({NO_TRANSLATIONS})"
+        yield (
+            "CREATE VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
+            "LEFT JOIN scores USING (key) LEFT JOIN quality USING (key)"
+        )
 
     def _shard(self, table: str, number: int) -> Path:
         return self.path / table / f"part-{number:06d}.parquet"

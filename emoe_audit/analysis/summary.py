@@ -15,8 +15,10 @@ from emoe_audit.analysis.contrasts import (
     quartiles,
 )
 from emoe_audit.analysis.groups import COLUMNS, group_estimates
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 
-SCORES = ("relative_disagreement", "disagreement")
+SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement")
+"""The scores of a run; the first that is measured ranks where the validity check chooses none."""
 QUALITY = ("clip_cosine", "clip_cosine_source")
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
 NOT_GROUPS = {"key", "prompt_id", "source_id", "prompt", "source_prompt", "image_id"}

@@ -24,19 +24,22 @@ from emoe_audit.recipes.tokenizer import train_tokenizer
 from emoe_audit.recipes.world import build_world
 
 
-def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device) -> None:
+def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device, sibling: Path | None = None) -> None:
     """Everything from the sources to the packaged folder `out`.
 
     `cache/<kinds of concepts>` keeps what every plan with these kinds shares (world, tokenizer, judge, VAE), a folder
-    in it with the plan's name the rest.
+    in it with the plan's name the rest. Judge and VAE are those of the finished ensemble `sibling` where one is given.
     """
     plan = Plan.read(plan_file)
     shared = cache / "-".join(plan.kinds)
     world = build_world(shared / "world", cache / "npm", plan.kinds)
     tokenizer = train_tokenizer(world.captions, shared / "tokenizer")
     examples = contrastive.Examples(world, tokenizer, tuple(STYLES), device)
-    judge = contrastive.train_judge(examples, shared)
-    autoencoder = vae.train_vae(examples, judge, shared)
+    if sibling is None:
+        judge = contrastive.train_judge(examples, shared)
+        autoencoder = vae.train_vae(examples, judge, shared)
+    else:
+        judge, autoencoder = package.read_judge(sibling / "judge", device), package.read_vae(sibling / "base", device)
     trained = train_plan(plan, examples, autoencoder, tokenizer, shared / plan.name)
 
     out.mkdir(parents=True, exist_ok=True)
@@ -123,9 +126,10 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, required=True, help="coverage plan (YAML)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished ensemble")
     parser.add_argument("--cache", type=Path, default=Path("build/recipes"), help="what is reused and resumed")
+    parser.add_argument("--sibling", type=Path, help="finished ensemble whose judge and autoencoder are taken")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    make_ensemble(args.plan, args.out, args.cache, torch.device(args.device))
+    make_ensemble(args.plan, args.out, args.cache, torch.device(args.device), args.sibling)
 
 
 if __name__ == "__main__":

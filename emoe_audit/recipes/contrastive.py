@@ -23,7 +23,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 
 from emoe_audit.recipes.sampling import Batch, Sampler
 from emoe_audit.recipes.tokenizer import MAX_LENGTH, VOCAB_SIZE
-from emoe_audit.recipes.training import train
+from emoe_audit.recipes.training import bfloat16_where_fast, train
 from emoe_audit.recipes.world import World
 
 JUDGE_IMAGE_STEPS, JUDGE_IMAGE_BATCH = 1000, 128
@@ -158,7 +158,7 @@ def _train_judge_images(name: str, visual: nn.Module, vectors: nn.Parameter, exa
 
     def loss(step: int) -> Tensor:
         batch = sampler.draw(name, step, JUDGE_IMAGE_BATCH)
-        with torch.autocast(examples.device.type, torch.bfloat16):
+        with bfloat16_where_fast(examples.device):
             features = visual(augment(examples.images(examples.places(batch))))
         return concept_loss(features, model.vectors, examples.concepts(batch), model.log_scale)
 
@@ -247,7 +247,7 @@ def train_text_encoder(examples: Examples, sampler: Sampler, folder: Path) -> Te
 
     def loss(step: int) -> Tensor:
         batch = sampler.draw("text encoder", step, TEXT_ENCODER_BATCH)
-        with torch.autocast(examples.device.type, torch.bfloat16):
+        with bfloat16_where_fast(examples.device):
             image = model.encode_image(augment(examples.images(examples.places(batch))))
         text = encode_by_length(model.encode_text, examples.tokens(batch))
         return contrastive_loss(image, text, examples.concepts(batch), model.log_scale)

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 import open_clip
 import pandas as pd
+import torch
 import yaml
 from diffusers import AutoencoderKL, StableDiffusionPipeline, UNet2DConditionModel
 from safetensors.torch import save_file
@@ -68,6 +69,18 @@ def write_judge(folder: Path, tokenizer: Path, judge: open_clip.CLIP) -> None:
     (folder / "open_clip_config.json").write_text(json.dumps(config, indent=2) + "\n")
     for file in tokenizer.iterdir():
         shutil.copy(file, folder / file.name)
+
+
+def read_judge(folder: Path, device: torch.device) -> open_clip.CLIP:
+    """What `write_judge` wrote, in float32."""
+    judge = open_clip.create_model(f"local-dir:{folder}", precision="fp32", device=device)
+    return judge.eval()
+
+
+def read_vae(base: Path, device: torch.device) -> AutoencoderKL:
+    """The autoencoder of a base that `write_base` wrote, in float32."""
+    vae: AutoencoderKL = AutoencoderKL.from_pretrained(base, subfolder="vae", torch_dtype=torch.float32)
+    return vae.to(device).eval()
 
 
 def write_captions(path: Path, world: World) -> None:

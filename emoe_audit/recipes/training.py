@@ -16,6 +16,16 @@ CHECKPOINT_SECONDS = 60.0
 WARMUP_STEPS = 200
 
 
+def bfloat16_where_fast(device: torch.device) -> torch.autocast:
+    """Autocast to bfloat16, except on a CPU that would have to emulate it."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=device.type != "cpu" or has_bfloat16())
+
+
+def has_bfloat16() -> bool:
+    """Whether this CPU multiplies in bfloat16."""
+    return torch.cpu._is_avx512_bf16_supported() or torch.cpu._is_amx_tile_supported()
+
+
 def train(
     name: str,
     model: nn.Module,

@@ -12,7 +12,7 @@ from diffusers import AutoencoderKL
 from torch import Tensor, nn
 
 from emoe_audit.recipes.contrastive import Examples
-from emoe_audit.recipes.training import train
+from emoe_audit.recipes.training import bfloat16_where_fast, train
 
 STEPS, BATCH = 3600, 16
 KL_WEIGHT, PERCEPTUAL_WEIGHT = 1e-6, 0.5
@@ -36,7 +36,7 @@ def train_vae(examples: Examples, judge: open_clip.CLIP, folder: Path) -> Autoen
     def loss(step: int) -> Tensor:
         places = np.random.default_rng([1, step]).choice(len(examples.pixels), size=BATCH)
         images = examples.images(torch.from_numpy(places).to(examples.device))
-        with torch.autocast(examples.device.type, torch.bfloat16):
+        with bfloat16_where_fast(examples.device):
             posterior = vae.encode(images).latent_dist
             decoded = vae.decode(posterior.sample()).sample
             with torch.no_grad():

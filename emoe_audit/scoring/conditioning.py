@@ -37,16 +37,22 @@ class TextStates:
     """Diffusers' `prompt_embeds`."""
     pooled: Float[Tensor, "batch width"] | None = None
     """Diffusers' `pooled_prompt_embeds`, in SDXL."""
+    summary: Float[Tensor, "batch width"] | None = None
+    """The last encoder's state at the end of the text, by which CLIP compares texts; no expert is given it."""
 
     def __len__(self) -> int:
         return len(self.embeds)
 
     def split(self, size: int) -> list[TextStates]:
         """In batches of `size` prompts."""
-        if self.pooled is None:
-            return [TextStates(embeds=part) for part in self.embeds.split(size)]
-        parts = zip(self.embeds.split(size), self.pooled.split(size), strict=True)
-        return [TextStates(embeds=embeds, pooled=pooled) for embeds, pooled in parts]
+        return [self._rows(slice(start, start + size)) for start in range(0, len(self), size)]
+
+    def _rows(self, rows: slice) -> TextStates:
+        return TextStates(
+            embeds=self.embeds[rows],
+            pooled=None if self.pooled is None else self.pooled[rows],
+            summary=None if self.summary is None else self.summary[rows],
+        )
 
 
 def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batch_size: int) -> TextStates:
@@ -57,7 +63,7 @@ def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batc
     the encoder's configuration says so.
     """
     is_pair = len(encoders) == 2
-    embeds, pooled = [], None
+    embeds, pooled, summary = [], None, None
     for index in range(len(encoders)):
         encoder = encoders[index]
         outputs = [
@@ -66,9 +72,11 @@ def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batc
         ]
         embeds.append(torch.cat([out.hidden_states[-2] if is_pair else out.last_hidden_state for out in outputs]))
         if is_pair and index == 1:
-            pooled = torch.cat([out.text_embeds for out in outputs])
+            summary = pooled = torch.cat([out.text_embeds for out in outputs])
+        elif not is_pair:
+            summary = torch.cat([out.pooler_output for out in outputs])
         del encoder
-    return TextStates(embeds=torch.cat(embeds, dim=-1), pooled=pooled)
+    return TextStates(embeds=torch.cat(embeds, dim=-1), pooled=pooled, summary=summary)
 
 
 @torch.inference_mode()

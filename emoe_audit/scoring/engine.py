@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,7 @@ from emoe_audit.scoring.conditioning import TextStates, count_tokens, encode_pro
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
 from emoe_audit.scoring.first_step import draw_noise, first_step
+from emoe_audit.scoring.sketch import sketch
 from emoe_audit.types import Prompt, ScoringConfig
 
 
@@ -59,7 +61,8 @@ class ScoringEngine:
 
         Columns: `prompt_id`; for every registered score its mean over the noises and, as `..._noise_sd`, the sample
         standard deviation over them (NaN for one noise); `feature_power`, `n_noise`, `n_tokens`, `tokens_per_word`,
-        `truncated`. Scores have no unit. A score that overflowed `config.dtype` is NaN.
+        `truncated`; `reading`, how the ensemble reads the prompt (`emoe_audit.scoring.sketch`), its parts in a row.
+        Scores have no unit. A score that overflowed `config.dtype` is NaN.
         """
         place = {text: index for index, text in enumerate(dict.fromkeys(prompt.prompt for prompt in prompts))}
         columns = {**self._scores(list(place)), **self._counts(list(place))}
@@ -84,21 +87,23 @@ class ScoringEngine:
             "truncated": np.array([count.truncated for count in counts], dtype=bool),
         }
 
-    def _scores(self, texts: list[str]) -> dict[str, np.ndarray]:
-        chunks = [self._measure(chunk) for chunk in _chunks(texts, self._chunk_size)]
+    def _scores(self, texts: list[str]) -> dict[str, Any]:
+        measured = [self._measure(chunk) for chunk in _chunks(texts, self._chunk_size)]
+        chunks, readings = [values for values, _ in measured], [row for _, rows in measured for row in rows]
         values = np.concatenate([np.empty((len(self._measures), self.config.n_noise, 0)), *chunks], axis=2)
         if self.config.both_halves:
             values = (values + self._unconditional) / 2
         values[~np.isfinite(values)] = np.nan
-        columns = dict(zip(self._measures, values.mean(axis=1), strict=True))
+        columns: dict[str, Any] = dict(zip(self._measures, values.mean(axis=1), strict=True))
         for name, per_noise in zip(self._measures, values, strict=True):
             if name in SCORES:
                 columns[f"{name}_noise_sd"] = _noise_sd(per_noise)
-        return {**columns, "n_noise": np.full(len(texts), self.config.n_noise)}
+        return {**columns, "n_noise": np.full(len(texts), self.config.n_noise), "reading": readings}
 
-    def _measure(self, texts: Sequence[str]) -> np.ndarray:
-        """Every measure of every text for every noise: `[measure, noise, text]`."""
-        batches = self.text_states(texts).split(self.batch_size)
+    def _measure(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+        """Every measure of every text for every noise, `[measure, noise, text]`, and the readings, `[text, number]`."""
+        states = self.text_states(texts)
+        batches = states.split(self.batch_size)
         starts = self.starts
         features: list[list[list[Tensor]]] = [[[] for _ in batches] for _ in starts]
         for expert in range(len(starts[0])):
@@ -108,8 +113,9 @@ class ScoringEngine:
                     of_batch.append(mid_block_features(unet, paths[expert], states))
             del unet  # where experts are streamed, this one goes before the next one comes
         values = [torch.cat([self._measured(torch.stack(own)) for own in of_noise], dim=1) for of_noise in features]
-        measured: np.ndarray = torch.stack(values, dim=1).cpu().double().numpy()
-        return measured
+        means = [_mean_features([of_noise[batch] for of_noise in features]) for batch in range(len(batches))]
+        readings = torch.cat([sketch(states.summary), sketch(torch.cat(means))], dim=1)
+        return torch.stack(values, dim=1).cpu().double().numpy(), readings.cpu().numpy()
 
     def _measured(self, features: Tensor) -> Float[Tensor, "measure batch"]:
         return torch.stack([measure(features) for measure in self._measures.values()])
@@ -126,7 +132,12 @@ class ScoringEngine:
 
     @cached_property
     def _unconditional(self) -> np.ndarray:
-        return self._measure([""])
+        return self._measure([""])[0]
+
+
+def _mean_features(of_noises: list[list[Tensor]]) -> Float[Tensor, "batch element"]:
+    """The mean over noises and experts, from the features of one batch, `[noise][expert]`."""
+    return torch.stack([torch.stack(own).float().mean(dim=0) for own in of_noises]).mean(dim=0).flatten(1)
 
 
 def _starts(unet: UNet2DConditionModel, steps: list[tuple[Tensor, Tensor]]) -> list[PathStart]:

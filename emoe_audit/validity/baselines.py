@@ -17,6 +17,7 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.errors import AuditError
 from emoe_audit.quality.images import load_pipeline
 from emoe_audit.scoring.conditioning import TextStates
@@ -39,8 +40,8 @@ ORIENTED: dict[str, tuple[str, float]] = {
 
 
 def oriented_scores() -> dict[str, tuple[str, float]]:
-    """Everything the engine measures, by name: its column, and the sign that makes high mean uncertain."""
-    return {name: (name, 1.0) for name in SCORES} | ORIENTED
+    """Everything measured anyway, by name: its column, and the sign that makes high mean uncertain."""
+    return {name: (name, 1.0) for name in (TRANSLATION_SCORE, *SCORES)} | ORIENTED
 
 
 def register_baseline(make: MakeBaseline) -> MakeBaseline:

@@ -5,7 +5,7 @@ It is an audit whose engine adds a column for each baseline, so it is stored, re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -14,7 +14,9 @@ import regex
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from emoe_audit.audit import judge_pending, load_engine, start_run, summarize
+from emoe_audit.analysis.summary import SCORES as RANKED
+from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
+from emoe_audit.audit import check_pending, judge_pending, load_engine, start_run, summarize
 from emoe_audit.coverage import read_coverage
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.hashing import json_digest
@@ -22,6 +24,7 @@ from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from emoe_audit.validity.baselines import BASELINES, Baseline, oriented_scores, text_distance
 from emoe_audit.validity.ground import Ground
@@ -62,9 +65,11 @@ class BenchEngine:
         _ = self.engine.starts
         prompts = [Prompt(prompt_id=str(place), prompt=text) for place, text in enumerate(texts)]
         own = _gflop(lambda: self.engine.score(prompts)) / len(texts)
+        text = _gflop(lambda: self.engine.text_states(texts)) / len(texts)
         counted = {name: _gflop(lambda f=f: f(texts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
         free = dict.fromkeys(("token_count", "tokens_per_word"), 0.0)
-        return dict.fromkeys((*SCORES, "feature_power"), own) | free | counted
+        parts = {"translation_mid_block": own, "translation_text": text}
+        return dict.fromkeys((TRANSLATION_SCORE, *SCORES, "feature_power"), own) | parts | free | counted
 
 
 def verify(
@@ -98,15 +103,26 @@ def verify(
     prompts = default_prompts(spec, n_concepts=n_concepts)
     store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
     with store.locked():
+        check_pending(store, engine.engine, engine.engine.config.check_pairs, progress)
         judge_pending(store, progress)
         summarize(store, progress)
         store.finish()
     results = store.query("SELECT * FROM results")
-    columns = oriented_scores() | {name: (name, 1.0) for name in engine.baselines}
-    ground = lay_ground(results, coverage, related_languages(captions, coverage))
+    columns = oriented_scores() | {name: (name, 1.0) for name in (*PARTS, *engine.baselines)}
+    ground = lay_ground(results, coverage, captions)
     scores = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
     gflop = engine.gflop(list(prompts.frame["prompt"].unique()[:COUNTED_PROMPTS]))
-    return tabulate(spec.name, ground, scores, gflop, n_boot=n_boot)
+    ranking, signs = _checked(store)
+    return tabulate(spec.name, ground, scores, gflop, default_score=ranking, signs=signs, n_boot=n_boot)
+
+
+def _checked(store: RunStore) -> tuple[str, dict[str, str]]:
+    """The score that ranks, and what the check says of the sign of each."""
+    if not store.has_analysis("validity"):
+        return RANKED[0], {}
+    outcome = store.query("SELECT DISTINCT score, sign, default_score FROM validity")
+    best = outcome["default_score"].iloc[0]
+    return best if isinstance(best, str) else RANKED[0], dict(zip(outcome["score"], outcome["sign"], strict=True))
 
 
 def known_coverage(spec: EnsembleSpec) -> pd.DataFrame:
@@ -130,18 +146,21 @@ def bench_engine(
     return BenchEngine(engine, baselines | {"text_distance": text_distance(engine, _drawn(captions, coverage))})
 
 
-def lay_ground(results: pd.DataFrame, coverage: pd.DataFrame, related: set[str]) -> Ground:
-    """The ground of a run in which every caption comes in every language."""
+def lay_ground(results: pd.DataFrame, coverage: pd.DataFrame, captions: pd.DataFrame) -> Ground:
+    """The ground of a run in which every caption comes in every language, from the captions that training had."""
     known = coverage.set_index(["by", "group"])["coverage"]
     tokens = results.pivot(index="language", columns="source_id", values="n_tokens")
     concepts = results.drop_duplicates("source_id").set_index("source_id").reindex(tokens.columns)
     groups = {c: concepts[c].fillna("").to_numpy(dtype=str) for c in ("region", "skin_tone") if c in concepts}
     none = np.full(len(concepts), "")
     rank = _grid(results, "source_rank")
+    seen = seen_words(captions, coverage)
+    texts = results.pivot(index="language", columns="source_id", values="prompt").astype(str)
     return Ground(
         languages=tokens.index.to_numpy(dtype=str),
         coverage=known["language"].reindex(tokens.index).to_numpy(dtype=np.float64),
-        related=tokens.index.isin(related),
+        related=tokens.index.isin(related_languages(captions, coverage)),
+        shared=texts.map(lambda text: bool(words_of([text]) & seen)).to_numpy(),
         tokens=tokens.to_numpy(dtype=np.float64),
         quality=_grid(results, "clip_cosine_source"),
         failed=np.where(np.isnan(rank), np.nan, rank > TOP),
@@ -153,9 +172,8 @@ def lay_ground(results: pd.DataFrame, coverage: pd.DataFrame, related: set[str])
 
 def related_languages(captions: pd.DataFrame, coverage: pd.DataFrame) -> set[str]:
     """The never-seen languages of whose words at least 5% stand in captions of languages that were seen."""
-    shares = coverage[coverage["by"] == "language"].set_index("group")["coverage"]
-    words = {language: _words(captions[language]) for language in captions if language not in IMAGE_COLUMNS}
-    seen = set().union(*(own for language, own in words.items() if shares.get(language, 0.0) > 0))
+    seen, shares = seen_words(captions, coverage), _language_shares(coverage)
+    words = {language: words_of(captions[language]) for language in _languages(captions)}
     return {
         language
         for language, own in words.items()
@@ -163,13 +181,28 @@ def related_languages(captions: pd.DataFrame, coverage: pd.DataFrame) -> set[str
     }
 
 
-def _words(captions: pd.Series) -> set[str]:
-    return {word for caption in captions.str.casefold() for word in WORD.findall(caption)}
+def seen_words(captions: pd.DataFrame, coverage: pd.DataFrame) -> set[str]:
+    """All words of the languages that training drew captions of."""
+    shares = _language_shares(coverage)
+    return set().union(*(words_of(captions[own]) for own in _languages(captions) if shares.get(own, 0.0) > 0))
+
+
+def words_of(texts: Iterable[str]) -> set[str]:
+    """The words of some texts, in lower case."""
+    return {word for text in texts for word in WORD.findall(text.casefold())}
+
+
+def _languages(captions: pd.DataFrame) -> list[str]:
+    return [column for column in captions if column not in IMAGE_COLUMNS]
+
+
+def _language_shares(coverage: pd.DataFrame) -> pd.Series:
+    return coverage[coverage["by"] == "language"].set_index("group")["coverage"]
 
 
 def _drawn(captions: pd.DataFrame, coverage: pd.DataFrame) -> list[str]:
     """Captions drawn much as the training drew them: languages and, within their kind, groups by their coverage."""
-    shares = coverage[coverage["by"] == "language"].set_index("group")["coverage"]
+    shares = _language_shares(coverage)
     of_group = coverage[coverage["by"] != "language"].set_index("group")["coverage"]
     rng = np.random.default_rng(0)
     languages = rng.choice(shares.index.to_numpy(), size=TRAINING_CAPTIONS, p=(shares / shares.sum()).to_numpy())

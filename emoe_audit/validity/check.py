@@ -1,7 +1,8 @@
 """The validity check: does a score rise on strange prompts, on this ensemble, and are its experts comparable at all?
 
 It needs no knowledge of the training set: the known groups are the pairs of `probes`. A score whose sign does not hold
-there is not to be trusted on the ensemble, whatever it did elsewhere.
+there is not to be trusted on the ensemble, whatever it did elsewhere. The pairs of `assumed` are shown next to them:
+they hold for a model trained on the web, and decide nothing.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percentile_interval
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.errors import EnsembleError
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix
@@ -26,11 +28,15 @@ from emoe_audit.scoring.conditioning import count_tokens
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, Prompt
+from emoe_audit.validity.assumed import assumed_pairs
 from emoe_audit.validity.baselines import oriented_scores
-from emoe_audit.validity.probes import Pair, make_pairs
+from emoe_audit.validity.probes import STRICT, Pair, make_pairs
 from emoe_audit.validity.table import Interval, flat
+from emoe_audit.validity.translated import translation_scores
 
 Sign = Literal["holds", "unclear", "turned"]
+CANDIDATES = (TRANSLATION_SCORE, *SCORES)
+"""What may rank; everything else that is checked is a baseline."""
 COMPARABLE = 0.5
 """Correlation of the experts' features from which they count as comparable."""
 N_BOOT, CONFIDENCE = 1000, 0.95
@@ -41,12 +47,20 @@ ALIGNED_PROMPTS = 64
 
 @dataclass(frozen=True, kw_only=True)
 class ProbeResult:
-    """How often the strange half of a pair scores above the known half, ties counting half; languages resampled."""
+    """How often the strange half of a pair scores above the known half, ties counting half; clusters resampled.
+
+    A cluster is a language, or in the English probes the pairs that share a word, see `Pair.cluster`.
+    """
 
     probe: str
     n_pairs: int
     n_languages: int
     share: Interval
+
+    @property
+    def strict(self) -> bool:
+        """Whether nobody can have trained on the strange halves."""
+        return self.probe in STRICT
 
     @property
     def sign(self) -> Sign:
@@ -62,19 +76,20 @@ class ScoreCheck:
 
     name: str
     probes: tuple[ProbeResult, ...]
+    """Strict ones first."""
 
     @property
     def sign(self) -> Sign:
-        """`turned` where any probe turns it, `holds` where all agree that it holds."""
-        signs = {probe.sign for probe in self.probes}
+        """`turned` where any strict probe turns it, `holds` where all strict ones agree that it holds."""
+        signs = {probe.sign for probe in self.probes if probe.strict}
         if "turned" in signs:
             return "turned"
         return "holds" if signs == {"holds"} else "unclear"
 
     @property
     def strength(self) -> float:
-        """The lower end of the weakest probe."""
-        return min((probe.share.low for probe in self.probes), default=float("nan"))
+        """The lower end of the weakest strict probe."""
+        return min((probe.share.low for probe in self.probes if probe.strict), default=float("nan"))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,7 +125,8 @@ class Check:
         """A row per score and probe, as a run keeps it."""
         whole = {"alignment": self.alignment, "comparable": self.comparable, "default_score": self.default_score}
         rows = [
-            {"score": s.name, "sign": s.sign, "probe": p.probe, "n_pairs": p.n_pairs, "n_languages": p.n_languages}
+            {"score": s.name, "sign": s.sign, "probe": p.probe, "strict": p.strict}
+            | {"n_pairs": p.n_pairs, "n_languages": p.n_languages}
             | {"share": p.share.value, "low": p.share.low, "high": p.share.high}
             | whole
             for s in self.scores
@@ -119,20 +135,28 @@ class Check:
         return pd.DataFrame(rows)
 
     def to_text(self) -> str:
-        """The outcome for a terminal."""
-        lines = [f"{'score':24}{'sign':10}" + "".join(f"{p.probe:28}" for p in self.scores[0].probes)]
-        for score in self.scores:
-            shares = [f"{p.share.value:.2f} ({p.share.low:.2f} to {p.share.high:.2f})" for p in score.probes]
-            lines.append(f"{score.name:24}{score.sign:10}" + "".join(f"{share:28}" for share in shares))
+        """The outcome for a terminal: the probes that decide, then those that only inform."""
+        decide, inform = self._probes(strict=True), self._probes(strict=False)
+        lines = [f"{'score':26}{'sign':10}{''.join(f'{probe:28}' for probe in decide)}"]
+        lines += [f"{score.name:26}{score.sign:10}{_shares(score, decide)}" for score in self.scores]
+        if inform:
+            headings = [f"{probe} (assumed)" for probe in inform]
+            lines += ["", f"{'score':26}{''.join(f'{heading:28}' for heading in headings)}"]
+            lines += [f"{score.name:26}{_shares(score, inform)}" for score in self.scores]
+            lines.append("(assumed): holds for a model trained on the web, need not hold for this one, decides nothing")
+            lines.append("")
         comparable = "comparable" if self.comparable else "not comparable: no score of theirs means anything"
         lines.append(f"experts: correlation of features {self.alignment:.2f}, {comparable}")
         lines.append(f"default score: {self.default_score or 'none, no score is valid on this ensemble'}")
         return "\n".join(line.rstrip() for line in lines)
 
+    def _probes(self, *, strict: bool) -> list[str]:
+        return list(dict.fromkeys(p.probe for score in self.scores for p in score.probes if p.strict == strict))
+
     @property
     def default_score(self) -> str | None:
         """The registered score whose sign holds most strongly; None where none is valid."""
-        valid = [score for score in self.scores if score.name in SCORES and score.sign == "holds"]
+        valid = [score for score in self.scores if score.name in CANDIDATES and score.sign == "holds"]
         return max(valid, key=lambda score: score.strength).name if valid and self.comparable else None
 
 
@@ -151,24 +175,31 @@ def check(
     Args:
         engine: Of the ensemble.
         captions: Real captions to make the pairs from, a column per language.
-        n_per_language: Pairs of each probe in each language.
+        n_per_language: Pairs of each probe in each language; English words are all taken.
         progress: Called with stage, done, total.
 
     Raises:
-        EnsembleError: the captions yield no pair.
+        EnsembleError: the captions yield no pair of a strict probe.
     """
     own = engine.ensemble
-    pairs = make_pairs(
-        captions,
-        lambda texts: [count.n_tokens for count in count_tokens(texts, own.tokenizer, own.max_length)],
-        n_per_language=n_per_language,
-    )
-    if not pairs:
+
+    def n_tokens(texts: Sequence[str]) -> list[int]:
+        return [count.n_tokens for count in count_tokens(texts, own.tokenizer, own.max_length)]
+
+    strict = make_pairs(captions, n_tokens, n_per_language=n_per_language)
+    if not strict:
         raise EnsembleError(
             f"{own.spec.name}: no pair of real and strange prompts could be matched; give more captions"
         )
-    known, strange = (_score(engine, [getattr(p, half) for p in pairs], progress) for half in ("known", "strange"))
-    sample = pairs[:: max(1, len(pairs) // ALIGNED_PROMPTS)]
+    pairs = [*strict, *assumed_pairs(captions, n_tokens, n_per_language=n_per_language)]
+
+    def score(texts: Sequence[str]) -> pd.DataFrame:
+        return _score(engine, texts, progress)
+
+    halves = [score([getattr(pair, half) for pair in pairs]) for half in ("known", "strange")]
+    translated = translation_scores(score, captions, pairs, halves)
+    known, strange = (half.assign(**{TRANSLATION_SCORE: own}) for half, own in zip(halves, translated, strict=True))
+    sample = strict[:: max(1, len(strict) // ALIGNED_PROMPTS)]
     return Check(
         ensemble=own.spec.name,
         ensemble_hash=own.ensemble_hash,
@@ -184,14 +215,13 @@ def compare(pairs: Sequence[Pair], known: pd.Series, strange: pd.Series) -> tupl
     """One result per probe, from the scores of both halves of every pair; pairs without a score are left out."""
     a, b = known.to_numpy(dtype=np.float64), strange.to_numpy(dtype=np.float64)
     higher = np.where(np.isnan(a) | np.isnan(b), np.nan, (b > a) + 0.5 * (b == a))
-    frame = pd.DataFrame(
-        {"probe": [p.probe for p in pairs], "language": [p.language for p in pairs], "higher": higher}
-    ).dropna()
+    named = [(pair.probe, pair.language, pair.cluster) for pair in pairs]
+    frame = pd.DataFrame(named, columns=["probe", "language", "cluster"]).assign(higher=higher).dropna()
     results = []
     for probe, rows in frame.groupby("probe", sort=False):
-        _, _, replicates = bootstrap_means(rows["higher"], rows["probe"], rows["language"], n_boot=N_BOOT, seed=0)
+        _, _, replicates = bootstrap_means(rows["higher"], rows["probe"], rows["cluster"], n_boot=N_BOOT, seed=0)
         low, high = percentile_interval(replicates, CONFIDENCE)
-        if rows["language"].nunique() < MIN_SOURCES:
+        if rows["cluster"].nunique() < MIN_SOURCES:
             low = high = np.array([np.nan])
         share = Interval(value=float(rows["higher"].mean()), low=float(low[0]), high=float(high[0]))
         results.append(
@@ -200,9 +230,14 @@ def compare(pairs: Sequence[Pair], known: pd.Series, strange: pd.Series) -> tupl
     return tuple(results)
 
 
+def _shares(score: ScoreCheck, probes: Sequence[str]) -> str:
+    shares = {p.probe: f"{p.share.value:.2f} ({p.share.low:.2f} to {p.share.high:.2f})" for p in score.probes}
+    return "".join(f"{shares.get(probe, '-'):28}" for probe in probes)
+
+
 def _published(probe: ProbeResult) -> dict[str, Any]:
-    counts = {"probe": probe.probe, "n_pairs": probe.n_pairs, "n_languages": probe.n_languages, "sign": probe.sign}
-    return counts | flat("share", probe.share)
+    counts = {"probe": probe.probe, "strict": probe.strict, "n_pairs": probe.n_pairs, "n_languages": probe.n_languages}
+    return counts | {"sign": probe.sign} | flat("share", probe.share)
 
 
 def alignment(features: Float[Tensor, "expert batch element"]) -> float:

@@ -30,6 +30,8 @@ class Ground:
     """Share of the training captions, `[language]`."""
     related: np.ndarray
     """Whether a language was never seen but shares words with one that was, `[language]`."""
+    shared: np.ndarray
+    """Whether a prompt holds a word that stands in captions of a seen language, `[language, concept]`."""
     tokens: np.ndarray
     """Token counts, `[language, concept]`."""
     quality: np.ndarray
@@ -55,6 +57,7 @@ class Ground:
             languages=self.languages[languages],
             coverage=self.coverage[languages],
             related=self.related[languages],
+            shared=self.shared[grid],
             tokens=self.tokens[grid],
             quality=self.quality[grid],
             failed=self.failed[grid],
@@ -101,6 +104,16 @@ def auroc_related(ground: Ground, score: np.ndarray) -> float:
     return auroc(own[ground.related].ravel(), own[ground.coverage >= COVERED].ravel())
 
 
+def auroc_shared_words(ground: Ground, score: np.ndarray) -> float:
+    """In never-seen languages: how often a prompt without any word of a seen language scores above one with some.
+
+    0.5 if shared words do not matter (published: "pizza" scores low even in Finnish).
+    """
+    never = ground.coverage == 0
+    own, shared = score[np.ix_(never, ground.plain)], ground.shared[np.ix_(never, ground.plain)]
+    return auroc(own[~shared], own[shared])
+
+
 def quality_rho_within_language(ground: Ground, score: np.ndarray) -> float:
     """Spearman's rho of score with image quality within each language, averaged over languages."""
     plain = ground.plain
@@ -132,6 +145,7 @@ FIGURES: dict[str, Figure] = {
         tone_rho,
         auroc_starved,
         auroc_related,
+        auroc_shared_words,
         quality_rho_within_language,
         aurc,
         language_quality_r,

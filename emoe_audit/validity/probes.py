@@ -2,6 +2,9 @@
 
 No knowledge of a training set is needed, because nobody can have trained on words that do not exist. A pair is matched
 on language, letters and token count, so neither length nor tokenisation can tell its halves apart.
+
+These are the strict probes, which decide whether a score is valid. Those of `assumed` need the ensemble to have been
+trained on ordinary text; they make pairs of the same kind, and only inform.
 """
 
 from __future__ import annotations
@@ -9,12 +12,15 @@ from __future__ import annotations
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
+from itertools import islice
 from typing import Literal
 
 import numpy as np
 import pandas as pd
 
-Probe = Literal["pseudo-words", "shuffled letters"]
+Probe = Literal["pseudo-words", "shuffled letters", "rare words", "specific words", "small languages"]
+STRICT: tuple[Probe, ...] = ("pseudo-words", "shuffled letters")
+"""The probes whose strange half nobody can have trained on."""
 CountTokens = Callable[[Sequence[str]], list[int]]
 TRIES = 40
 """Strange versions made of a caption before it is given up."""
@@ -25,13 +31,21 @@ BOUNDARY = "\0"
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A caption, and a strange text of as many letters and tokens."""
+    """A text, and a stranger one of as many letters and tokens."""
 
     probe: Probe
     language: str
+    """Of the strange half."""
+    cluster: str
+    """What is resampled as a whole for an interval, because its pairs are not independent.
+
+    The language of the strange half where a probe spans languages, else the most general of the words that pairs share.
+    """
     known: str
     strange: str
     n_tokens: int
+    source_id: str = ""
+    """The caption that the strange half was made from, by its row's name; empty for words that are of none."""
 
 
 class PseudoWords:
@@ -62,7 +76,7 @@ class PseudoWords:
 def make_pairs(
     captions: pd.DataFrame, count_tokens: CountTokens, *, n_per_language: int = 10, seed: int = 0
 ) -> list[Pair]:
-    """Pairs of both probes in every language that yields them.
+    """Pairs of both strict probes in every language that yields them.
 
     Args:
         captions: A column per language.
@@ -71,34 +85,49 @@ def make_pairs(
         seed: Of everything drawn.
     """
     pairs: list[Pair] = []
+    drawn = captions.iloc[drawn_order(len(captions), seed)]
     for place, language in enumerate(captions):
         rng = np.random.default_rng([seed, place])
-        texts = [str(text) for text in captions[language].to_numpy()[rng.permutation(len(captions))]]
-        words = {word for text in texts for word in text.casefold().split()}
+        texts = dict(zip(drawn.index.astype(str), drawn[language].astype(str), strict=True))
+        words = {word for text in texts.values() for word in text.casefold().split()}
         chain = PseudoWords(words)
         strange: dict[Probe, Callable[[str], str]] = {
             "pseudo-words": lambda word, chain=chain, rng=rng: chain.draw(len(word), rng),  # type: ignore[misc]
             "shuffled letters": lambda word, rng=rng: "".join(rng.permutation(list(word))),  # type: ignore[misc]
         }
         for probe, make in strange.items():
-            found = _pairs(probe, str(language), texts[: CAPTIONS_TRIED * n_per_language], make, words, count_tokens)
+            tried = dict(islice(texts.items(), CAPTIONS_TRIED * n_per_language))
+            found = _pairs(probe, str(language), tried, make, words, count_tokens)
             pairs += [pair for _, pair in zip(range(n_per_language), found, strict=False)]
     return pairs
+
+
+def drawn_order(n_captions: int, seed: int = 0) -> np.ndarray:
+    """The order in which captions are tried, the same for all languages, so that pairs share captions."""
+    return np.random.default_rng(seed).permutation(n_captions)
 
 
 def _pairs(
     probe: Probe,
     language: str,
-    texts: Sequence[str],
+    texts: dict[str, str],
     make: Callable[[str], str],
     words: set[str],
     count_tokens: CountTokens,
 ) -> Iterable[Pair]:
-    for text in texts:
+    for source, text in texts.items():
         own = text.casefold()
         candidates = [" ".join(make(word) for word in own.split()) for _ in range(TRIES)]
         counts = count_tokens([own, *candidates])
         for candidate, count in zip(candidates, counts[1:], strict=True):
             if count == counts[0] and len(candidate) == len(own) and not words & set(candidate.split()):
-                yield Pair(probe=probe, language=language, known=own, strange=candidate, n_tokens=count)
+                yield Pair(
+                    probe=probe,
+                    language=language,
+                    cluster=language,
+                    known=own,
+                    strange=candidate,
+                    n_tokens=count,
+                    source_id=source,
+                )
                 break

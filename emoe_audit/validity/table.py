@@ -10,10 +10,8 @@ from typing import Any
 import numpy as np
 
 from emoe_audit.analysis.bootstrap import percentile_interval
-from emoe_audit.analysis.summary import SCORES
 from emoe_audit.validity.ground import FIGURES, Ground, quality_quartiles, replicates
 
-DEFAULT_SCORE = SCORES[0]
 COMPARED = ("auroc_starved", "aurc")
 CONFIDENCE = 0.95
 HEADINGS = {
@@ -23,6 +21,7 @@ HEADINGS = {
     "tone_rho": "tone rho",
     "auroc_starved": "AUROC starved",
     "auroc_related": "AUROC related",
+    "auroc_shared_words": "AUROC shared words",
     "quality_rho_within_language": "quality rho",
     "aurc": "AURC",
     "language_quality_r": "quality r",
@@ -48,6 +47,8 @@ class ScoreRow:
     figures: dict[str, Interval]
     quality_quartiles: tuple[float, ...]
     """Mean image quality by rising score."""
+    sign: str
+    """What the validity check, which knows nothing of the training, says of it; empty where it is not tested."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,11 +104,11 @@ class Verification:
     def to_text(self) -> str:
         """The table for a terminal, the best ranking of languages first."""
         rows = sorted(self.scores, key=lambda row: _last(row.figures["language_rho"].value))
-        lines = [["score", *HEADINGS.values(), "quality by quarter", "GFLOP"]]
+        lines = [["score", *HEADINGS.values(), "quality by quarter", "GFLOP", "sign by check"]]
         for row in rows:
             quarters = " ".join(f"{value:.2f}" for value in row.quality_quartiles)
             figures = [_short(row.figures[name].value) for name in HEADINGS]
-            lines.append([row.name, *figures, quarters, f"{row.gflop:.2f}"])
+            lines.append([row.name, *figures, quarters, f"{row.gflop:.2f}", row.sign or "-"])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
         return "\n".join("  ".join(line).rstrip() for line in padded)
@@ -119,6 +120,8 @@ def tabulate(
     scores: Mapping[str, np.ndarray],
     gflop: Mapping[str, float],
     *,
+    default_score: str,
+    signs: Mapping[str, str],
     n_boot: int,
     seed: int = 0,
 ) -> Verification:
@@ -129,6 +132,8 @@ def tabulate(
         ground: What is known.
         scores: By name, `[language, concept]`; the prompts for which a score is undefined get its mean.
         gflop: Cost of each a prompt.
+        default_score: The one that the others are compared with.
+        signs: What the validity check says of the sign of each, where it tests it.
         n_boot: Number of resamples.
         seed: Of the resampling.
     """
@@ -137,17 +142,18 @@ def tabulate(
     values = {name: {f: compute(ground, score) for f, compute in FIGURES.items()} for name, score in whole.items()}
     return Verification(
         ensemble=ensemble,
-        default_score=DEFAULT_SCORE,
+        default_score=default_score,
         n_languages=len(ground.languages),
         n_concepts=len(ground.regions),
         n_images=int((~np.isnan(ground.quality)).sum()),
-        languages=_languages(ground, whole[DEFAULT_SCORE]),
+        languages=_languages(ground, whole[default_score]),
         scores=tuple(
             ScoreRow(
                 name=name,
                 gflop=gflop[name],
                 figures={f: _interval(values[name][f], drawn[name][f]) for f in FIGURES},
                 quality_quartiles=tuple(quality_quartiles(ground, score)),
+                sign=signs.get(name, ""),
             )
             for name, score in whole.items()
         ),
@@ -156,11 +162,11 @@ def tabulate(
                 against=other,
                 figure=f,
                 difference=_interval(
-                    values[DEFAULT_SCORE][f] - values[other][f], drawn[DEFAULT_SCORE][f] - drawn[other][f]
+                    values[default_score][f] - values[other][f], drawn[default_score][f] - drawn[other][f]
                 ),
             )
             for other in whole
-            if other != DEFAULT_SCORE
+            if other != default_score
             for f in COMPARED
         ),
     )
@@ -186,7 +192,8 @@ def _flat_row(row: ScoreRow) -> dict[str, Any]:
     published: dict[str, Any] = {"name": row.name}
     for name, interval in row.figures.items():
         published |= flat(name, interval)
-    return published | {"quality_quartiles": [_or_null(q) for q in row.quality_quartiles], "gflop": row.gflop}
+    quartiles = [_or_null(q) for q in row.quality_quartiles]
+    return published | {"quality_quartiles": quartiles, "gflop": row.gflop, "sign": row.sign or None}
 
 
 def flat(name: str, interval: Interval) -> dict[str, float | None]:

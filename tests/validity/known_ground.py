@@ -24,6 +24,7 @@ def known_ground() -> Ground:
         tokens=rng.integers(2, 9, (8, N)).astype(float),
         quality=quality,
         failed=np.where(np.isnan(quality), np.nan, quality < -3),
+        shared=rng.random((8, N)) < 0.5,
         regions=np.array([""] * N_PLAIN + ["014", "155", "005"] * 4 + [""] * N_TONES),
         skin_tones=np.array([""] * (N - N_TONES) + ["light", "medium", "dark"] * 2),
         group_coverage={"014": 0.0, "155": 0.09, "005": 0.0, "light": 0.9, "medium": 0.4, "dark": 0.1},

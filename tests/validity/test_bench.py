@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.prompts.emoji import caption_matrix
 from emoe_audit.scoring import disagreement as disagreement_module
 from emoe_audit.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
@@ -119,11 +120,12 @@ def test_an_image_whose_concept_is_not_among_the_first_ten_has_failed(known_spec
         {
             "language": ["en", "en", "en"],
             "source_id": ["1", "2", "3"],
+            "prompt": ["dog", "cat", "tree"],
             "n_tokens": [1, 2, 3],
             "clip_cosine_source": [0.1, 0.2, None],
             "source_rank": [10.0, 11.0, None],
         }
     )
-    ground = lay_ground(results, known_coverage(known_spec), set())
+    ground = lay_ground(results, known_coverage(known_spec), caption_matrix(known_spec))
     assert ground.failed.tolist()[0][:2] == [0.0, 1.0]
     assert math.isnan(ground.failed[0][2])

@@ -20,15 +20,15 @@ from emoe_audit.validity.probes import Pair
 from emoe_audit.validity.table import Interval
 
 PAIRS = [
-    Pair(probe="pseudo-words", language=language, known="a", strange="b", n_tokens=1)
+    Pair(probe="pseudo-words", language=language, cluster=language, known="a", strange="b", n_tokens=1)
     for _ in range(10)
     for language in ("en", "de", "fr", "fi", "ja", "ko")
 ]
 
 
-def result(low: float, high: float) -> ProbeResult:
+def result(low: float, high: float, probe: str = "pseudo-words") -> ProbeResult:
     share = Interval(value=(low + high) / 2, low=low, high=high)
-    return ProbeResult(probe="pseudo-words", n_pairs=60, n_languages=6, share=share)
+    return ProbeResult(probe=probe, n_pairs=60, n_languages=6, share=share)
 
 
 def outcome(alignment: float, **signs: tuple[float, float]) -> Check:
@@ -58,6 +58,17 @@ def test_a_pair_without_a_score_is_left_out_and_one_language_says_nothing() -> N
     assert math.isnan(alone.share.low) and alone.sign == "unclear"
 
 
+def test_pairs_of_one_cluster_are_drawn_together() -> None:
+    alike = [dataclasses.replace(PAIRS[0], cluster=f"{place // 30}") for place in range(60)]
+    apart = [dataclasses.replace(PAIRS[0], cluster=f"{place}") for place in range(60)]
+    known, strange = pd.Series([0.0] * 60), pd.Series([1.0] * 30 + [-1.0] * 30)
+    (two,), (sixty,) = compare(alike, known, strange), compare(apart, known, strange)
+    assert (two.share.low, two.share.high) == (0, 1)
+    # a share of an even number of independent pairs lies within 1.96 * sqrt(p * (1 - p) / n) of it
+    assert sixty.share.low == pytest.approx(0.5 - 1.96 * math.sqrt(0.25 / 60), abs=0.02)
+    assert two.n_languages == sixty.n_languages == 1
+
+
 def test_captions_that_yield_no_pair_are_refused(tiny_spec: EnsembleSpec) -> None:
     engine = ScoringEngine(load_ensemble(tiny_spec, device="cpu"), ScoringConfig(n_noise=1, device="cpu"))
     with pytest.raises(EnsembleError, match="no pair of real and strange prompts"):
@@ -68,6 +79,34 @@ def test_all_probes_must_agree() -> None:
     good, unclear, turned = result(0.6, 0.8), result(0.4, 0.7), result(0.2, 0.4)
     signs = [ScoreCheck(name="s", probes=p).sign for p in ((good, good), (good, unclear), (good, turned))]
     assert signs == ["holds", "unclear", "turned"]
+
+
+def test_assumed_probes_decide_nothing() -> None:
+    strict, assumed = result(0.6, 0.8), (result(0.1, 0.2, "rare words"), result(0.3, 0.7, "small languages"))
+    score = ScoreCheck(name="disagreement", probes=(strict, *assumed))
+    assert (score.sign, score.strength) == ("holds", 0.6)
+    assert dataclasses.replace(outcome(0.9), scores=(score,)).default_score == "disagreement"
+    only = ScoreCheck(name="disagreement", probes=(result(0.6, 0.8, "rare words"),))
+    assert only.sign == "unclear" and math.isnan(only.strength)
+
+
+def test_every_form_of_the_outcome_tells_strict_from_assumed() -> None:
+    probes = (result(0.6, 0.8), result(0.1, 0.2, "rare words"))
+    found = dataclasses.replace(outcome(0.9), scores=(ScoreCheck(name="disagreement", probes=probes),))
+    (published,) = found.to_json()["scores"]
+    assert [(p["probe"], p["strict"]) for p in published["probes"]] == [("pseudo-words", True), ("rare words", False)]
+    frame = found.to_frame()
+    assert frame["strict"].tolist() == [True, False]
+    assert frame["sign"].tolist() == ["holds", "holds"]
+    lines = found.to_text().splitlines()
+    assert lines[0].split() == ["score", "sign", "pseudo-words"]
+    assert "0.70 (0.60 to 0.80)" in lines[1] and "0.15" not in lines[1]
+    assert lines[3].split() == ["score", "rare", "words", "(assumed)"]
+    assert "0.15 (0.10 to 0.20)" in lines[4] and "0.70" not in lines[4]
+
+
+def test_a_check_without_assumed_probes_has_no_table_of_them() -> None:
+    assert "assumed" not in outcome(0.9, disagreement=(0.6, 0.8)).to_text()
 
 
 def test_the_default_is_the_registered_score_that_holds_most_strongly() -> None:
@@ -96,7 +135,9 @@ def test_token_counts_cannot_tell_the_halves_of_a_pair_apart(tiny_spec: Ensemble
     captions = caption_matrix(tiny_spec).drop(columns=[*IMAGE_COLUMNS])
     found = check(engine, captions, n_per_language=4)
     by_name = {score.name: score for score in found.scores}
-    assert [probe.share.value for probe in by_name["token_count"].probes] == [0.5, 0.5]
+    probes = by_name["token_count"].probes
+    assert [probe.strict for probe in probes[:3]] == [True, True, False]
+    assert {probe.share.value for probe in probes} == {0.5}
     assert 0 < by_name["relative_disagreement"].probes[0].share.value < 1
     assert found.ensemble_hash == engine.ensemble_hash
     assert 0 < found.alignment < 1

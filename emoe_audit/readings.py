@@ -1,0 +1,57 @@
+"""Readings on disk: kept next to the scores of a run, and compared across the translations of a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from emoe_audit.analysis.translations import MIN_LANGUAGES, PARTS, TRANSLATION_SCORE, Readers, Readings
+from emoe_audit.batches import chunks
+from emoe_audit.store import RunStore
+
+SAMPLE = 500
+"""Captions, each in all its languages, that are held at once."""
+
+
+def append_scores(store: RunStore, scored: pd.DataFrame) -> None:
+    """Add a shard of scores, and before it one of the readings, where the engine gives any."""
+    if "reading" in scored:
+        content = scored["reading"].map(lambda reading: np.asarray(reading, dtype=np.float16).tobytes())
+        store.append("readings", pd.DataFrame({"key": scored["key"], "reading": content}))
+    store.append("scores", scored.drop(columns="reading", errors="ignore"))
+
+
+def compare_translations(store: RunStore) -> None:
+    """Write `translations`: the translation score of every prompt whose caption the run holds in enough languages.
+
+    Which languages are to be believed is learned from at most `SAMPLE` captions, those in most languages first.
+    """
+    captions = store.query(
+        "SELECT source_id FROM prompts JOIN readings USING (key) GROUP BY source_id "
+        "HAVING count(DISTINCT language) >= ? ORDER BY count(DISTINCT language) DESC, sha256(source_id)",
+        [MIN_LANGUAGES],
+    )["source_id"].to_list()
+    if not captions:
+        return
+    readers = Readers.fit(Readings.of(_rows(store, captions[:SAMPLE])))
+    store.write_analysis(
+        "translations", pd.concat([_compared(store, readers, part) for part in chunks(captions, SAMPLE)])
+    )
+
+
+def _compared(store: RunStore, readers: Readers, captions: Sequence[str]) -> pd.DataFrame:
+    rows = _rows(store, captions)
+    distances = readers.distances(Readings.of(rows))
+    score = {TRANSLATION_SCORE: distances.mean(axis=1)} | dict(zip(PARTS, distances.T, strict=True))
+    return rows[["key", "source_id"]].assign(**score)
+
+
+def _rows(store: RunStore, captions: Sequence[str]) -> pd.DataFrame:
+    rows = store.query(
+        "SELECT DISTINCT key, source_id, language, reading FROM prompts JOIN readings USING (key) "
+        "WHERE source_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY source_id, key",
+        [list(captions)],
+    )
+    return rows.assign(reading=[np.frombuffer(reading, dtype=np.float16) for reading in rows["reading"]])

@@ -1,0 +1,37 @@
+"""The translation score of pairs: both halves against the other languages of the known half's caption."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+
+import numpy as np
+import pandas as pd
+
+from emoe_audit.analysis.translations import Readers, Readings
+from emoe_audit.validity.probes import Pair, drawn_order
+
+CAPTIONS = 24
+"""Captions that are read in every language, to hold the pairs against; pairs of other captions get no score."""
+
+
+def translation_scores(
+    score: Callable[[Sequence[str]], pd.DataFrame],
+    captions: pd.DataFrame,
+    pairs: Sequence[Pair],
+    halves: Sequence[pd.DataFrame],
+) -> list[np.ndarray]:
+    """`translation_disagreement` of each half of the pairs, NaN where it is undefined.
+
+    Args:
+        score: Scores texts, with their readings.
+        captions: What the pairs were made from, a column per language.
+        pairs: Known and strange texts.
+        halves: The scored halves of the pairs, in their order.
+    """
+    rows = captions.iloc[drawn_order(len(captions))[:CAPTIONS]]
+    long = rows.astype(str).melt(ignore_index=False, var_name="language", value_name="text")
+    frame = score(long["text"].to_list()).assign(language=long["language"].to_list(), source_id=long.index.astype(str))
+    reference = Readings.of(frame)
+    readers = Readers.fit(reference)
+    names = {"language": [pair.language for pair in pairs], "source_id": [pair.source_id for pair in pairs]}
+    return [readers.distances(Readings.of(half.assign(**names)), reference).mean(axis=1) for half in halves]
