@@ -7,8 +7,10 @@ PLAN ?= emoe_audit/recipes/plans/emoji-a.yaml
 OUT ?= build/ensemble
 RUN := reports/first-light
 EXAMPLE := reports/example
+VERIFICATION := reports/verification
+EMBEDDED := emoji-a emoji-b
 
-.PHONY: help audit test dashboard lint bench recipes example clean
+.PHONY: help audit test dashboard lint bench bench-sd15 verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
@@ -34,6 +36,21 @@ lint: $(STAMP) ## style and types
 
 bench: $(STAMP) ## measure; figures go to reports/benchmarks/
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -n 0 -s
+
+bench-sd15: $(STAMP) ## measure at Stable Diffusion 1.5's true size; figures go to reports/benchmarks/sd15.json
+	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_sd15_memory.py tests/benchmarks/test_sd15_speed.py -m benchmark -n 0 -s
+
+verification: $(STAMP) ## every score against known training; pages and tables go to reports/verification/
+	mkdir -p $(VERIFICATION)
+	for name in $(EMBEDDED); do \
+	  $(BIN)/emoe-audit ensemble verify $$name --concepts 40 --n-images 800 --out reports/verify-$$name --json > $(VERIFICATION)/$$name.json && \
+	  cp reports/verify-$$name/verification.html $(VERIFICATION)/$$name.html || exit 1; \
+	done
+	$(BIN)/python -m tests.browser.picture $(VERIFICATION)/emoji-b.html $(VERIFICATION)/emoji-b.png
+
+ablations: $(STAMP) ## what each choice in disagreement is worth; figures go to reports/benchmarks/
+	$(BIN)/python -m emoe_audit.validity.ablations emoji-a --out reports/benchmarks/ablations.json
+	$(BIN)/python -m emoe_audit.recipes.diversity emoji-a --out reports/benchmarks/diversity.json
 
 recipes: $(STAMP) ## train an ensemble: PLAN=plan.yaml OUT=dir
 	$(BIN)/python -m emoe_audit.recipes --plan $(PLAN) --out $(OUT)

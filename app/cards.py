@@ -10,7 +10,7 @@ from typing import Any
 import pandas as pd
 
 from emoe_audit.report.charts import SIDES
-from emoe_audit.report.data import ReportData
+from emoe_audit.report.data import ReportData, scores_from
 from emoe_audit.report.gallery import embed_image
 from emoe_audit.report.labels import clip_text, counted, decimals, group_label, measure_label, number
 from emoe_audit.report.render import STATUS_TEXT
@@ -58,12 +58,13 @@ def _filled(colour: str, symbol: str) -> str:
     return "" if symbol.endswith("open") else f";background:{colour}"
 
 
-def prompt_head(run: Path, row: Any, share_below: float) -> str:
-    """The text of a prompt, its image and its numbers with the noise floor."""
+def prompt_head(run: Path, row: Any, ranking: str, share_below: float) -> str:
+    """The text of a prompt, its image and its numbers with the noise floor, the score that ranks first."""
+    others = [score for score in scores_from(ranking)[1:] if pd.notna(row[score])]
     facts = [
-        ("Relative disagreement", _with_noise(row, "relative_disagreement")),
-        ("More unsure than", f"{number(100 * share_below, 0)}% <small>of prompts</small>"),
-        (measure_label("disagreement"), _with_noise(row, "disagreement")),
+        (measure_label(ranking), _with_noise(row, ranking)),
+        ("More unsure than", _percent(share_below)),
+        *((measure_label(score), _with_noise(row, score)) for score in others),
         (measure_label("feature_power"), _rounded(row.feature_power)),
         ("CLIP cosine, this prompt", _rounded(row.clip_cosine, 3)),
         (measure_label("clip_cosine_source"), _rounded(row.clip_cosine_source, 3)),
@@ -78,18 +79,22 @@ def prompt_head(run: Path, row: Any, share_below: float) -> str:
     )
 
 
-def translations(run: Path, rows: pd.DataFrame, key: str) -> str:
-    """The translations of one caption as cards: image, language, score, quality, text."""
-    places = decimals(rows.relative_disagreement.tolist())
-    cards = "".join(_card(run, row, places, here=str(row.key) == key) for row in rows.itertuples())
+def translations(run: Path, rows: pd.DataFrame, ranking: str, key: str) -> str:
+    """The translations of one caption as cards, most unsure first: image, language, score, quality, text."""
+    places = decimals(rows[ranking].tolist())
+    ordered = rows.sort_values(ranking, ascending=False)
+    cards = "".join(
+        _card(run, row, _rounded(score, places), here=str(row.key) == key)
+        for row, score in zip(ordered.itertuples(), ordered[ranking], strict=True)
+    )
     return _wrap(f'<div class="grid">{cards}</div>')
 
 
-def _card(run: Path, row: Any, places: int, *, here: bool) -> str:
+def _card(run: Path, row: Any, score: str, *, here: bool) -> str:
     return (
         f'<div class="card{" here" if here else ""}"><b>{escape(group_label("language", row.language))}</b>'
         f"{_image(run, row) or BLANK}"
-        f"<div><b>{_rounded(row.relative_disagreement, places)}</b> <small>disagreement</small></div>"
+        f"<div><b>{score}</b> <small>disagreement</small></div>"
         f"<div><b>{_rounded(row.clip_cosine, 3)}</b> <small>CLIP cosine</small></div>"
         f'<span dir="auto" lang="{escape(row.language)}">{escape(clip_text(row.prompt, 90))}</span></div>'
     )
@@ -103,11 +108,15 @@ def _image(run: Path, row: Any) -> str:
 
 
 def _with_noise(row: Any, score: str) -> str:
-    value, spread = float(row[score]), float(row[f"{score}_noise_sd"]) / math.sqrt(row.n_noise)
+    value, spread = float(row[score]), float(row.get(f"{score}_noise_sd", math.nan)) / math.sqrt(row.n_noise)
     if not math.isfinite(spread):
         return _rounded(value)
     places = decimals([value])
     return f"{number(value, places)} <small>± {number(spread, places + 1)} noise</small>"
+
+
+def _percent(share: float) -> str:
+    return f"{number(100 * share, 0)}% <small>of prompts</small>" if math.isfinite(share) else number(share, 0)
 
 
 def _rounded(value: float, places: int | None = None) -> str:

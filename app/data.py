@@ -9,7 +9,10 @@ from typing import Literal
 import pandas as pd
 import streamlit as st
 
+from emoe_audit.analysis.summary import SCORES
+from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData, collect
+from emoe_audit.report.data import RELATIVE_SCORE
 from emoe_audit.store import RunStore, list_runs
 from emoe_audit.types import RunManifest
 
@@ -17,11 +20,11 @@ PAGE_SIZE = 25
 MAX_TRANSLATIONS = 60
 Order = Literal["most unsure", "surest", "as written"]
 ORDER_BY: dict[Order, str] = {
-    "most unsure": "relative_disagreement DESC NULLS LAST, prompt_id",
-    "surest": "relative_disagreement ASC NULLS LAST, prompt_id",
+    "most unsure": "{ranking} DESC NULLS LAST, prompt_id",
+    "surest": "{ranking} ASC NULLS LAST, prompt_id",
     "as written": "prompt_id",
 }
-SHOWN = "key, prompt_id, prompt, language, relative_disagreement, disagreement, clip_cosine, image IS NOT NULL AS drawn"
+SHOWN = f"key, prompt_id, prompt, language, {', '.join(SCORES)}, clip_cosine, image IS NOT NULL AS drawn"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,6 +71,14 @@ def report(run: Path) -> ReportData:
     return _report(str(run), stamp(run))
 
 
+def ranking(run: Path) -> str:
+    """The score that ranks the prompts of a run, one of `SCORES`; the relative one while the run is not analysed."""
+    try:
+        return report(run).ranking
+    except StoreError:
+        return RELATIVE_SCORE
+
+
 def count_prompts(run: Path, chosen: PromptFilter) -> int:
     """How many prompts a filter leaves."""
     where, params = chosen.where()
@@ -79,7 +90,8 @@ def count_prompts(run: Path, chosen: PromptFilter) -> int:
 def prompts_page(run: Path, chosen: PromptFilter, order: Order, page: int) -> pd.DataFrame:
     """One page of prompts, counted from 1."""
     where, params = chosen.where()
-    sql = f"SELECT {SHOWN} FROM results WHERE {where} ORDER BY {ORDER_BY[order]} LIMIT ? OFFSET ?"
+    ordered = ORDER_BY[order].format(ranking=ranking(run))
+    sql = f"SELECT {SHOWN} FROM results WHERE {where} ORDER BY {ordered} LIMIT ? OFFSET ?"
     return _query(str(run), stamp(run), sql, (*params, PAGE_SIZE, (page - 1) * PAGE_SIZE))
 
 
@@ -87,14 +99,14 @@ def prompt_rows(run: Path, key: str) -> pd.DataFrame:
     """A prompt and its translations, most unsure first; empty when the run has no such key."""
     sql = (
         "SELECT * FROM results WHERE source_id IN (SELECT source_id FROM prompts WHERE key = ?) "
-        "ORDER BY key <> ?, relative_disagreement DESC NULLS LAST, prompt_id LIMIT ?"
+        f"ORDER BY key <> ?, {ORDER_BY['most unsure'].format(ranking=ranking(run))} LIMIT ?"
     )
     return _query(str(run), stamp(run), sql, (key, key, MAX_TRANSLATIONS))
 
 
 def share_below(run: Path, score: float) -> float:
-    """The share of scored prompts with a lower relative disagreement."""
-    sql = "SELECT avg((relative_disagreement < ?)::INT) AS share FROM scores"
+    """The share of ranked prompts with a lower score."""
+    sql = f"SELECT avg(({ranking(run)} < ?)::INT) AS share FROM results"
     return float(_query(str(run), stamp(run), sql, (score,)).share.iloc[0])
 
 

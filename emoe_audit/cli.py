@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sys
 from dataclasses import asdict
 from pathlib import Path
@@ -158,6 +159,33 @@ def report(run_folder: Path, as_json: bool, quiet: bool) -> int:
     from emoe_audit.store import RunStore
 
     print_result({"report": str(write_report(RunStore.open(run_folder)))}, as_json)
+    return 0
+
+
+@cli.command()
+@click.argument("a", type=click.Path(path_type=Path))
+@click.argument("b", type=click.Path(path_type=Path))
+@option("--by", default="language", help="Group column of the prompts.")
+@option("--score", default=None, help="Measure of both runs; by default the one that ranks A.")
+@option(
+    "--fdr",
+    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    default=0.1,
+    help="Share of false alarms to be expected among the groups that rose or fell.",
+)
+@option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="HTML page to write.")
+@output_options
+def compare(
+    a: Path, b: Path, by: str, score: str | None, fdr: float, out: Path | None, as_json: bool, quiet: bool
+) -> int:
+    """Say which groups rose and which fell from run A to run B, by rank among the prompts of both."""
+    from emoe_audit.compare import compare_runs
+    from emoe_audit.report.comparison import write_comparison
+    from emoe_audit.store import RunStore
+
+    found = compare_runs(RunStore.open(a), RunStore.open(b), by=by, score=score, fdr=fdr)
+    page = "" if out is None else f"\n\npage: {write_comparison(found, out, command_line())}"
+    click.echo(json.dumps(found.to_json(), allow_nan=False) if as_json else f"{found.to_text()}{page}")
     return 0
 
 

@@ -13,8 +13,10 @@ from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 
 PROBE_PROMPTS, PROBE_IMAGES = 32, 4
 IMAGE_KIB = 5
-HALVES_A_PAIR, N_SHIPPED_LANGUAGES = 4, 40
-"""Of the validity check: two probes, a real and a strange half each."""
+HALVES_A_PAIR, N_SHIPPED_LANGUAGES = 5, 40
+"""Of the validity check: two probes in every language and one in half of them, two halves each."""
+ALWAYS_CHECKED = 1250
+"""Prompts that the check scores whatever the number of pairs: English words, captions that pairs are held against."""
 
 
 def estimate(
@@ -33,7 +35,7 @@ def estimate(
         "images": n_images,
         "from_the_hub": to_fetch or "nothing",
         "stored_in": str(out),
-        "stored_mib": round((len(prompts.frame) * 0.3 + n_images * IMAGE_KIB) / 1024, 1),
+        "stored_mib": round((len(prompts.frame) * 1.3 + n_images * IMAGE_KIB) / 1024, 1),
         "time": "not known before the checkpoints are here"
         if to_fetch
         else _time(prompts, spec, scoring, images, n_images),
@@ -44,7 +46,7 @@ def _time(prompts: PromptTable, spec: EnsembleSpec, scoring: ScoringConfig, imag
     sample = list(prompts.prompts())[:PROBE_PROMPTS]
     engine = load_engine(spec, scoring)
     engine.score(sample[:1])
-    n_checked = HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES
+    n_checked = HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES + ALWAYS_CHECKED * bool(scoring.check_pairs)
     seconds = _seconds(lambda: engine.score(sample)) / len(sample) * (len(prompts.frame) + n_checked)
     if n_images:
         from emoe_audit.quality.images import ImageMaker

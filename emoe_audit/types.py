@@ -57,7 +57,7 @@ class ScoringConfig:
     batch_size: int = 32
     device: str = "auto"
     check_pairs: int = 5
-    """Pairs of each probe in each language in the validity check; 0 leaves it out."""
+    """Pairs of each probe in each language in the validity check (English words are all taken); 0 leaves it out."""
     memory_budget: int | None = None
     """Bytes for weights, states and features; an ensemble that needs more is streamed, one expert at a time."""
 

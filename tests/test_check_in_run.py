@@ -8,6 +8,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import load_engine, run_audit
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.report.collect import collect
@@ -28,8 +29,10 @@ def run(spec: EnsembleSpec, out: Path, check_pairs: int = 2) -> RunStore:
 
 def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
     found = check(load_engine(tiny_spec, SCORING), check_captions(tiny_spec), n_per_language=2)
-    validity = collect(run(tiny_spec, tmp_path / "run")).validity
+    data = collect(run(tiny_spec, tmp_path / "run"))
+    validity = data.validity
     assert validity is not None
+    assert data.ranking == (found.default_score or TRANSLATION_SCORE)
     assert validity.default_score == found.default_score
     np.testing.assert_allclose(validity.alignment, found.alignment, rtol=1e-5)
     assert {own.score: own.sign for own in validity.scores} == {own.name: own.sign for own in found.scores}
@@ -37,7 +40,7 @@ def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Pat
         kept = validity.of(own.name)
         assert kept is not None
         assert {probe: share.mean for probe, share in kept.shares.items()} == {
-            result.probe: result.share.value for result in own.probes
+            result.probe: result.share.value for result in own.probes if result.strict
         }
 
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[1]
-LIGHT = {"types", "errors", "coverage", "prompts", "manifest", "store", "analysis", "progress", "options"}
+LIGHT = {"types", "errors", "coverage", "prompts", "manifest", "store", "analysis", "readings", "progress", "options"}
 ALLOWED = {
     "types": set(),
     "errors": set(),
@@ -21,13 +21,16 @@ ALLOWED = {
     "options": {"types", "errors"},
     "store": {"types", "errors", "manifest"},
     "analysis": {"types", "errors"},
+    "batches": {"types", "errors", "store"},
+    "readings": {"store", "batches", "analysis"},
     "experts": {"types", "errors", "prompts"},
     "scoring": {"types", "errors", "experts"},
     "quality": {"types", "errors", "experts", "prompts"},
     "validity": {"types", "errors", "coverage", "experts", "scoring", "quality", "analysis"}
-    | {"prompts", "progress", "audit", "report"},
+    | {"prompts", "progress", "audit", "report", "store"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
-    "recipes": {"types", "errors", "coverage", "prompts"},
+    "recipes": {"types", "errors", "coverage", "prompts", "experts", "validity"},
+    "compare": {"errors", "store", "analysis", "report"},
     "app": {"types", "errors", "store", "analysis", "prompts", "report"},
 }
 FILES = sorted((ROOT / "emoe_audit").rglob("*.py")) + sorted((ROOT / "app").rglob("*.py"))

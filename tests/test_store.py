@@ -111,6 +111,34 @@ def test_rows_left_twice_by_a_kill_during_compaction_are_read_once(store: RunSto
     assert store.query("SELECT key FROM scores ORDER BY key")["key"].tolist() == ["a", "b", "c"]
 
 
+def test_readings_come_back_byte_by_byte_and_once(store: RunStore) -> None:
+    contents = {"a": b"\x00\xff", "b": bytes(range(256)), "c": b""}
+    for keys in (["a", "b"], ["b", "c"]):
+        store.append("readings", pd.DataFrame({"key": keys, "reading": [contents[key] for key in keys]}))
+    for compacted in (False, True):
+        if compacted:
+            store.compact("readings")
+        rows = store.query("SELECT * FROM readings ORDER BY key")
+        assert {key: bytes(own) for key, own in zip(rows["key"], rows["reading"], strict=True)} == contents
+        assert len(rows) == 3
+    assert len(list((store.path / "readings").glob("*.parquet"))) == 1
+
+
+def test_a_translation_score_belongs_to_a_prompt_and_its_caption(store: RunStore) -> None:
+    """A text of two captions is scored once, and compared with the translations of each."""
+    prompts = synthetic_frame(3)[["prompt_id", "prompt", "language", "region"]]
+    store.write_prompts(prompts.assign(key=["k", "k", "l"], source_id=["s", "t", "s"]))
+    store.append("scores", scores(["k", "l"]))
+    columns = ["translation_disagreement", "translation_text", "translation_mid_block"]
+    assert store.query("SELECT * FROM results")[columns].isna().all(axis=None)
+    table = pd.DataFrame({"key": ["k", "k"], "source_id": ["t", "s"]})
+    store.write_analysis("translations", table.assign(**{column: [0.5, 0.25] for column in columns}))
+    rows = store.query("SELECT * FROM results ORDER BY key, source_id")
+    assert rows["key"].tolist() == ["k", "k", "l"]
+    assert rows["translation_disagreement"].fillna(-1).tolist() == [0.25, 0.5, -1]
+    assert rows["disagreement"].tolist() == [1.0] * 3
+
+
 def test_errors_come_back_and_a_torn_last_line_is_passed_over(store: RunStore) -> None:
     error = RowError(stage="read", message="bad \u2028 tag", prompt_id="p", line=3, column="language")
     store.record_error(error)

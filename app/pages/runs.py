@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import get_args
+from typing import Any, get_args
 
 import cards
 import data
@@ -12,19 +12,9 @@ import streamlit as st
 
 from emoe_audit.errors import StoreError
 from emoe_audit.report.charts import groups_figure
-from emoe_audit.report.data import GroupTable
-from emoe_audit.report.labels import clip_text
+from emoe_audit.report.data import GroupTable, side_by_side
+from emoe_audit.report.labels import clip_text, measure_label, score_name
 from emoe_audit.types import RunManifest
-
-COLUMNS = {
-    "language": st.column_config.TextColumn("Language", width="small"),
-    "prompt": st.column_config.TextColumn("Prompt", width="large"),
-    "relative_disagreement": st.column_config.NumberColumn("Relative disagreement", format="%.4g"),
-    "disagreement": st.column_config.NumberColumn("Disagreement, plain", format="%.4g"),
-    "clip_cosine": st.column_config.NumberColumn("CLIP cosine", format="%.3f"),
-    "drawn": st.column_config.CheckboxColumn("Image"),
-    "prompt_id": st.column_config.TextColumn("Prompt id", width="small"),
-}
 
 
 def page() -> None:
@@ -102,11 +92,12 @@ def show_prompts(run: Path, table: GroupTable | None) -> None:
     number = place.number_input("Page", 1, pages, key="page", bind="query-params")
     shown.caption(f"{count:,} prompts, page {number:,} of {pages:,}. Choose a row to open its prompt.")
     rows = data.prompts_page(run, chosen, order, int(number))
+    shown_columns = columns(data.ranking(run))
     event = st.dataframe(
         rows,
         hide_index=True,
-        column_order=list(COLUMNS),
-        column_config=COLUMNS,
+        column_order=list(shown_columns),
+        column_config=shown_columns,
         on_select="rerun",
         selection_mode="single-row",
         key=f"prompts-{run.name}-{chosen}-{order}-{number}",
@@ -134,6 +125,21 @@ def choose_prompts(table: GroupTable | None) -> tuple[data.PromptFilter, data.Or
     return data.PromptFilter(by=by, group=group, text=text or ""), order
 
 
+def columns(ranking: str) -> dict[str, Any]:
+    """The columns of the table of prompts, in order."""
+    scores = {
+        score: st.column_config.NumberColumn(measure_label(score), format="%.4g") for score in side_by_side(ranking)
+    }
+    return {
+        "language": st.column_config.TextColumn("Language", width="small"),
+        "prompt": st.column_config.TextColumn("Prompt", width="large"),
+        **scores,
+        "clip_cosine": st.column_config.NumberColumn(measure_label("clip_cosine"), format="%.3f"),
+        "drawn": st.column_config.CheckboxColumn("Image"),
+        "prompt_id": st.column_config.TextColumn("Prompt id", width="small"),
+    }
+
+
 def show_prompt(run: Path, key: str) -> None:
     """One prompt: its text, scores and noise floor, and its translations side by side with their images."""
     if st.button("Back to the run", icon=":material/arrow_back:"):
@@ -143,11 +149,12 @@ def show_prompt(run: Path, key: str) -> None:
     if rows.empty:
         st.warning("This run holds no such prompt.")
         return
-    score = float(rows.relative_disagreement.iloc[0])
+    ranking = data.ranking(run)
+    score = float(rows[ranking].iloc[0])
     share = data.share_below(run, score) if math.isfinite(score) else math.nan
-    st.html(cards.prompt_head(run, rows.iloc[0], share))
-    st.subheader("The same caption in every language, by relative disagreement")
-    st.html(cards.translations(run, rows.sort_values("relative_disagreement", ascending=False), key))
+    st.html(cards.prompt_head(run, rows.iloc[0], ranking, share))
+    st.subheader(f"The same caption in every language, by {score_name(ranking)}")
+    st.html(cards.translations(run, rows, ranking, key))
 
 
 def _named(label: str, group: str) -> str:

@@ -42,9 +42,9 @@ class Readings:
     @classmethod
     def of(cls, frame: pd.DataFrame) -> Readings:
         """From columns `reading` (both parts in a row), `language` and `source_id`."""
-        vectors = np.stack(frame["reading"].to_list()).astype(np.float32) if len(frame) else np.empty((0, 0))
+        rows = [np.asarray(row, dtype=np.float32).reshape(len(PARTS), -1) for row in frame["reading"]]
         return cls(
-            vectors=vectors.reshape(len(frame), len(PARTS), -1),
+            vectors=np.stack(rows) if rows else np.empty((0, len(PARTS), 0), dtype=np.float32),
             languages=frame["language"].to_list(),
             sources=frame["source_id"].to_list(),
         )

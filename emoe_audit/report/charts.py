@@ -11,7 +11,16 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from emoe_audit.report.data import Cloud, Estimate, GroupRow, GroupTable, QuartileTable, Side
+from emoe_audit.report.data import (
+    QUALITY,
+    Cloud,
+    Estimate,
+    GroupRow,
+    GroupTable,
+    QuartileTable,
+    Side,
+    side_by_side,
+)
 from emoe_audit.report.labels import chart_text, decimals, measure_label, number
 
 INK, MUTED, GRID, SOFT = "#1d232b", "#5b6572", "#e4e7eb", "#7d8894"
@@ -23,7 +32,6 @@ SIDES: dict[Side, tuple[str, str, str]] = {
     "unclear": ("not clearly different", SOFT, "circle-open"),
     "below": ("clearly below average", BLUE, "circle"),
 }
-PANELS = ("relative_disagreement", "disagreement", "clip_cosine")
 MAX_WORST, MAX_BEST = 30, 10
 ROW_HEIGHT = 21
 TICK_GAP = 0.14
@@ -36,7 +44,7 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     `narrow` keeps only the ranking score. Of more than 40 groups the 30 most unsure and the 10 surest are drawn.
     """
     rows = shown_rows(table)
-    panels = [m for m in PANELS if m in table.overall][: 1 if narrow else None]
+    panels = [m for m in (*side_by_side(table.score), QUALITY) if m in table.overall][: 1 if narrow else None]
     figure = make_subplots(
         cols=len(panels), shared_yaxes=True, horizontal_spacing=0.035, column_widths=[1.25, 1, 1][: len(panels)]
     )
@@ -55,11 +63,11 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
 
 
 def shown_rows(table: GroupTable) -> list[tuple[int, GroupRow]]:
-    """The rows that a chart draws, with their places: a gap is left where groups are left out."""
-    if len(table.rows) <= MAX_WORST + MAX_BEST:
-        return list(enumerate(table.rows))
-    best = table.rows[-MAX_BEST:]
-    return [*enumerate(table.rows[:MAX_WORST]), *enumerate(best, start=MAX_WORST + 1)]
+    """The ranked rows that a chart draws, with their places: a gap is left where groups are left out."""
+    rows = table.ranked or table.rows
+    if len(rows) <= MAX_WORST + MAX_BEST:
+        return list(enumerate(rows))
+    return [*enumerate(rows[:MAX_WORST]), *enumerate(rows[-MAX_BEST:], start=MAX_WORST + 1)]
 
 
 def _group_marks(rows: list[tuple[int, GroupRow]], measure: str, side: Side) -> go.Scatter:

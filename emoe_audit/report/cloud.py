@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emoe_audit.report.data import QUALITY, SCORES, Cloud, CloudPoint
+from emoe_audit.report.data import QUALITY, Cloud, CloudPoint, side_by_side
 from emoe_audit.report.labels import clip_text
 from emoe_audit.report.rows import records
 
@@ -39,9 +39,12 @@ CELLS = """
 """
 
 
-def collect_clouds(store: RunStore) -> tuple[Cloud, ...]:
-    """Both scores against `clip_cosine`; none where no image was judged. Scores lie on a logarithmic axis."""
-    return tuple(cloud for score in SCORES if (cloud := _cloud(store, score)).n_prompts)
+def collect_clouds(store: RunStore, ranking: str) -> tuple[Cloud, ...]:
+    """The score that ranks and the plain one against `clip_cosine`, none where no image was judged.
+
+    Scores lie on a logarithmic axis.
+    """
+    return tuple(cloud for score in side_by_side(ranking) if (cloud := _cloud(store, score)).n_prompts)
 
 
 def _cloud(store: RunStore, score: str) -> Cloud:

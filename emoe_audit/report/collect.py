@@ -8,11 +8,12 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from emoe_audit.analysis.summary import SCORES
 from emoe_audit.errors import StoreError
 from emoe_audit.report.cloud import collect_clouds
 from emoe_audit.report.data import (
-    RANKING_SCORE,
-    SCORES,
+    NOISY_SCORES,
+    RELATIVE_SCORE,
     Correlation,
     Estimate,
     Faults,
@@ -24,6 +25,7 @@ from emoe_audit.report.data import (
     Scope,
     ScoreValidity,
     Validity,
+    scores_from,
 )
 from emoe_audit.report.gallery import collect_gallery
 from emoe_audit.report.labels import clip_text, group_label
@@ -38,11 +40,12 @@ if TYPE_CHECKING:
 COLUMN_ORDER = ("language", "region")
 FAULT_EXAMPLES = 12
 
-SCOPE = f"""
-    SELECT count(*) AS n_prompts, count({RANKING_SCORE}) AS n_scored, count(DISTINCT source_id) AS n_sources,
-           count(DISTINCT language) AS n_languages, count(DISTINCT region) AS n_regions, count(clip_cosine) AS n_judged,
+SCOPE = """
+    SELECT count(*) AS n_prompts, count(disagreement) AS n_scored, count({ranking}) AS n_ranked,
+           count(DISTINCT source_id) AS n_sources, count(DISTINCT language) AS n_languages,
+           count(DISTINCT region) AS n_regions, count(clip_cosine) AS n_judged,
            count(*) FILTER (truncated) AS n_truncated,
-           median({RANKING_SCORE}_noise_sd / sqrt(n_noise)) / stddev_samp({RANKING_SCORE}) AS noise_share
+           median({noise} / sqrt(n_noise)) / stddev_samp({ranking}) AS noise_share
     FROM results
 """
 
@@ -55,27 +58,39 @@ def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
     if not store.has_analysis("groups"):
         raise StoreError(f"{store.path}: not analysed yet; run `emoe-audit analyze {store.path}` first")
     manifest = store.manifest() or store.plan()
-    groups, quartiles, correlations = group_tables(store), quartile_tables(store), correlation_rows(store)
-    scope, validity = read_scope(store), read_validity(store)
+    validity = read_validity(store)
+    ranking = ranking_score(store, validity)
+    groups, scope = group_tables(store, ranking), read_scope(store, ranking)
+    quartiles, correlations = quartile_tables(store, ranking), correlation_rows(store, ranking)
     return ReportData(
         run=store.path.name,
         complete=store.is_complete,
         manifest=manifest,
-        verdict=verdict(manifest.ensemble.name, groups, quartiles, correlations, validity),
+        ranking=ranking,
+        verdict=verdict(manifest.ensemble.name, ranking, groups, quartiles, correlations, validity),
         validity=validity,
         scope=scope,
         groups=groups,
-        clouds=collect_clouds(store),
+        clouds=collect_clouds(store, ranking),
         quartiles=quartiles,
         correlations=correlations,
-        gallery=collect_gallery(store, gallery_concepts),
+        gallery=collect_gallery(store, ranking, gallery_concepts),
         limits=limits(manifest, scope, groups, complete=store.is_complete),
     )
 
 
-def read_scope(store: RunStore) -> Scope:
+def ranking_score(store: RunStore, validity: Validity | None) -> str:
+    """The score that the validity check chose, where the run measured it; else the first of `SCORES` that it did."""
+    counts = store.query(f"SELECT {', '.join(f'count({score}) AS {score}' for score in SCORES)} FROM results").iloc[0]
+    measured = [score for score in SCORES if counts[score]]
+    chosen = validity.default_score if validity else None
+    return chosen if chosen in measured else next(iter(measured), RELATIVE_SCORE)
+
+
+def read_scope(store: RunStore, ranking: str) -> Scope:
     """Count what was audited."""
-    row = store.query(SCOPE).iloc[0]
+    noise = f"{ranking}_noise_sd" if ranking in NOISY_SCORES else "NULL::DOUBLE"
+    row = store.query(SCOPE.format(ranking=ranking, noise=noise)).iloc[0]
     counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
     return Scope(**counts, noise_share=to_float(row.noise_share), faults=_faults(store.errors()))
 
@@ -85,6 +100,7 @@ def read_validity(store: RunStore) -> Validity | None:
     if not store.has_analysis("validity"):
         return None
     frame = store.query("SELECT * FROM validity")
+    frame["strict"] = frame.get("strict", True)
     first = frame.iloc[0]
     return Validity(
         alignment=float(first.alignment),
@@ -97,7 +113,7 @@ def read_validity(store: RunStore) -> Validity | None:
 def _score_validity(score: str, part: pd.DataFrame) -> ScoreValidity:
     shares = {
         r.probe: Estimate(mean=to_float(r.share), low=to_float(r.low), high=to_float(r.high), n_prompts=int(r.n_pairs))
-        for r in records(part)
+        for r in records(part[part["strict"]])
     }
     return ScoreValidity(score=score, sign=part["sign"].iloc[0], shares=shares)
 
@@ -117,37 +133,38 @@ def _in_words(error: RowError) -> str:
     return f"{error.stage}{' (' + ', '.join(where) + ')' if where else ''}: {clip_text(error.message, 200)}"
 
 
-def group_tables(store: RunStore) -> tuple[GroupTable, ...]:
+def group_tables(store: RunStore, ranking: str) -> tuple[GroupTable, ...]:
     """One table per group column: language, region, then the others by name; most unsure group first."""
     frame = store.query("SELECT * FROM groups")
     order = [by for by in COLUMN_ORDER if (frame["by"] == by).any()]
     order += sorted(set(frame["by"]) - set(order))
-    return tuple(_group_table(by, frame[frame["by"] == by]) for by in order)
+    return tuple(_group_table(by, ranking, frame[frame["by"] == by]) for by in order)
 
 
-def _group_table(by: str, frame: pd.DataFrame) -> GroupTable:
-    rows = [_group_row(by, str(group), part) for group, part in frame.groupby("group", sort=False)]
+def _group_table(by: str, ranking: str, frame: pd.DataFrame) -> GroupTable:
+    rows = [_group_row(by, str(group), ranking, part) for group, part in frame.groupby("group", sort=False)]
     first = frame.dropna(subset=["mean", "gap"]).drop_duplicates("measure")
     return GroupTable(
         by=by,
         title=f"By {by}",
+        score=ranking,
         overall={r.measure: float(r.mean - r.gap) for r in records(first)},
-        rows=tuple(sorted(rows, key=_most_unsure_first)),
+        rows=tuple(sorted(rows, key=lambda row: _most_unsure_first(row, ranking))),
     )
 
 
-def _most_unsure_first(row: GroupRow) -> tuple[bool, float, str]:
-    mean = row.mean(RANKING_SCORE)
+def _most_unsure_first(row: GroupRow, ranking: str) -> tuple[bool, float, str]:
+    mean = row.mean(ranking)
     return (math.isnan(mean), -mean if not math.isnan(mean) else 0.0, row.group)
 
 
-def _group_row(by: str, group: str, part: pd.DataFrame) -> GroupRow:
+def _group_row(by: str, group: str, ranking: str, part: pd.DataFrame) -> GroupRow:
     estimates, gap = {}, Estimate(mean=math.nan, low=math.nan, high=math.nan, n_prompts=0)
     for r in records(part):
         estimates[r.measure] = Estimate(
             mean=to_float(r.mean), low=to_float(r.low), high=to_float(r.high), n_prompts=int(r.n_prompts)
         )
-        if r.measure == RANKING_SCORE:
+        if r.measure == ranking:
             gap = Estimate(
                 mean=to_float(r.gap), low=to_float(r.gap_low), high=to_float(r.gap_high), n_prompts=int(r.n_prompts)
             )
@@ -161,11 +178,11 @@ def _group_row(by: str, group: str, part: pd.DataFrame) -> GroupRow:
     )
 
 
-def quartile_tables(store: RunStore) -> tuple[QuartileTable, ...]:
+def quartile_tables(store: RunStore, ranking: str) -> tuple[QuartileTable, ...]:
     """The quality measures over the quarters of each score, ranking score first."""
     frame = store.query("SELECT * FROM quartiles ORDER BY measure, quartile")
     tables = []
-    for score in SCORES:
+    for score in scores_from(ranking):
         for measure, part in frame[frame.score == score].groupby("measure"):
             quarters = tuple(_quartile(r) for r in records(part))
             tables.append(QuartileTable(score=score, measure=str(measure), quartiles=quarters))
@@ -177,10 +194,10 @@ def _quartile(r: Any) -> Quartile:
     return Quartile(quartile=int(r.quartile), score_mean=to_float(r.score_mean), quality=quality)
 
 
-def correlation_rows(store: RunStore) -> tuple[Correlation, ...]:
-    """The rank correlations, ordered so that both scores stand next to each other."""
+def correlation_rows(store: RunStore, ranking: str) -> tuple[Correlation, ...]:
+    """The rank correlations, ordered so that the scores stand next to each other, ranking score first."""
     order = "y, level = 'prompt' DESC, level, given NULLS FIRST, list_position(?, x) NULLS LAST, x"
-    frame = store.query(f"SELECT * FROM correlations ORDER BY {order}", (list(SCORES),))
+    frame = store.query(f"SELECT * FROM correlations ORDER BY {order}", (list(scores_from(ranking)),))
     return tuple(
         Correlation(
             x=r.x,

@@ -9,18 +9,30 @@ import math
 from dataclasses import dataclass
 from typing import Literal
 
+from emoe_audit.analysis.summary import SCORES
 from emoe_audit.types import RunManifest
 
 Side = Literal["above", "below", "unclear"]
 Trust = Literal["confirmed", "unconfirmed", "contradicted", "unchecked"]
 
-RANKING_SCORE = "relative_disagreement"
-"""The score by which groups are ranked."""
+RELATIVE_SCORE = "relative_disagreement"
+"""What ranks where a run has measured no score yet."""
 PLAIN_SCORE = "disagreement"
 """The published score, shown next to the ranking score."""
 QUALITY = "clip_cosine"
 """The quality measure that the verdict rests on: image against native prompt."""
-SCORES = (RANKING_SCORE, PLAIN_SCORE)
+NOISY_SCORES = (RELATIVE_SCORE, PLAIN_SCORE)
+"""The scores that average over noises, so that the noise in one is known."""
+
+
+def scores_from(ranking: str) -> tuple[str, ...]:
+    """All scores of a run, the one that ranks first."""
+    return tuple(dict.fromkeys((ranking, *SCORES)))
+
+
+def side_by_side(ranking: str) -> tuple[str, ...]:
+    """The score that ranks and the published one, once where they are the same."""
+    return tuple(dict.fromkeys((ranking, PLAIN_SCORE)))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,9 +75,16 @@ class GroupTable:
 
     by: str
     title: str
+    score: str
+    """The score that ranks."""
     overall: dict[str, float]
     """The mean over all prompts, by measure."""
     rows: tuple[GroupRow, ...]
+
+    @property
+    def ranked(self) -> tuple[GroupRow, ...]:
+        """The groups in which the score that ranks is defined; the others come after them."""
+        return tuple(row for row in self.rows if math.isfinite(row.mean(self.score)))
 
     def on_side(self, side: Side) -> list[GroupRow]:
         """The groups whose gap to the overall mean is clear in that direction, in the table's order."""
@@ -190,13 +209,18 @@ class Scope:
 
     n_prompts: int
     n_scored: int
+    n_ranked: int
+    """Scored prompts for which the score that ranks is defined."""
     n_sources: int
     n_languages: int
     n_regions: int
     n_judged: int
     n_truncated: int
     noise_share: float
-    """Median noise of one score, as a share of the standard deviation of scores between prompts."""
+    """Median noise of one ranking score, as a share of the standard deviation of these scores between prompts.
+
+    NaN for a score that is not one of `NOISY_SCORES`.
+    """
     faults: Faults
 
 
@@ -207,7 +231,7 @@ class ScoreValidity:
     score: str
     sign: Literal["holds", "unclear", "turned"]
     shares: dict[str, Estimate]
-    """By probe: how often the strange half of a pair scores higher."""
+    """By strict probe: how often the strange half of a pair scores higher."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -244,6 +268,8 @@ class ReportData:
     run: str
     complete: bool
     manifest: RunManifest
+    ranking: str
+    """The score by which groups and prompts are ranked, see `collect.ranking_score`."""
     verdict: Verdict
     validity: Validity | None
     """None where the check was left out."""

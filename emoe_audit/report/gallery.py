@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
-from emoe_audit.report.data import RANKING_SCORE, Gallery, GalleryCell, GalleryColumn, GalleryRow
+from emoe_audit.report.data import Gallery, GalleryCell, GalleryColumn, GalleryRow
 from emoe_audit.report.labels import group_label
 from emoe_audit.report.rows import records, to_float
 
@@ -31,10 +31,10 @@ BYTE_BUDGET = 1_600_000
 SIZES = (160, 128, 96, 64, 48)
 """Longest edge in pixels, tried in turn until an image fits its part of the budget."""
 
-LANGUAGES_WITH_IMAGES = f"""
-    SELECT language, avg({RANKING_SCORE}) AS score FROM results
+LANGUAGES_WITH_IMAGES = """
+    SELECT language, avg({ranking}) AS score FROM results
     WHERE language IN (SELECT language FROM results WHERE image IS NOT NULL)
-    GROUP BY language ORDER BY score DESC, language
+    GROUP BY language ORDER BY score DESC NULLS LAST, language
 """
 SOURCES_WITH_IMAGES = """
     SELECT source_id, count(DISTINCT language) AS n_languages, avg(clip_cosine) AS quality FROM results
@@ -52,15 +52,15 @@ CELLS = """
 """
 
 
-def collect_gallery(store: RunStore, n_concepts: int) -> Gallery:
+def collect_gallery(store: RunStore, ranking: str, n_concepts: int) -> Gallery:
     """Choose rows and columns evenly over their rankings, so that nobody picked them, and embed their images.
 
-    Columns: at most 12 languages from the most to the least unsure. Rows: among the captions drawn in most of these
-    languages, `n_concepts` from the best to the worst drawn.
+    Columns: at most 12 languages from the most to the least unsure by the score `ranking`. Rows: among the captions
+    drawn in most of these languages, `n_concepts` from the best to the worst drawn.
     """
     if n_concepts == 0:
         return Gallery(columns=(), rows=(), n_languages=0, n_sources=0)
-    languages = store.query(LANGUAGES_WITH_IMAGES)
+    languages = store.query(LANGUAGES_WITH_IMAGES.format(ranking=ranking))
     chosen = spread(list(records(languages)), MAX_LANGUAGES)
     tags = [str(row.language) for row in chosen]
     sources = store.query(SOURCES_WITH_IMAGES, (tags,)) if tags else pd.DataFrame({"source_id": []})

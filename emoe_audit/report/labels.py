@@ -5,14 +5,17 @@ from __future__ import annotations
 import html
 import math
 import unicodedata
+from dataclasses import dataclass
 from functools import cache
 
 from langcodes import Language
 from langcodes.tag_parser import LanguageTagError
 
 from emoe_audit.analysis.summary import COVERAGE
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 
 MEASURES = {
+    TRANSLATION_SCORE: "Translation disagreement",
     "relative_disagreement": "Relative disagreement",
     "disagreement": "Disagreement, plain",
     "feature_power": "Feature power",
@@ -24,12 +27,51 @@ MEASURES = {
     COVERAGE: "Training coverage",
 }
 GROUP_COLUMNS = {"language": ("language", "languages"), "region": ("region", "regions")}
+SCORE_NAMES = {"disagreement": "plain disagreement"}
 FIRST_STRONG_ISOLATE, POP_ISOLATE = "\u2068", "\u2069"
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreWords:
+    """What a score says of prompts, as parts of sentences."""
+
+    times: str
+    """Of a group that stands out, after its name."""
+    none: str
+    """Where none does, after `in none of 40 languages`."""
+    more: str
+    """The prompts that score higher."""
+    high: str
+    """After `high means that`."""
+
+
+EXPERT_WORDS = ScoreWords(
+    times="where its experts disagree {times} times as much as on the average prompt",
+    none="do the experts of {ensemble} disagree clearly more than on the average prompt",
+    more="where the experts disagree more",
+    high="the experts differ, so the ensemble is less certain",
+)
+TRANSLATION_WORDS = ScoreWords(
+    times="which it reads {times} times as far from their translations as the average prompt",
+    none="does {ensemble} read prompts clearly further from their translations than the average prompt",
+    more="where prompts are read further from their translations",
+    high="prompts are read unlike their translations, although they say the same",
+)
+
+
+def score_words(score: str) -> ScoreWords:
+    """How a ranking by this score is told."""
+    return TRANSLATION_WORDS if score == TRANSLATION_SCORE else EXPERT_WORDS
 
 
 def measure_label(measure: str) -> str:
     """The name of a measure on the page."""
     return MEASURES.get(measure, measure.replace("_", " "))
+
+
+def score_name(score: str) -> str:
+    """The name of a score in running text."""
+    return SCORE_NAMES.get(score, measure_label(score).lower())
 
 
 def column_label(by: str, *, plural: bool = False) -> str:

@@ -22,6 +22,11 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
     said = []
     if not complete:
         said.append(f"The run is unfinished: {scope.n_scored:,} of {scope.n_prompts:,} prompts are scored.")
+    if scope.n_ranked < scope.n_scored:
+        said.append(
+            f"The score that ranks is defined for {scope.n_ranked:,} of {scope.n_scored:,} scored prompts; "
+            "the ranking says nothing of the others."
+        )
     if scope.faults.total:
         said.append(f"Left out: {counted(scope.faults.total, 'row')}. Whether they would change a group is not known.")
     if scope.n_truncated:
@@ -56,10 +61,10 @@ def _of_a_table(table: GroupTable) -> list[str]:
 
 def _of_the_method(manifest: RunManifest) -> list[str]:
     return [
-        "Disagreement says where the experts of this ensemble differ. It does not say why, and it is no measure of "
-        "harm, bias or skill: experts that share a blind spot can agree on it.",
+        "Disagreement says where experts differ, or translations are read unlike each other. It does not say why, and "
+        "it is no measure of harm, bias or skill: experts can agree on a blind spot, and so can languages.",
         "Scores compare prompts within one ensemble. They do not compare ensembles, and the plain score moves with the "
-        "size of the features, which is why groups are ranked by the relative one.",
+        "size of the features.",
         "Intervals come from resampling captions, with all translations of a caption kept together. They cover the "
         "choice of captions, not the choice of experts, of translations or of the judge.",
         f"Image quality is what a judge model ({manifest.ensemble.judge or 'none in this run'}) sees; its own weakness "

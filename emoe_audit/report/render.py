@@ -21,7 +21,16 @@ from markupsafe import Markup
 from emoe_audit.analysis.summary import COVERAGE
 from emoe_audit.report import charts, labels
 from emoe_audit.report.collect import collect
-from emoe_audit.report.data import PLAIN_SCORE, GroupTable, ReportData, Trust
+from emoe_audit.report.data import (
+    NOISY_SCORES,
+    PLAIN_SCORE,
+    QUALITY,
+    RELATIVE_SCORE,
+    GroupTable,
+    ReportData,
+    Trust,
+    side_by_side,
+)
 
 if TYPE_CHECKING:
     from emoe_audit.store import RunStore
@@ -43,14 +52,7 @@ STATUS_TEXT: dict[Trust, str] = {
     "contradicted": "✗ Sign contradicted in this run",
     "unchecked": "? Sign not checked in this run",
 }
-TABLE_MEASURES = (
-    "relative_disagreement",
-    "disagreement",
-    "clip_cosine",
-    COVERAGE,
-    "n_tokens",
-)
-WITHOUT_INTERVAL = {COVERAGE, "n_tokens"}
+WITHOUT_INTERVAL = (COVERAGE, "n_tokens")
 NOT_IN_JSON = {"data_uri"}
 
 
@@ -148,11 +150,14 @@ def _environment() -> jinja2.Environment:
         "share": labels.share,
         "clip": labels.clip_text,
         "measure": labels.measure_label,
+        "score_name": labels.score_name,
     }
     environment.globals |= {
         "nan": math.nan,
         "places": _places,
         "measures_of": _measures_of,
+        "noisy_scores": NOISY_SCORES,
+        "score_words": labels.score_words,
         "without_interval": WITHOUT_INTERVAL,
         "plain_rank": _plain_rank,
         "level_name": lambda level: "prompts" if level == "prompt" else labels.column_label(level, plural=True),
@@ -160,8 +165,13 @@ def _environment() -> jinja2.Environment:
     return environment
 
 
+def table_measures(ranking: str) -> tuple[str, ...]:
+    """The columns of a table of groups, the score that ranks first."""
+    return tuple(dict.fromkeys((*side_by_side(ranking), RELATIVE_SCORE, QUALITY, *WITHOUT_INTERVAL)))
+
+
 def _measures_of(table: GroupTable) -> list[str]:
-    return [m for m in TABLE_MEASURES if any(m in row.estimates for row in table.rows)]
+    return [m for m in table_measures(table.score) if any(m in row.estimates for row in table.rows)]
 
 
 def _places(table: GroupTable, measure: str) -> int:

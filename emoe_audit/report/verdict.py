@@ -12,7 +12,6 @@ from dataclasses import dataclass
 from emoe_audit.analysis.summary import COVERAGE
 from emoe_audit.report.data import (
     QUALITY,
-    RANKING_SCORE,
     Correlation,
     Estimate,
     GroupRow,
@@ -23,26 +22,28 @@ from emoe_audit.report.data import (
     Validity,
     Verdict,
 )
-from emoe_audit.report.labels import column_label, listing, measure_label, number
+from emoe_audit.report.labels import column_label, listing, measure_label, number, score_name, score_words
 
 SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}
 
 
 def verdict(
     ensemble: str,
+    ranking: str,
     groups: tuple[GroupTable, ...],
     quartiles: tuple[QuartileTable, ...],
     correlations: tuple[Correlation, ...],
     validity: Validity | None = None,
 ) -> Verdict:
-    """Say in plain words what the numbers support, and nothing more."""
-    checks = sign_checks(correlations, validity)
+    """Say in plain words what the numbers support of a ranking by the score `ranking`, and nothing more."""
+    own = tuple(c for c in correlations if c.x == ranking)
+    checks = sign_checks(ranking, own, validity)
     status = trust_status([check.side for check in checks])
     return Verdict(
         where=_where(ensemble, groups),
-        quality=_quality(quartiles, correlations),
-        validity=_validity(validity),
-        trust=_trust(status, checks, correlations),
+        quality=_quality(ranking, quartiles, own),
+        validity=_validity(ranking, validity),
+        trust=_trust(status, checks, own),
         status=status,
     )
 
@@ -55,17 +56,18 @@ class SignCheck:
     side: Side
 
 
-def sign_checks(correlations: tuple[Correlation, ...], validity: Validity | None = None) -> list[SignCheck]:
+def sign_checks(ranking: str, own: tuple[Correlation, ...], validity: Validity | None = None) -> list[SignCheck]:
     """What this run holds against the ranking score: image quality, known training coverage, strange prompts.
 
-    Quality and coverage must be less, and the score of a strange prompt more, where a score is right.
+    `own` are the correlations of that score. Quality and coverage must be less, and the score of a strange prompt more,
+    where a score is right.
     """
     wanted = [(QUALITY, "prompt"), (COVERAGE, "language")]
-    found = (_find(correlations, measure, level) for measure, level in wanted)
+    found = (_find(own, measure, level) for measure, level in wanted)
     checks = [SignCheck(name=_name(correlation), side=correlation.side) for correlation in found if correlation]
-    ranking = validity.of(RANKING_SCORE) if validity else None
-    if validity and ranking:
-        side = SIDES[ranking.sign] if validity.comparable else "unclear"
+    tested = validity.of(ranking) if validity else None
+    if validity and tested:
+        side = SIDES[tested.sign] if validity.comparable else "unclear"
         checks.append(SignCheck(name="the check on strange prompts", side=side))
     return checks
 
@@ -79,7 +81,7 @@ def trust_status(sides: Sequence[Side]) -> Trust:
     return "confirmed" if set(sides) == {"below"} else "unconfirmed"
 
 
-def _validity(validity: Validity | None) -> str:
+def _validity(ranking: str, validity: Validity | None) -> str:
     if validity is None:
         return "In this run the score was not tested on prompts that are strange to every model."
     if not validity.comparable:
@@ -87,18 +89,18 @@ def _validity(validity: Validity | None) -> str:
             f"The experts cannot be compared: the correlation of their features is {number(validity.alignment, 2)}, as "
             "between models without a common ancestor, so no score of this ensemble means anything."
         )
-    ranking = validity.of(RANKING_SCORE)
-    if ranking is None or not ranking.shares:
+    tested = validity.of(ranking)
+    if tested is None or not tested.shares:
         return "The check on strange prompts says nothing of the score that ranks."
-    shares = listing([_share(probe, share) for probe, share in ranking.shares.items()])
-    sign = {"holds": "its sign holds", "unclear": "its sign is unclear", "turned": "its sign is wrong"}[ranking.sign]
+    shares = listing([_share(probe, share) for probe, share in tested.shares.items()])
+    sign = {"holds": "its sign holds", "unclear": "its sign is unclear", "turned": "its sign is wrong"}[tested.sign]
     best = validity.default_score
     if best is None:
         choice = "no score is valid on this ensemble"
-    elif best == RANKING_SCORE:
+    elif best == ranking:
         choice = "no other score does better"
     else:
-        choice = f"{best} does better"
+        choice = f"{score_name(best)}, which this run does not hold, does better"
     return f"Of a real and a strange prompt the score puts the strange one higher in {shares}: {sign}, and {choice}."
 
 
@@ -107,30 +109,30 @@ def _share(probe: str, share: Estimate) -> str:
     return f"{share.mean:.0%} of the pairs with {probe}{interval}"
 
 
-def _find(correlations: tuple[Correlation, ...], measure: str, level: str, given: bool = False) -> Correlation | None:
-    for c in correlations:
-        if (c.x, c.y, c.level) == (RANKING_SCORE, measure, level) and (c.given is not None) == given:
+def _find(own: tuple[Correlation, ...], measure: str, level: str, given: bool = False) -> Correlation | None:
+    for c in own:
+        if (c.y, c.level) == (measure, level) and (c.given is not None) == given:
             return c
     return None
 
 
 def _where(ensemble: str, groups: tuple[GroupTable, ...]) -> str:
-    if not groups or len(groups[0].rows) < 2:
+    if not groups or len(groups[0].ranked) < 2:
         return f"This run holds no two groups to compare, so it cannot say where {ensemble} is most unsure."
-    table = groups[0]
-    plural = column_label(table.by, plural=True)
+    table, ranked = groups[0], groups[0].ranked
+    plural, words = column_label(table.by, plural=True), score_words(groups[0].score)
     above, below = table.on_side("above"), table.on_side("below")
     if not above:
         return (
-            f"No {column_label(table.by)} stands out: in none of {len(table.rows)} {plural} do the experts of "
-            f"{ensemble} disagree clearly more than on the average prompt."
+            f"No {column_label(table.by)} stands out: in none of {len(ranked)} {plural} "
+            f"{words.none.format(ensemble=ensemble)}."
         )
     worst = above[:3]
     times = listing([_times(row, table) for row in worst])
     return (
-        f"{ensemble} is most unsure about prompts {_of(table, worst)}, where its experts disagree {times} times as "
-        f"much as on the average prompt; {len(above)} of {len(table.rows)} {plural} lie clearly above that average, "
-        f"{len(below)} clearly below, and {table.rows[-1].label} is the surest."
+        f"{ensemble} is most unsure about prompts {_of(table, worst)}, {words.times.format(times=times)}; "
+        f"{len(above)} of {len(ranked)} {plural} lie clearly above that average, {len(below)} clearly below, "
+        f"and {ranked[-1].label} is the surest."
     )
 
 
@@ -140,18 +142,19 @@ def _of(table: GroupTable, rows: list[GroupRow]) -> str:
 
 
 def _times(row: GroupRow, table: GroupTable) -> str:
-    return number(row.mean(RANKING_SCORE) / table.overall[RANKING_SCORE], 2)
+    return number(row.mean(table.score) / table.overall[table.score], 2)
 
 
-def _quality(quartiles: tuple[QuartileTable, ...], correlations: tuple[Correlation, ...]) -> str:
-    table = next((t for t in quartiles if (t.score, t.measure) == (RANKING_SCORE, QUALITY)), None)
-    correlation = _find(correlations, QUALITY, "prompt")
+def _quality(ranking: str, quartiles: tuple[QuartileTable, ...], own: tuple[Correlation, ...]) -> str:
+    table = next((t for t in quartiles if (t.score, t.measure) == (ranking, QUALITY)), None)
+    correlation = _find(own, QUALITY, "prompt")
     if table is None or correlation is None or len(table.quartiles) < 2:
         return "No images were judged in this run, so it cannot say whether unsure prompts come out worse as images."
     first, last = table.quartiles[0].quality.mean, table.quartiles[-1].quality.mean
+    more = score_words(ranking).more
     opening, verb = {
-        "below": ("Images fit their captions less well where the experts disagree more", "falls"),
-        "above": ("Images fit their captions better, not worse, where the experts disagree more", "rises"),
+        "below": (f"Images fit their captions less well {more}", "falls"),
+        "above": (f"Images fit their captions better, not worse, {more}", "rises"),
         "unclear": ("Disagreement and image quality are not clearly related in this run", "goes"),
     }[correlation.side]
     return (
@@ -160,7 +163,7 @@ def _quality(quartiles: tuple[QuartileTable, ...], correlations: tuple[Correlati
     )
 
 
-def _trust(status: Trust, checks: list[SignCheck], correlations: tuple[Correlation, ...]) -> str:
+def _trust(status: Trust, checks: list[SignCheck], own: tuple[Correlation, ...]) -> str:
     named = {side: listing([c.name for c in checks if c.side == side]) for side in ("below", "unclear", "above")}
     if status == "unchecked":
         return (
@@ -172,7 +175,7 @@ def _trust(status: Trust, checks: list[SignCheck], correlations: tuple[Correlati
     if status == "unconfirmed":
         support = f", although {named['below']} supports it" if named["below"] else ""
         return f"Do not act on the ranking yet: the sign of the score is not confirmed by {named['unclear']}{support}."
-    return f"Trust the ranking as a lead to follow: its sign is confirmed by {named['below']}{_beyond(correlations)}."
+    return f"Trust the ranking as a lead to follow: its sign is confirmed by {named['below']}{_beyond(own)}."
 
 
 def _name(check: Correlation) -> str:
@@ -181,8 +184,8 @@ def _name(check: Correlation) -> str:
     return f"the known training coverage of {check.n} languages ({_rho(check)})"
 
 
-def _beyond(correlations: tuple[Correlation, ...]) -> str:
-    partial = _find(correlations, COVERAGE, "language", given=True)
+def _beyond(own: tuple[Correlation, ...]) -> str:
+    partial = _find(own, COVERAGE, "language", given=True)
     if partial is None:
         return ""
     if partial.side == "below":

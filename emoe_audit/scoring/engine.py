@@ -98,7 +98,8 @@ class ScoringEngine:
         for name, per_noise in zip(self._measures, values, strict=True):
             if name in SCORES:
                 columns[f"{name}_noise_sd"] = _noise_sd(per_noise)
-        return {**columns, "n_noise": np.full(len(texts), self.config.n_noise), "reading": readings}
+        n_noise = np.full(len(texts), self.config.n_noise)
+        return {**columns, "n_noise": n_noise, "reading": pd.Series(readings, dtype=object)}
 
     def _measure(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Every measure of every text for every noise, `[measure, noise, text]`, and the readings, `[text, number]`."""
@@ -109,8 +110,8 @@ class ScoringEngine:
         for expert in range(len(starts[0])):
             unet = self.ensemble.unets[expert]
             for of_noise, paths in zip(features, starts, strict=True):
-                for of_batch, states in zip(of_noise, batches, strict=True):
-                    of_batch.append(mid_block_features(unet, paths[expert], states))
+                for of_batch, batch in zip(of_noise, batches, strict=True):
+                    of_batch.append(mid_block_features(unet, paths[expert], batch))
             del unet  # where experts are streamed, this one goes before the next one comes
         values = [torch.cat([self._measured(torch.stack(own)) for own in of_noise], dim=1) for of_noise in features]
         means = [_mean_features([of_noise[batch] for of_noise in features]) for batch in range(len(batches))]

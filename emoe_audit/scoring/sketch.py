@@ -3,7 +3,7 @@
 A reading has two parts of `BUCKETS` numbers each: the state of the text encoder at the end of the text, and the
 mid-block features, averaged over experts and noises. Each is a count sketch (Charikar, Chen and Farach-Colton
 2002): every element is added to one of the buckets, chosen once and for all, with a sign. Inner products keep their
-value in expectation, with a standard deviation of 1 / sqrt(BUCKETS) times the norms.
+value in expectation, with a standard deviation of at most sqrt(2 / BUCKETS) times the norms.
 """
 
 from __future__ import annotations

@@ -68,14 +68,14 @@ def ablate(
     coverage = known_coverage(spec)
     prompts = plain_prompts(spec, n_concepts, seed)
     study = Study(spec, prompts["prompt"].tolist(), seed=seed, device=device)
-    ground = _ground(spec, study, prompts, coverage)
+    ground = ground_of(spec, study, prompts, coverage)
     rows = []
     for done, name in enumerate(only):
         progress(f"ablation {name}", done, len(only))
         for setting in ABLATIONS[name](study):
             for score in setting.scores:
-                estimates = _estimates(ground, setting, SCORED[score], n_boot=n_boot, seed=seed)
-                rows.append({"ablation": name, "setting": setting.name, "score": score} | estimates)
+                found = estimates(ground, setting, SCORED[score], n_boot=n_boot, seed=seed)
+                rows.append({"ablation": name, "setting": setting.name, "score": score} | found)
     progress("ablations", len(only), len(only))
     return pd.DataFrame(rows)
 
@@ -88,7 +88,8 @@ def plain_prompts(spec: EnsembleSpec, n_concepts: int, seed: int) -> pd.DataFram
     return frame.loc[is_plain, columns].sort_values(columns[:2], ignore_index=True)
 
 
-def _ground(spec: EnsembleSpec, study: Study, prompts: pd.DataFrame, coverage: pd.DataFrame) -> Ground:
+def ground_of(spec: EnsembleSpec, study: Study, prompts: pd.DataFrame, coverage: pd.DataFrame) -> Ground:
+    """The ground of `plain_prompts`, on which no image was made."""
     own = study.engine.ensemble
     counts = count_tokens(prompts["prompt"].tolist(), own.tokenizer, own.max_length)
     no_images = {"clip_cosine_source": np.nan, "source_rank": np.nan}
@@ -96,7 +97,8 @@ def _ground(spec: EnsembleSpec, study: Study, prompts: pd.DataFrame, coverage: p
     return lay_ground(results, coverage, caption_matrix(spec))
 
 
-def _estimates(ground: Ground, setting: Setting, score: Score, *, n_boot: int, seed: int) -> dict[str, float]:
+def estimates(ground: Ground, setting: Setting, score: Score, *, n_boot: int, seed: int) -> dict[str, float]:
+    """The reported figures of one score in one setting, means over its draws, with `_low` and `_high`."""
     grids = {str(number): _grid(ground, draw, score) for number, draw in enumerate(setting.draws)}
     resampled = replicates(ground, grids, n_boot=n_boot, seed=seed)
     found = {}

@@ -50,6 +50,14 @@ class ScoreRow:
     sign: str
     """What the validity check, which knows nothing of the training, says of it; empty where it is not tested."""
 
+    @property
+    def sign_by_coverage(self) -> str:
+        """The same from what is known: whether starved languages clearly score higher than covered ones, or lower."""
+        starved = self.figures["auroc_starved"]
+        if starved.low > 0.5:
+            return "holds"
+        return "turned" if starved.high < 0.5 else "unclear"
+
 
 @dataclass(frozen=True, kw_only=True)
 class LanguagePoint:
@@ -104,11 +112,11 @@ class Verification:
     def to_text(self) -> str:
         """The table for a terminal, the best ranking of languages first."""
         rows = sorted(self.scores, key=lambda row: _last(row.figures["language_rho"].value))
-        lines = [["score", *HEADINGS.values(), "quality by quarter", "GFLOP", "sign by check"]]
+        lines = [["score", *HEADINGS.values(), "quality by quarter", "GFLOP", "sign by check", "by coverage"]]
         for row in rows:
             quarters = " ".join(f"{value:.2f}" for value in row.quality_quartiles)
             figures = [_short(row.figures[name].value) for name in HEADINGS]
-            lines.append([row.name, *figures, quarters, f"{row.gflop:.2f}", row.sign or "-"])
+            lines.append([row.name, *figures, quarters, f"{row.gflop:.2f}", row.sign or "-", row.sign_by_coverage])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
         return "\n".join("  ".join(line).rstrip() for line in padded)
@@ -193,7 +201,8 @@ def _flat_row(row: ScoreRow) -> dict[str, Any]:
     for name, interval in row.figures.items():
         published |= flat(name, interval)
     quartiles = [_or_null(q) for q in row.quality_quartiles]
-    return published | {"quality_quartiles": quartiles, "gflop": row.gflop, "sign": row.sign or None}
+    signs = {"sign": row.sign or None, "sign_by_coverage": row.sign_by_coverage}
+    return published | {"quality_quartiles": quartiles, "gflop": row.gflop} | signs
 
 
 def flat(name: str, interval: Interval) -> dict[str, float | None]:

@@ -30,8 +30,8 @@ def translation_scores(
     """
     rows = captions.iloc[drawn_order(len(captions))[:CAPTIONS]]
     long = rows.astype(str).melt(ignore_index=False, var_name="language", value_name="text")
-    frame = score(long["text"].to_list()).assign(language=long["language"].to_list(), source_id=long.index.astype(str))
-    reference = Readings.of(frame)
+    names = {"language": long["language"].to_list(), "source_id": long.index.astype(str)}
+    reference = Readings.of(score(long["text"].str.casefold().to_list()).assign(**names))
     readers = Readers.fit(reference)
-    names = {"language": [pair.language for pair in pairs], "source_id": [pair.source_id for pair in pairs]}
-    return [readers.distances(Readings.of(half.assign(**names)), reference).mean(axis=1) for half in halves]
+    of_pairs = {"language": [pair.language for pair in pairs], "source_id": [pair.source_id for pair in pairs]}
+    return [readers.distances(Readings.of(half.assign(**of_pairs)), reference).mean(axis=1) for half in halves]

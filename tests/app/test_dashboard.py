@@ -12,7 +12,8 @@ from streamlit.testing.v1 import AppTest
 
 from emoe_audit.store import RunStore
 from tests.app.conftest import APP
-from tests.illustrated import illustrated_frame
+from tests.illustrated import illustrated_frame, illustrated_run
+from tests.report.translated import add_check, add_translations
 
 FRAME = illustrated_frame()
 Open = Callable[..., AppTest]
@@ -67,6 +68,29 @@ def test_the_runs_are_listed_and_the_chosen_one_shows_its_verdict(open_app: Open
 def test_the_table_shows_the_most_unsure_prompts_first(open_app: Open) -> None:
     expected = FRAME.sort_values("relative_disagreement", ascending=False).head(25)
     assert list(rows(open_app(run="plain")).key) == list(expected.key)
+
+
+def test_prompts_are_ranked_by_the_score_of_the_run(tmp_path: Path, open_app: Open) -> None:
+    store = add_translations(illustrated_run(tmp_path / "read", 120), without=["en"])
+    ranked = store.query("SELECT * FROM results").sort_values("translation_disagreement", ascending=False)
+    assert list(rows(open_app(tmp_path)).key) == list(ranked.key.head(25))
+    row = ranked.iloc[7]
+    shown = texts(open_app(tmp_path, prompt=row.key))
+    assert f"<span>Translation disagreement</span>{row.translation_disagreement:.3f}<" in shown
+    share = (ranked.translation_disagreement.dropna() < row.translation_disagreement).mean()
+    assert f"{100 * share:.0f}% <small>of prompts" in shown
+    assert "Relative disagreement" in shown and "± 0.0050 noise" in shown
+    cards = shown[shown.index('class="grid"') :]
+    family = ranked[ranked.source_id == row.source_id]
+    assert [cards.index(prompt) for prompt in family.prompt] == sorted(cards.index(prompt) for prompt in family.prompt)
+
+
+def test_the_columns_are_the_score_that_ranks_and_the_plain_one(tmp_path: Path, open_app: Open) -> None:
+    store = add_translations(illustrated_run(tmp_path / "read", 120))
+    assert "translation_disagreement" in open_app(tmp_path).dataframe[0].proto.column_order
+    add_check(store, "disagreement")
+    order = list(open_app(tmp_path).dataframe[0].proto.column_order)
+    assert order[:4] == ["language", "prompt", "disagreement", "clip_cosine"]
 
 
 def test_a_page_of_the_address_is_the_page_that_is_shown(open_app: Open) -> None:

@@ -8,6 +8,7 @@ import pytest
 
 from emoe_audit.report import write_report
 from tests.illustrated import illustrated_run, known_coverage
+from tests.report.translated import add_translations
 from tests.synthetic import LANGUAGES
 
 if TYPE_CHECKING:
@@ -46,9 +47,15 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(illustrated_run(tmp_path_factory.mktemp("runs") / "hostile", hostile=True))
 
 
-@pytest.fixture(params=[WIDE, NARROW], ids=["wide", "narrow"])
-def shown(request: pytest.FixtureRequest, browser: Browser, plain: Path) -> Iterator[Watched]:
-    watched = Watched(browser, plain, request.param)
+@pytest.fixture(scope="module")
+def translated(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return write_report(add_translations(illustrated_run(tmp_path_factory.mktemp("runs") / "translated")))
+
+
+@pytest.fixture(params=[("plain", WIDE), ("plain", NARROW), ("translated", WIDE)], ids=["wide", "narrow", "translated"])
+def shown(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watched]:
+    report, viewport = request.param
+    watched = Watched(browser, request.getfixturevalue(report), viewport)
     yield watched
     watched.page.close()
 

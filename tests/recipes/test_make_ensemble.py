@@ -21,6 +21,7 @@ from emoe_audit.recipes.drawings import STYLES
 from emoe_audit.recipes.plan import Plan
 from emoe_audit.recipes.world import World
 from emoe_audit.types import ImageConfig, ScoringConfig
+from emoe_audit.validity.bench import verify
 
 STEPS = {
     contrastive: ("JUDGE_IMAGE_STEPS", "JUDGE_TEXT_STEPS", "TEXT_ENCODER_STEPS"),
@@ -53,26 +54,31 @@ def small_world() -> World:
     )
 
 
-@pytest.fixture(scope="module")
-def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("recipe")
+def make_small(folder: Path, name: str, languages: dict[str, float], sibling: Path | None = None) -> Path:
+    """The recipe in two steps of four examples a stage."""
     plan = Plan(
-        name="small",
+        name=name,
         seed=0,
-        languages={"en": 0.7, "de": 0.3, "ko": 0.0},
+        languages=languages,
         regions={"014": 1.0, "155": 0.0},
         skin_tones={"light": 0.5, "dark": 0.5},
     )
-    plan.write(folder / "plan.yaml")
+    plan.write(folder / f"{name}.yaml")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(recipe, "build_world", lambda *_: small_world())
         for values, number in ((STEPS, 2), (BATCHES, 4)):
             for module, names in values.items():
-                for name in names:
-                    patch.setattr(module, name, number)
-        for _ in range(2):
-            recipe.make_ensemble(folder / "plan.yaml", folder / "small", folder / "cache", torch.device("cpu"))
-    return folder / "small"
+                for constant in names:
+                    patch.setattr(module, constant, number)
+        out = folder / name
+        recipe.make_ensemble(folder / f"{name}.yaml", out, folder / f"cache-{name}", torch.device("cpu"), sibling)
+        recipe.make_ensemble(folder / f"{name}.yaml", out, folder / f"cache-{name}", torch.device("cpu"), sibling)
+    return out
+
+
+@pytest.fixture(scope="module")
+def packaged(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return make_small(tmp_path_factory.mktemp("recipe"), "small", {"en": 0.7, "de": 0.3, "ko": 0.0})
 
 
 def test_the_base_is_a_plain_pipeline_in_half_precision_with_published_names(packaged: Path) -> None:
@@ -128,3 +134,21 @@ def test_an_audit_runs_on_it(packaged: Path, tmp_path: Path) -> None:
     )
     assert (result.n_scored, result.n_images, result.n_errors) == (24, 3, 0)
     assert "training_coverage" in result.report.with_suffix(".json").read_text()
+
+
+def test_a_sibling_lends_its_judge_and_autoencoder_to_another_plan(packaged: Path, tmp_path: Path) -> None:
+    other = make_small(tmp_path, "other", {"en": 0.0, "de": 0.1, "ko": 0.9}, sibling=packaged)
+    for part in ("judge/open_clip_model.safetensors", "base/vae/diffusion_pytorch_model.safetensors"):
+        lent, own = load_file(packaged / part), load_file(other / part)
+        assert all(torch.equal(lent[key], own[key]) for key in lent)
+    assert pd.read_csv(other / "coverage.csv").set_index("group").loc["en", "drawn"] == 0
+    assert not list((tmp_path / "cache-other").rglob("judge-*"))
+
+
+def test_the_bench_runs_on_the_ensemble_of_any_plan(packaged: Path, tmp_path: Path) -> None:
+    scoring = ScoringConfig(n_noise=2, device="cpu", check_pairs=1)
+    found = verify(
+        load_spec(packaged), tmp_path, n_concepts=8, scoring=scoring, images=ImageConfig(n_images=0), n_boot=5
+    )
+    assert {point.language: point.coverage > 0 for point in found.languages} == {"en": True, "de": True, "ko": False}
+    assert {"disagreement", "feature_power", "token_count", "noise_variance"} <= {row.name for row in found.scores}

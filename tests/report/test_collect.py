@@ -10,7 +10,7 @@ import pytest
 from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.cloud import GRID, MAX_POINTS
-from emoe_audit.report.data import RANKING_SCORE
+from emoe_audit.report.data import RELATIVE_SCORE
 from emoe_audit.store import RunStore
 from tests.illustrated import illustrated_frame
 from tests.synthetic import synthetic_plan, synthetic_run
@@ -27,12 +27,12 @@ def test_group_means_are_those_of_plain_pandas(report: ReportData, measure: str)
 
 def test_the_overall_mean_is_the_mean_over_prompts_and_not_over_groups(report: ReportData) -> None:
     for table in report.groups:
-        assert table.overall[RANKING_SCORE] == pytest.approx(FRAME[RANKING_SCORE].mean())
+        assert table.overall[RELATIVE_SCORE] == pytest.approx(FRAME[RELATIVE_SCORE].mean())
         assert table.overall["clip_cosine"] == pytest.approx(FRAME["clip_cosine"].mean())
 
 
 def test_groups_stand_in_falling_order_of_the_ranking_score(report: ReportData) -> None:
-    expected = FRAME.groupby("language")[RANKING_SCORE].mean().sort_values(ascending=False)
+    expected = FRAME.groupby("language")[RELATIVE_SCORE].mean().sort_values(ascending=False)
     assert [row.group for row in report.groups[0].rows] == list(expected.index)
 
 
@@ -41,7 +41,7 @@ def test_language_comes_before_region_and_each_has_its_table(report: ReportData)
 
 
 def test_a_group_is_above_only_when_the_whole_interval_of_its_gap_is(report: ReportData, run: RunStore) -> None:
-    stored = run.query("SELECT * FROM groups WHERE \"by\" = 'language' AND measure = ?", (RANKING_SCORE,))
+    stored = run.query("SELECT * FROM groups WHERE \"by\" = 'language' AND measure = ?", (RELATIVE_SCORE,))
     expected = set(stored.group[stored.gap_low > 0])
     assert {row.group for row in report.groups[0].on_side("above")} == expected
     assert expected, "the synthetic run has groups that stand out"
@@ -49,15 +49,15 @@ def test_a_group_is_above_only_when_the_whole_interval_of_its_gap_is(report: Rep
 
 def test_quartiles_are_those_of_plain_pandas(report: ReportData) -> None:
     drawn = FRAME.dropna(subset=["clip_cosine"])
-    quarter = pd.qcut(drawn[RANKING_SCORE], 4, labels=[1, 2, 3, 4])
+    quarter = pd.qcut(drawn[RELATIVE_SCORE], 4, labels=[1, 2, 3, 4])
     expected = drawn.groupby(quarter, observed=True)["clip_cosine"].mean()
-    table = next(t for t in report.quartiles if (t.score, t.measure) == (RANKING_SCORE, "clip_cosine"))
+    table = next(t for t in report.quartiles if (t.score, t.measure) == (RELATIVE_SCORE, "clip_cosine"))
     assert {q.quartile: q.quality.mean for q in table.quartiles} == pytest.approx(expected.to_dict())
 
 
 def test_both_scores_have_a_quartile_table_ranking_score_first(report: ReportData) -> None:
     pairs = [(table.score, table.measure) for table in report.quartiles]
-    assert pairs[0][0] == RANKING_SCORE
+    assert pairs[0][0] == RELATIVE_SCORE
     assert {score for score, _ in pairs} == {"relative_disagreement", "disagreement"}
 
 
@@ -70,7 +70,7 @@ def test_the_scope_counts_what_the_tables_hold(report: ReportData) -> None:
 
 
 def test_the_noise_share_is_the_standard_error_over_the_spread_between_prompts(report: ReportData) -> None:
-    expected = (0.01 / math.sqrt(4)) / FRAME[RANKING_SCORE].std(ddof=1)
+    expected = (0.01 / math.sqrt(4)) / FRAME[RELATIVE_SCORE].std(ddof=1)
     assert report.scope.noise_share == pytest.approx(expected)
 
 
@@ -101,7 +101,7 @@ def test_many_prompts_are_counted_on_the_grid_that_numpy_counts(tmp_path: Path) 
 
 
 def test_correlations_keep_what_was_partialled_out(report: ReportData) -> None:
-    coverage = [c for c in report.correlations if c.y == "training_coverage" and c.x == RANKING_SCORE]
+    coverage = [c for c in report.correlations if c.y == "training_coverage" and c.x == RELATIVE_SCORE]
     assert [c.given for c in coverage] == [None, "n_tokens"]
 
 

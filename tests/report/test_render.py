@@ -14,12 +14,13 @@ import pytest
 
 from emoe_audit.report import ReportData, collect, render_html, write_report
 from emoe_audit.report.labels import decimals, number
-from emoe_audit.report.render import SECTIONS, TABLE_MEASURES
+from emoe_audit.report.render import SECTIONS, table_measures
 from emoe_audit.store import RunStore
 from tests.illustrated import HOSTILE, illustrated_frame, known_coverage
 from tests.synthetic import synthetic_plan, synthetic_run
 
 FIVE_MB = 5_000_000
+WITH_INTERVAL = ("relative_disagreement", "disagreement", "clip_cosine")
 VOID = {"meta", "img", "br", "line", "ellipse"}
 Attributes = dict[str, str | None]
 
@@ -88,7 +89,7 @@ def test_page_and_json_hold_the_same_groups_quartiles_and_correlations(parsed: P
     stored = json.loads(write_report(run).with_suffix(".json").read_text(encoding="utf-8"))
     assert numbers_of_groups(parsed) == {
         (t["by"], r["group"], m): (e["mean"], e["low"], e["high"])
-        for t in stored["groups"] for r in t["rows"] for m, e in r["estimates"].items() if m in TABLE_MEASURES[:3]
+        for t in stored["groups"] for r in t["rows"] for m, e in r["estimates"].items() if m in WITH_INTERVAL
     }  # fmt: skip
     quartiles = table_of(parsed, table="quartiles")
     cells = [c for c in parsed.within(quartiles, "td") if "data-quartile" in c["attrs"]]
@@ -111,7 +112,7 @@ def numbers_of_groups(page: Page) -> dict[tuple[str, str, str], tuple[float, ...
     found = {}
     for table in (t for t in page.all("table") if t["attrs"].get("data-table") == "groups"):
         for row in (r for r in page.within(table, "tr") if "data-group" in r["attrs"]):
-            for cell in (c for c in page.within(row, "td") if c["attrs"].get("data-measure") in TABLE_MEASURES[:3]):
+            for cell in (c for c in page.within(row, "td") if c["attrs"].get("data-measure") in WITH_INTERVAL):
                 values = tuple(float(d["attrs"]["value"]) for d in page.within(cell, "data"))
                 found[(table["attrs"]["data-by"], row["attrs"]["data-group"], cell["attrs"]["data-measure"])] = values
     return found
@@ -126,6 +127,18 @@ def test_groups_stand_worst_first_with_their_rank_by_the_plain_score(parsed: Pag
     plain = means["disagreement"].rank(ascending=False).astype(int)
     for row in rows:
         assert parsed.within(row, "td")[-1]["text"] == str(plain[row["attrs"]["data-group"]])
+
+
+@pytest.mark.parametrize(
+    ("ranking", "scores"),
+    [
+        ("translation_disagreement", ("translation_disagreement", "disagreement", "relative_disagreement")),
+        ("relative_disagreement", ("relative_disagreement", "disagreement")),
+        ("disagreement", ("disagreement", "relative_disagreement")),
+    ],
+)
+def test_the_score_that_ranks_is_the_first_column_of_a_table(ranking: str, scores: tuple[str, ...]) -> None:
+    assert table_measures(ranking) == (*scores, "clip_cosine", "training_coverage", "n_tokens")
 
 
 def test_known_training_coverage_stands_next_to_the_scores(own_run: RunStore) -> None:

@@ -37,6 +37,24 @@ def test_text_states_are_those_of_diffusers(ensemble: Ensemble) -> None:
     torch.testing.assert_close(encode(ensemble, TEXTS), expected, rtol=1e-6, atol=1e-6)
 
 
+def test_the_summary_of_a_text_is_the_state_at_its_first_end(ensemble: Ensemble) -> None:
+    tokens = ensemble.tokenizer(TEXTS, padding="max_length", max_length=32, truncation=True).input_ids
+    ends = [ids.index(ensemble.tokenizer.eos_token_id) for ids in tokens]
+    assert ends[1] == 1 and ends[4] == 31
+    states = encode_prompts(TEXTS, ensemble.text_encoders, 2)
+    assert states.summary is not None
+    torch.testing.assert_close(states.summary, states.embeds[torch.arange(len(TEXTS)), torch.tensor(ends)])
+
+
+def test_batches_of_states_put_together_are_the_states(ensemble: Ensemble) -> None:
+    states = encode_prompts(TEXTS, ensemble.text_encoders, 5)
+    batches = states.split(2)
+    assert [len(batch) for batch in batches] == [2, 2, 1]
+    for name in ("embeds", "summary"):
+        assert torch.equal(torch.cat([getattr(batch, name) for batch in batches]), getattr(states, name))
+    assert {batch.pooled for batch in batches} == {None}
+
+
 def test_the_neighbours_of_a_prompt_do_not_change_its_states(ensemble: Ensemble) -> None:
     together = encode(ensemble, TEXTS)
     for index, text in enumerate(TEXTS):

@@ -15,6 +15,7 @@ from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.scoring import disagreement as disagreement_module
 from emoe_audit.scoring.conditioning import TextStates, encode_prompts
 from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.scoring.sketch import BUCKETS, sketch
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
 from tests.naive import NaiveEnsemble
 
@@ -28,6 +29,7 @@ COLUMNS = [
     "disagreement_noise_sd",
     "relative_disagreement_noise_sd",
     "n_noise",
+    "reading",
     "n_tokens",
     "tokens_per_word",
     "truncated",
@@ -44,10 +46,20 @@ def scores(spec: EnsembleSpec, texts: list[str] = TEXTS, **changes: Any) -> pd.D
 
 
 def assert_same_scores(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
-    """Scores within 1e-5; their spread over noises within 1e-4, as it is what is left of numbers that nearly cancel."""
+    """Scores within 1e-5; their spread over noises within 1e-4, as it is what is left of numbers that nearly cancel.
+
+    So are readings: sums of elements of both signs.
+    """
     spreads = [column for column in expected if column.endswith("_noise_sd")]
-    pd.testing.assert_frame_equal(actual.drop(columns=spreads), expected.drop(columns=spreads), rtol=1e-5)
+    other = [*spreads, "reading"]
+    pd.testing.assert_frame_equal(actual.drop(columns=other), expected.drop(columns=other), rtol=1e-5)
     pd.testing.assert_frame_equal(actual[spreads], expected[spreads], rtol=1e-4)
+    np.testing.assert_allclose(readings(actual), readings(expected), rtol=1e-4, atol=1e-4)
+
+
+def readings(frame: pd.DataFrame) -> np.ndarray:
+    """`[prompt, bucket]`, the two parts side by side."""
+    return np.stack(frame["reading"].to_list())
 
 
 def naive_scores(spec: EnsembleSpec, n_noise: int) -> pd.DataFrame:
@@ -75,6 +87,30 @@ def test_scores_equal_the_naive_implementation(tiny_spec: EnsembleSpec, assembly
     assert expected["disagreement"].nunique() == len(set(TEXTS))
 
 
+def test_a_reading_is_the_text_state_and_the_mean_mid_block_in_sketches(tiny_spec: EnsembleSpec) -> None:
+    """The text state as transformers pools it; the mid-block's mean over three experts and three noises."""
+    naive = NaiveEnsemble(tiny_spec)
+    tokens = naive.pipeline.tokenizer(TEXTS, padding="max_length", max_length=32, truncation=True, return_tensors="pt")
+    with torch.no_grad():
+        state = naive.pipeline.text_encoder(tokens.input_ids).pooler_output
+    features = np.stack([naive.features(TEXTS, CONFIG.seed, index) for index in range(3)]).mean(axis=(0, 1))
+    mid_block = torch.from_numpy(features).float().flatten(1)
+    found = readings(scores(tiny_spec))
+    assert found.shape == (len(TEXTS), 2 * BUCKETS)
+    np.testing.assert_allclose(found[:, :BUCKETS], sketch(state), rtol=1e-4, atol=1e-4)
+    np.testing.assert_allclose(found[:, BUCKETS:], sketch(mid_block), rtol=1e-4, atol=1e-4)
+    assert len(np.unique(found, axis=0)) == len(set(TEXTS))
+
+
+def test_prompts_that_wait_for_the_next_expert_in_batches_are_read_alike(tiny_spec: EnsembleSpec) -> None:
+    """One expert in memory at a time, and as much room as that leaves."""
+    budget = load_ensemble(tiny_spec, device="cpu").footprint.resident - 1
+    streamed = load_ensemble(tiny_spec, device="cpu", memory_budget=budget)
+    assert streamed.is_streamed
+    engine = ScoringEngine(streamed, dataclasses.replace(CONFIG, batch_size=2))
+    assert_same_scores(engine.score(prompts(TEXTS)), scores(tiny_spec))
+
+
 def test_the_two_assemblies_give_different_scores(tiny_spec: EnsembleSpec) -> None:
     independent = scores(dataclasses.replace(tiny_spec, assembly="independent"))
     assert (scores(tiny_spec)["disagreement"] < independent["disagreement"]).all()
@@ -91,7 +127,8 @@ def test_a_frame_has_one_row_per_prompt_in_order_and_the_promised_columns(tiny_s
 def test_no_prompts_give_an_empty_frame_with_the_same_columns(tiny_spec: EnsembleSpec) -> None:
     frame = scores(tiny_spec, [])
     assert list(frame.columns) == COLUMNS and len(frame) == 0
-    assert frame.dtypes.drop("prompt_id").equals(scores(tiny_spec).dtypes.drop("prompt_id"))
+    objects = ["prompt_id", "reading"]
+    assert frame.dtypes.drop(objects).equals(scores(tiny_spec).dtypes.drop(objects))
 
 
 @pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])

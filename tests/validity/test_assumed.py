@@ -148,4 +148,5 @@ def test_a_probe_that_the_captions_do_not_allow_is_missing() -> None:
     assert found["one"] == {"rare words", "specific words"}
     assert found["no English"] == found["no match"] == found["same text"] == found["none"] == set()
     matched = pd.DataFrame({"de": ["Hund"], "eu": ["zaku"]})
-    assert [(p.known, p.strange) for p in assumed_pairs(matched, one_a_letter)] == [("hund", "zaku")]
+    (pair,) = assumed_pairs(matched, one_a_letter)
+    assert (pair.known, pair.strange, pair.source_id) == ("hund", "zaku", "")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
+from collections import defaultdict
 from pathlib import Path
 
 import pandas as pd
@@ -20,7 +22,7 @@ from emoe_audit.validity.bench import known_coverage, lay_ground, related_langua
 from emoe_audit.validity.ground import FIGURES
 from emoe_audit.validity.table import Verification
 
-SCORING = ScoringConfig(n_noise=2, batch_size=8, device="cpu")
+SCORING = ScoringConfig(n_noise=2, batch_size=8, device="cpu", check_pairs=2)
 IMAGES = ImageConfig(n_images=8, num_inference_steps=1, device="cpu")
 
 
@@ -41,21 +43,26 @@ def found(known_spec: EnsembleSpec, out: Path) -> Verification:
 def test_every_score_and_baseline_has_a_row(found: Verification) -> None:
     names = [row.name for row in found.scores]
     assert names == [
-        *disagreement_module.SCORES, "feature_power", "token_count", "tokens_per_word", *BASELINES, "text_distance",
+        "translation_disagreement", *disagreement_module.SCORES, "feature_power", "token_count", "tokens_per_word",
+        "translation_text", "translation_mid_block", *BASELINES, "text_distance",
     ]  # fmt: skip
+    assert [row["name"] for row in found.to_json()["scores"]] == names
     assert (found.n_languages, found.n_concepts, found.n_images) == (4, 8, 8)
 
 
 def test_a_row_says_what_the_stored_rows_say(found: Verification, known_spec: EnsembleSpec, out: Path) -> None:
     results = RunStore.open(out).query("SELECT * FROM results")
     plain = results[results["region"].isna() & results["skin_tone"].isna()]
-    means = plain.groupby("language")[["n_tokens", "relative_disagreement", "feature_power"]].mean()
+    measured = ["n_tokens", "relative_disagreement", "feature_power", "translation_disagreement", "translation_text"]
+    means = plain.groupby("language")[measured].mean()
     coverage = pd.Series({"de": 0.0995, "en": 0.9, "hi": 0.0005, "ja": 0.0})
     by_name = {row.name: row.figures["language_rho"].value for row in found.scores}
     for name, column, sign in (
         ("token_count", "n_tokens", 1),
         ("relative_disagreement", "relative_disagreement", 1),
         ("feature_power", "feature_power", -1),
+        ("translation_disagreement", "translation_disagreement", 1),
+        ("translation_text", "translation_text", 1),
     ):
         assert by_name[name] == pytest.approx(spearmanr(sign * means[column], coverage).statistic)
 
@@ -64,13 +71,42 @@ def test_counting_tokens_costs_nothing_and_experts_cost_more_than_one(found: Ver
     cost = {row.name: row.gflop for row in found.scores}
     assert cost["token_count"] == 0
     assert 0 < cost["noise_variance"] < cost["disagreement"]
+    assert 0 < cost["translation_text"] < cost["noise_variance"], "no expert is asked"
+    assert cost["translation_disagreement"] == cost["translation_mid_block"] == cost["disagreement"]
+
+
+def test_signs_and_the_score_that_ranks_are_those_of_the_check(found: Verification, out: Path) -> None:
+    validity = RunStore.open(out).query("SELECT * FROM validity")
+    signs = dict(zip(validity["score"], validity["sign"], strict=True))
+    assert set(signs) >= {"disagreement", "relative_disagreement", "feature_power", "token_count"}
+    assert {row.name: row.sign for row in found.scores if row.sign} == signs
+    published = {row["name"]: row["sign"] for row in found.to_json()["scores"]}
+    assert published["noise_variance"] is None and published["token_count"] == signs["token_count"]
+    best = validity["default_score"].iloc[0]
+    assert found.default_score == (best if isinstance(best, str) else "translation_disagreement")
+
+
+@pytest.mark.parametrize(("chosen", "ranks"), [("disagreement", "disagreement"), (None, "translation_disagreement")])
+def test_the_score_that_the_check_chose_is_compared_with_the_others(
+    found: Verification, known_spec: EnsembleSpec, out: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch,
+    chosen: str | None, ranks: str,
+) -> None:  # fmt: skip
+    store = RunStore.open(shutil.copytree(out, tmp_path / "run"))
+    outcome = store.query("SELECT * FROM validity").assign(sign="turned", default_score=chosen)
+    store.write_analysis("validity", outcome[outcome["score"] != "token_count"])
+    monkeypatch.setattr("emoe_audit.validity.bench.BenchEngine.gflop", lambda *_: defaultdict(float))
+    again = run(known_spec, store.path)
+    assert again.default_score == ranks
+    assert {difference.against for difference in again.differences} == {row.name for row in again.scores} - {ranks}
+    signs = {row.name: row.sign for row in again.scores}
+    assert (signs["disagreement"], signs["token_count"]) == ("turned", "")
 
 
 def test_the_published_form_is_flat_with_null_for_what_is_undefined(found: Verification) -> None:
     published = json.loads(json.dumps(found.to_json()))
     (row,) = [row for row in published["scores"] if row["name"] == "relative_disagreement"]
     figures = {f"{figure}{end}" for figure in FIGURES for end in ("", "_low", "_high")}
-    assert set(row) == {"name", "gflop", "quality_quartiles"} | figures
+    assert set(row) == {"name", "gflop", "quality_quartiles", "sign", "sign_by_coverage"} | figures
     assert row["tone_rho"] is None
     assert len(row["quality_quartiles"]) == 4
     assert {d["against"] for d in published["differences"]} >= {"feature_power", "token_count"}

@@ -114,6 +114,11 @@ def test_the_default_is_the_registered_score_that_holds_most_strongly() -> None:
     assert found.default_score == "relative_disagreement"
 
 
+def test_the_translation_score_may_be_the_default_and_a_baseline_may_not() -> None:
+    found = outcome(0.9, translation_disagreement=(0.65, 0.7), disagreement=(0.6, 0.8), token_count=(0.9, 1.0))
+    assert found.default_score == "translation_disagreement"
+
+
 def test_there_is_no_default_where_none_holds_or_the_experts_cannot_be_compared() -> None:
     assert outcome(0.9, disagreement=(0.2, 0.3), relative_disagreement=(0.4, 0.6)).default_score is None
     assert outcome(0.1, relative_disagreement=(0.6, 0.8)).default_score is None
@@ -139,6 +144,10 @@ def test_token_counts_cannot_tell_the_halves_of_a_pair_apart(tiny_spec: Ensemble
     assert [probe.strict for probe in probes[:3]] == [True, True, False]
     assert {probe.share.value for probe in probes} == {0.5}
     assert 0 < by_name["relative_disagreement"].probes[0].share.value < 1
+    assert found.scores[0].name == "translation_disagreement"
+    of_captions = found.scores[0].probes
+    assert [probe.probe for probe in of_captions] == ["pseudo-words", "shuffled letters"], "others have no caption"
+    assert [p.n_pairs for p in of_captions] == [p.n_pairs for p in probes[:2]]
     assert found.ensemble_hash == engine.ensemble_hash
     assert 0 < found.alignment < 1
 

@@ -14,6 +14,7 @@ from emoe_audit.validity.ground import (
     Ground,
     aurc,
     auroc_related,
+    auroc_shared_words,
     auroc_starved,
     language_partial_rho,
     language_quality_r,
@@ -67,6 +68,17 @@ def test_related_languages_stand_apart(ground: Ground, score: np.ndarray) -> Non
     without[7] = -100
     assert auroc_starved(ground, without) == auroc_starved(ground, score)
     assert auroc_related(ground, without) == 0
+
+
+def test_shared_words_are_compared_within_never_seen_languages(ground: Ground, score: np.ndarray) -> None:
+    """Prompts without a shared word above those with one, of every pair in the one language that was never seen."""
+    own, shared = score[7, :N_PLAIN], ground.shared[7, :N_PLAIN]
+    pairs = [(a, b) for a in own[~shared] for b in own[shared]]
+    assert auroc_shared_words(ground, score) == pytest.approx(np.mean([a > b for a, b in pairs]))
+    elsewhere = dataclasses.replace(ground, shared=np.where(np.arange(8)[:, None] == 7, ground.shared, True))
+    assert auroc_shared_words(elsewhere, score) == auroc_shared_words(ground, score)
+    helped = score - ground.shared * 100
+    assert auroc_shared_words(ground, helped) == 1
 
 
 def test_quality_within_languages_is_a_mean_of_rank_correlations(ground: Ground, score: np.ndarray) -> None:

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from emoe_audit.validity.page import write_page
-from emoe_audit.validity.table import Verification, tabulate
+from emoe_audit.validity.table import Interval, Verification, tabulate
 from tests.validity.known_ground import COVERAGE, following_score, known_ground
 
 HOSTILE = "<script>alert(1)</script>"
@@ -22,7 +22,15 @@ HOSTILE = "<script>alert(1)</script>"
 def found() -> Verification:
     ground = known_ground()
     scores = {"relative_disagreement": following_score(ground), "token_count": ground.tokens}
-    return tabulate("known", ground, scores, {"relative_disagreement": 1.5, "token_count": 0.0}, n_boot=20)
+    return tabulate(
+        "known",
+        ground,
+        scores,
+        {"relative_disagreement": 1.5, "token_count": 0.0},
+        default_score="relative_disagreement",
+        signs={"relative_disagreement": "unclear"},
+        n_boot=20,
+    )
 
 
 def page_of(found: Verification, folder: Path, command: str = "emoe-audit ensemble verify known") -> str:
@@ -36,6 +44,33 @@ def test_every_score_stands_on_the_page_with_its_figures(found: Verification, tm
         values = [float(value) for value in re.findall(r'<data value="([^"]+)">', cells)]
         assert values[:3] == [getattr(row.figures["language_rho"], part) for part in ("value", "low", "high")]
         assert values[-1] == row.gflop
+
+
+def test_signs_by_the_check_and_by_coverage_stand_side_by_side(found: Verification, tmp_path: Path) -> None:
+    """The score that follows coverage surely separates starved languages, random token counts do not."""
+    page = page_of(found, tmp_path)
+    signs = {}
+    for row in found.scores:
+        (cells,) = re.findall(rf'<tr data-score="{row.name}">(.*?)</tr>', page, re.S)
+        signs[row.name] = re.findall(r"<td>([^<]*)</td>", cells)[-2:]
+    assert signs == {"relative_disagreement": ["unclear", "holds"], "token_count": ["–", "unclear"]}
+
+
+@pytest.mark.parametrize(("low", "high", "sign"), [(0.6, 0.9, "holds"), (0.4, 0.9, "unclear"), (0.1, 0.4, "turned")])
+def test_the_sign_by_coverage_needs_a_whole_interval_on_one_side(
+    found: Verification, low: float, high: float, sign: str
+) -> None:
+    row = found.scores[0]
+    starved = Interval(value=(low + high) / 2, low=low, high=high)
+    assert dataclasses.replace(row, figures={**row.figures, "auroc_starved": starved}).sign_by_coverage == sign
+
+
+def test_the_default_score_is_what_the_others_are_compared_with(found: Verification) -> None:
+    compared = [(difference.against, difference.figure) for difference in found.differences]
+    assert compared == [("token_count", "auroc_starved"), ("token_count", "aurc")]
+    ground = known_ground()
+    expected = following_score(ground)[:, ground.plain].mean(axis=1)
+    assert [point.score for point in found.languages] == pytest.approx(expected.tolist())
 
 
 def test_the_chart_shows_every_language_where_it_belongs(found: Verification, tmp_path: Path) -> None:

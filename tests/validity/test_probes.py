@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoe_audit.validity.probes import Pair, PseudoWords, make_pairs
+from emoe_audit.validity.probes import Pair, PseudoWords, drawn_order, make_pairs
 
 WORDS = [
     "apple",
@@ -57,6 +57,24 @@ def test_a_pair_has_as_many_letters_and_tokens_in_each_half(pairs: list[Pair]) -
     for pair in pairs:
         assert len(pair.known) == len(pair.strange)
         assert by_pairs_of_letters([pair.known, pair.strange]) == [pair.n_tokens] * 2
+
+
+def test_a_pair_names_the_caption_that_it_was_made_from(pairs: list[Pair]) -> None:
+    named = CAPTIONS.set_axis([f"picture {place}" for place in range(len(CAPTIONS))])
+    for pair in make_pairs(named, by_pairs_of_letters, n_per_language=6):
+        assert str(named.loc[pair.source_id, pair.language]).casefold() == pair.known
+        assert pair.cluster == pair.language
+    assert {pair.source_id for pair in pairs} <= {str(place) for place in range(12)}
+
+
+def test_captions_are_tried_in_the_same_order_in_every_language() -> None:
+    """So a few captions, read in every language, serve the pairs of all languages."""
+    captions = CAPTIONS.assign(fr=CAPTIONS["en"].str.title())
+    anything = make_pairs(captions, lambda texts: [0] * len(texts), n_per_language=2)
+    tried = drawn_order(12)
+    assert sorted(tried) == list(range(12))
+    assert {pair.language for pair in anything} == {"en", "ja", "fr"}
+    assert {pair.source_id for pair in anything if pair.probe == "pseudo-words"} == {str(own) for own in tried[:2]}
 
 
 def test_no_word_of_a_strange_text_is_a_word_of_the_language(pairs: list[Pair]) -> None:
