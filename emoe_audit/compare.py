@@ -61,7 +61,7 @@ def compare_runs(
     score = choose_score(a, b, score)
     check_group_column(a, by)
     rows_a, rows_b = _rows(a, score=score, image="image", group=by), _rows(b, score=score, image="image")
-    both = rank_both(rows_a, rows_b)
+    both = pair(rows_a, rows_b)
     if both.empty:
         raise StoreError(
             f"{a.path} and {b.path} have no prompt with {score} in common; prompts are the same where prompt, language "
@@ -69,18 +69,19 @@ def compare_runs(
         )
     if both["group"].isna().all():
         raise StoreError(f"{a.path}: no prompt that both runs scored has a value in column {by!r}; choose another --by")
-    groups = group_changes(both, fdr=fdr, n_boot=n_boot, n_permutations=n_permutations, seed=seed)
+    ranked = rank(both.dropna(subset=["group"]))
+    groups = group_changes(ranked, fdr=fdr, n_boot=n_boot, n_permutations=n_permutations, seed=seed)
     return Comparison(
         a=ComparedRun(path=a.path, ensemble=a.plan().ensemble.name),
         b=ComparedRun(path=b.path, ensemble=b.plan().ensemble.name),
         score=score,
         by=by,
-        n_prompts=len(both),
+        n_prompts=len(ranked),
         n_only_a=len(rows_a) - len(both),
         n_only_b=len(rows_b) - len(both),
         fdr=fdr,
         groups=groups,
-        pairs=image_pairs(both, groups),
+        pairs=image_pairs(ranked, groups),
     )
 
 
@@ -109,12 +110,15 @@ def check_group_column(store: RunStore, by: str) -> None:
         raise StoreError(f"{store.path}: no group column {by!r}; {_choice('--by', by, known)}")
 
 
-def rank_both(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> pd.DataFrame:
-    """The prompts in both runs, with `rank_a`, `rank_b` and their `difference`, which is above 0 for a rise."""
-    both = rows_a.merge(rows_b, on=PAIRED_BY, suffixes=("_a", "_b"), validate="one_to_one")
-    for run in ("a", "b"):
-        both[f"rank_{run}"] = rank_shares(both[f"score_{run}"])
-    return both.assign(difference=both["rank_b"] - both["rank_a"])
+def pair(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> pd.DataFrame:
+    """The prompts in both runs, with `score_a` and `score_b`."""
+    return rows_a.merge(rows_b, on=PAIRED_BY, suffixes=("_a", "_b"), validate="one_to_one")
+
+
+def rank(both: pd.DataFrame) -> pd.DataFrame:
+    """The prompts with `rank_a`, `rank_b`, their `difference`, which is above 0 for a rise, and the group as text."""
+    rank_a, rank_b = rank_shares(both["score_a"]), rank_shares(both["score_b"])
+    return both.assign(rank_a=rank_a, rank_b=rank_b, difference=rank_b - rank_a, group=both["group"].astype(str))
 
 
 def rank_shares(scores: pd.Series) -> pd.Series:
@@ -123,14 +127,14 @@ def rank_shares(scores: pd.Series) -> pd.Series:
 
 
 def group_changes(
-    both: pd.DataFrame, *, fdr: float, n_boot: int = N_BOOT, n_permutations: int = N_PERMUTATIONS, seed: int = 0
+    rows: pd.DataFrame, *, fdr: float, n_boot: int = N_BOOT, n_permutations: int = N_PERMUTATIONS, seed: int = 0
 ) -> tuple[GroupChange, ...]:
     """The change of every group, largest rise first; groups of fewer than `MIN_SOURCES` captions are not tested.
 
     Adjusted p-values are those of Benjamini and Hochberg 1995 and of Benjamini and Yekutieli 2001; the former decide,
-    the latter hold whatever the dependence of the groups.
+    the latter hold whatever the dependence of the groups. Intervals, like p-values, are of the group's mean minus the
+    mean over all rows, which is 0 here but not in a resample.
     """
-    rows = both.dropna(subset=["group"]).assign(group=lambda frame: frame["group"].astype(str))
     table = group_estimates(rows, "group", "difference", n_boot=n_boot, seed=seed)
     p = sign_flip_p(
         rows["difference"], rows["group"], rows["source_id"], n_permutations=n_permutations, seed=seed
@@ -148,8 +152,8 @@ def group_changes(
             n_prompts=int(r.n_prompts),
             n_sources=int(r.n_sources),
             difference=float(r.mean),
-            low=float(r.low),
-            high=float(r.high),
+            low=float(r.gap_low),
+            high=float(r.gap_high),
             p=float(r.p),
             p_bh=float(r.p_bh),
             p_by=float(r.p_by),
@@ -159,17 +163,17 @@ def group_changes(
     )
 
 
-def image_pairs(both: pd.DataFrame, groups: Sequence[GroupChange]) -> tuple[ImagePair, ...]:
+def image_pairs(rows: pd.DataFrame, groups: Sequence[GroupChange]) -> tuple[ImagePair, ...]:
     """Prompts of which both runs hold an image: those of groups with a clear change first, then by change of rank."""
     clear = {change.group for change in groups if change.is_clear}
-    drawn = both.dropna(subset=["image_a", "image_b"])
-    order = drawn.assign(clear=drawn["group"].astype(str).isin(clear), size=drawn["difference"].abs().round(12))
+    drawn = rows.dropna(subset=["image_a", "image_b"])
+    order = drawn.assign(clear=drawn["group"].isin(clear), size=drawn["difference"].abs().round(12))
     order = order.sort_values(["clear", "size", *PAIRED_BY], ascending=[False, False, True, True, True])
     return tuple(
         ImagePair(
             prompt=r.prompt,
             language=r.language,
-            group=None if pd.isna(r.group) else str(r.group),
+            group=r.group,
             rank_a=float(r.rank_a),
             rank_b=float(r.rank_b),
             image_a=r.image_a,

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import rankdata
 
 from emoe_audit.cli import cli, main
-from emoe_audit.compare import compare_runs, group_changes, image_pairs, rank_both, rank_shares
+from emoe_audit.compare import compare_runs, group_changes, image_pairs, pair, rank, rank_shares
 from emoe_audit.errors import StoreError
 from emoe_audit.report.comparison import GroupChange, Outcome
 from emoe_audit.store import RunStore
@@ -39,7 +39,7 @@ def scored(table: pd.DataFrame, seed: int, *, swapped: bool = False) -> pd.DataF
 
 
 def paired(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> pd.DataFrame:
-    return rank_both(rows_a, rows_b.drop(columns="group"))
+    return rank(pair(rows_a, rows_b.drop(columns="group")))
 
 
 def write_run(path: Path, rows: pd.DataFrame, *, finish: bool = True) -> RunStore:
@@ -168,11 +168,11 @@ def change_of(group: str, verdict: Outcome) -> GroupChange:
 def test_images_of_clear_changes_come_first_then_those_whose_rank_changed_most() -> None:
     differences = [0.1, -0.3, 0.9, -0.8, 0.7]
     both = prompts(range(2)).iloc[:5].assign(difference=differences, rank_a=0.5, rank_b=0.5, image_a="a", image_b="b")
-    both["group"] = ["en", "en", "de", "de", None]
+    both["group"] = ["en", "en", "de", "de", "de"]
     both["prompt"] = list("pqrst")
     both.loc[2, "image_b"] = None
     pairs = image_pairs(both, [change_of("en", "fell"), change_of("de", "no clear change")])
-    assert [(pair.prompt, pair.group) for pair in pairs] == [("q", "en"), ("p", "en"), ("s", "de"), ("t", None)]
+    assert [(chosen.prompt, chosen.group) for chosen in pairs] == [("q", "en"), ("p", "en"), ("s", "de"), ("t", "de")]
     many = prompts(range(4)).assign(difference=0.1, rank_a=0.5, rank_b=0.6, image_a="a", image_b="b", group="en")
     assert len(image_pairs(many, [])) == 12
 

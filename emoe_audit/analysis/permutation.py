@@ -1,16 +1,19 @@
 """p-values of mean paired differences by flipping signs, the differences of one caption together.
 
 The null hypothesis: for no caption does it matter which of the two sides is subtracted from which, so its differences
-are as likely as their negatives. A group's mean difference is set against its means under random signs, one sign for
-each caption; the translations of a caption, which are not independent, keep their signs relative to each other. It
-asks no more of the differences than that, neither a normal distribution nor one spread for all.
+are as likely as their negatives. The statistic of a group, its mean difference minus the mean over all rows, is set
+against its values under random signs, one sign for each caption; the translations of a caption, which are not
+independent, keep their signs relative to each other. It asks no more of the differences than that, neither a normal
+distribution nor one spread for all.
 
-Differences of ranks sum to 0 over all rows. The mean of a group then says how its place among the others changed, and
-the test is of that: a group whose own values stay as they are falls where others rise past it, and that is a change.
-The tests of the groups of one run depend on each other for the same reason.
+So what is tested is a group's place among the others, not whether anything changed: where all groups move alike, p is
+1. Differences of ranks sum to 0, and their mean over all rows is 0; under random signs it is not, and taking it away
+keeps the two alike. (Left in, it would make the test of a group that is half of the rows too cautious by a factor of
+the square root of 2.) A group whose own values stay as they are falls where others rise past it, which is a change of
+place. The tests of the groups of one run depend on each other for the same reason.
 
 p = (1 + count) / (1 + n), which is never 0: Phipson and Smyth 2010. `scipy.stats.permutation_test` gives the same for
-one group; here all groups share each draw of signs, which makes it one matrix product.
+captions of one row; here all groups share each draw of signs, which makes it one matrix product.
 """
 
 from __future__ import annotations
@@ -24,13 +27,13 @@ from emoe_audit.analysis.bootstrap import CHUNK_CELLS
 
 N_PERMUTATIONS = 9999
 ROUNDING = 1e-12
-"""Sums that differ by less than this share of what is summed are the same: signs change the order of rounding."""
+"""Means that differ by less than this share of all that is summed are the same: signs change how sums are rounded."""
 
 
 def sign_flip_p(
     differences: pd.Series, groups: pd.Series, clusters: pd.Series, *, n_permutations: int = N_PERMUTATIONS, seed: int
 ) -> pd.Series:
-    """Two-sided p-value of every group's mean difference.
+    """Two-sided p-value of every group's mean difference from the mean over all rows.
 
     Args:
         differences: Without NaN.
@@ -46,10 +49,11 @@ def sign_flip_p(
     cluster_codes, cluster_names = pd.factorize(clusters, sort=True)
     sums = np.zeros((len(cluster_names), len(names)))
     np.add.at(sums, (cluster_codes, group_codes), differences.to_numpy(dtype=np.float64))
-    observed = np.abs(sums.sum(axis=0)) - ROUNDING * np.abs(sums).sum(axis=0)
+    parts = sums / np.bincount(group_codes, minlength=len(names)) - sums.sum(axis=1, keepdims=True) / len(differences)
+    observed = np.abs(parts.sum(axis=0)) - ROUNDING * np.abs(sums).sum()
     count = np.zeros(len(names), dtype=np.int64)
     for signs in _signs(len(cluster_names), n_permutations, seed):
-        count += (np.abs(signs @ sums) >= observed).sum(axis=0)
+        count += (np.abs(signs @ parts) >= observed).sum(axis=0)
     return pd.Series((1 + count) / (1 + n_permutations), index=pd.Index(names))
 
 

@@ -69,7 +69,7 @@ class ImagePair:
 
     prompt: str
     language: str
-    group: str | None
+    group: str
     rank_a: float
     rank_b: float
     image_a: str
@@ -87,7 +87,7 @@ class Comparison:
     score: str
     by: str
     n_prompts: int
-    """Prompts that have the score in both runs."""
+    """Prompts that have the score in both runs, and a value in the group column."""
     n_only_a: int
     """Prompts that have the score in run A alone; left out."""
     n_only_b: int

@@ -110,19 +110,21 @@ def verify(
     results = store.query("SELECT * FROM results")
     columns = oriented_scores() | {name: (name, 1.0) for name in (*PARTS, *engine.baselines)}
     ground = lay_ground(results, coverage, captions)
-    scores = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
+    grids = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
+    scores = {name: grid for name, grid in grids.items() if not np.isnan(grid).all()}
     gflop = engine.gflop(list(prompts.frame["prompt"].unique()[:COUNTED_PROMPTS]))
-    ranking, signs = _checked(store)
+    chosen, signs = _checked(store)
+    ranking = next(name for name in (chosen, *RANKED) if name in scores)
     return tabulate(spec.name, ground, scores, gflop, default_score=ranking, signs=signs, n_boot=n_boot)
 
 
-def _checked(store: RunStore) -> tuple[str, dict[str, str]]:
-    """The score that ranks, and what the check says of the sign of each."""
+def _checked(store: RunStore) -> tuple[str | None, dict[str, str]]:
+    """The score that the check chose, and what it says of the sign of each."""
     if not store.has_analysis("validity"):
-        return RANKED[0], {}
+        return None, {}
     outcome = store.query("SELECT DISTINCT score, sign, default_score FROM validity")
     best = outcome["default_score"].iloc[0]
-    return best if isinstance(best, str) else RANKED[0], dict(zip(outcome["score"], outcome["sign"], strict=True))
+    return best if isinstance(best, str) else None, dict(zip(outcome["score"], outcome["sign"], strict=True))
 
 
 def known_coverage(spec: EnsembleSpec) -> pd.DataFrame:

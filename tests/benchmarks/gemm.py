@@ -92,6 +92,7 @@ def layer_gemms(size: Size, batch: int) -> Counter[Gemm]:
 
     def count(module: nn.Module, args: tuple[Tensor, ...], output: Tensor) -> None:
         weight = module.weight
+        assert isinstance(weight, Tensor)
         columns, inner = weight.shape[0], weight[0].numel()
         gemms[Gemm(rows=output.numel() // columns, inner=inner, columns=columns)] += 1
 
