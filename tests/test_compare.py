@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -133,7 +134,7 @@ def test_a_group_of_one_caption_is_named_and_not_tested(runs: tuple[RunStore, Ru
 def test_neither_the_scale_of_a_score_nor_the_order_of_rows_matters() -> None:
     table = prompts(range(8))
     a, b = scored(table, 0), scored(table, 1, swapped=True)
-    options = {"fdr": 0.1, "n_boot": 20, "n_permutations": 99}
+    options: dict[str, Any] = {"fdr": 0.1, "n_boot": 20, "n_permutations": 99}
     expected = group_changes(paired(a, b), **options)
     assert group_changes(paired(a.assign(score=7 + 3 * a["score"]), b.assign(score=np.exp(b["score"]))), **options) == (
         expected
@@ -195,11 +196,12 @@ def test_a_prompt_that_stands_twice_in_a_run_counts_once(tmp_path: Path, rows: d
 def test_what_cannot_be_compared_is_refused_with_a_way_out(tmp_path: Path, runs: tuple[RunStore, RunStore]) -> None:
     a, b = runs
     other = write_run(tmp_path / "other", scored(prompts(range(50, 52)), 0))
-    for wrong, text in (
+    refused: list[tuple[dict[str, Any], str]] = [
         ({"by": "langauge"}, f"{a.path}: no group column 'langauge'; give --by language"),
         ({"score": "disagreemnt"}, "no score 'disagreemnt' was measured; give --score disagreement or relative_dis"),
         ({"score": "clip_cosine"}, f"{a.path}: no score 'clip_cosine' was measured"),
-    ):
+    ]
+    for wrong, text in refused:
         with pytest.raises(StoreError) as caught:
             compare_runs(a, b, **wrong)
         assert text in str(caught.value)

@@ -28,11 +28,14 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device,
     """Everything from the sources to the packaged folder `out`.
 
     `cache/<kinds of concepts>` keeps what every plan with these kinds shares (world, tokenizer, judge, VAE), a folder
-    in it with the plan's name the rest. Judge and VAE are those of the finished ensemble `sibling` where one is given.
+    in it with the plan's name the rest. Tokenizer, judge and VAE are those of the finished ensemble `sibling` where one
+    is given: a tokenizer trained again breaks ties otherwise, and the judge would read texts cut in another way.
     """
     plan = Plan.read(plan_file)
     shared = cache / "-".join(plan.kinds)
     world = build_world(shared / "world", cache / "npm", plan.kinds)
+    if sibling is not None and not (shared / "tokenizer").exists():
+        shutil.copytree(sibling / "judge", shared / "tokenizer", ignore=shutil.ignore_patterns("open_clip_*"))
     tokenizer = train_tokenizer(world.captions, shared / "tokenizer")
     examples = contrastive.Examples(world, tokenizer, tuple(STYLES), device)
     if sibling is None:
@@ -126,7 +129,9 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, required=True, help="coverage plan (YAML)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished ensemble")
     parser.add_argument("--cache", type=Path, default=Path("build/recipes"), help="what is reused and resumed")
-    parser.add_argument("--sibling", type=Path, help="finished ensemble whose judge and autoencoder are taken")
+    parser.add_argument(
+        "--sibling", type=Path, help="finished ensemble to take tokenizer, judge and VAE of"
+    )
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     make_ensemble(args.plan, args.out, args.cache, torch.device(args.device), args.sibling)

@@ -35,7 +35,7 @@ from tests.benchmarks.record import FOLDER, write_record
 SD1 = CONFIGS / "sd1"
 N_PARAMETERS = 859_520_964
 """Of the UNet of Stable Diffusion 1.5."""
-EXPERT_NOISE = 0.1
+EXPERT_NOISE = 0.3
 """Standard deviation of what an expert adds to its own layers, in units of each weight's own."""
 EMBEDDING_DEVIATION = 0.02
 STEPS, GUIDANCE = 50, 7.5

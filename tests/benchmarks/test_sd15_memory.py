@@ -30,7 +30,7 @@ from torch.utils._pytree import tree_leaves
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import Ensemble, load_ensemble
-from emoe_audit.experts.residency import GIB, LIVE_HIDDEN_STATES
+from emoe_audit.experts.residency import GIB
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
@@ -93,6 +93,7 @@ def test_what_a_score_takes_in_memory_at_true_size() -> None:
     assert figures["rss_ratio_streaming"] <= 1.2
 
 
+@pytest.mark.benchmark
 def test_streaming_resident_and_naive_scores_agree_in_any_batch(tmp_path: Path) -> None:
     folder = write_ensemble(tmp_path, SMALL)
     whole, independent = (load_spec(folder / assembly) for assembly in ("shared_trunk", "independent"))
@@ -108,6 +109,7 @@ def test_streaming_resident_and_naive_scores_agree_in_any_batch(tmp_path: Path) 
     assert largest_difference(scores(streamed, TEXTS[:3], batch_size=32), expected[:3]) < 1e-4
 
 
+@pytest.mark.benchmark
 def test_what_is_needed_is_what_the_ensembles_hold(tmp_path: Path) -> None:
     folder, needed = write_ensemble(tmp_path, SMALL), needed_bytes(SMALL)
     footprint = load_ensemble(load_spec(folder / "shared_trunk"), device="cpu").footprint
@@ -117,9 +119,10 @@ def test_what_is_needed_is_what_the_ensembles_hold(tmp_path: Path) -> None:
     assert 0 < small - footprint.streaming < GIB // 50, "the budget is told in hundredths of a GiB"
 
 
+@pytest.mark.benchmark
 def test_the_live_activations_of_a_path_are_some_hidden_states_of_its_first_level() -> None:
     hidden = ITEMSIZE * TRUE.channels[0] * TRUE.sample_size**2
-    assert 8 * hidden < live_bytes(TRUE) <= LIVE_HIDDEN_STATES * hidden
+    assert 12 * hidden < live_bytes(TRUE) < 32 * hidden, "a feed-forward's, and no matrix of attention"
 
 
 def needed_bytes(size: Size) -> dict[str, int]:

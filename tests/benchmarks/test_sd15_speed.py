@@ -68,6 +68,7 @@ def test_what_a_score_costs_at_true_size() -> None:
     assert figures["speedup_vs_midblock_forward"] > 1
 
 
+@pytest.mark.benchmark
 def test_the_measurement_runs_at_a_small_size(tmp_path: Path) -> None:
     figures, rows = measure_speed(write_ensemble(tmp_path, SMALL), SMALL, (1, 2), repeats=2)
     assert figures.keys() == FIGURES.keys()
