@@ -129,9 +129,7 @@ def main() -> None:
     parser.add_argument("--plan", type=Path, required=True, help="coverage plan (YAML)")
     parser.add_argument("--out", type=Path, required=True, help="folder for the finished ensemble")
     parser.add_argument("--cache", type=Path, default=Path("build/recipes"), help="what is reused and resumed")
-    parser.add_argument(
-        "--sibling", type=Path, help="finished ensemble to take tokenizer, judge and VAE of"
-    )
+    parser.add_argument("--sibling", type=Path, help="finished ensemble to take tokenizer, judge and VAE of")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
     make_ensemble(args.plan, args.out, args.cache, torch.device(args.device), args.sibling)
