@@ -37,7 +37,7 @@ class TextStates:
     """Diffusers' `prompt_embeds`."""
     pooled: Float[Tensor, "batch width"] | None = None
     """Diffusers' `pooled_prompt_embeds`, in SDXL."""
-    summary: Float[Tensor, "batch width"] | None = None
+    summary: Float[Tensor, "batch width"]
     """The last encoder's state at the end of the text, by which CLIP compares texts; no expert is given it."""
 
     def __len__(self) -> int:
@@ -51,7 +51,7 @@ class TextStates:
         return TextStates(
             embeds=self.embeds[rows],
             pooled=None if self.pooled is None else self.pooled[rows],
-            summary=None if self.summary is None else self.summary[rows],
+            summary=self.summary[rows],
         )
 
 
@@ -63,7 +63,7 @@ def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batc
     the encoder's configuration says so.
     """
     is_pair = len(encoders) == 2
-    embeds, pooled, summary = [], None, None
+    embeds, pooled, summary = [], None, torch.empty(0)
     for index in range(len(encoders)):
         encoder = encoders[index]
         outputs = [

@@ -65,7 +65,7 @@ def by_hand(readings: Readings) -> tuple[np.ndarray, list[dict[str, float]]]:
     found, weights_of_parts = np.full((len(languages), 2), np.nan), []
     for part in range(2):
         vectors = readings.vectors[:, part].astype(np.float64)
-        effects = {}
+        effects: dict[int, np.ndarray] = {}
         for name in known:
             own = [i for i in prompts if languages[i] == name]
             mean = sum(vectors[i] for i in own) / len(own)

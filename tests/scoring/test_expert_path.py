@@ -66,7 +66,9 @@ def test_features_equal_those_of_the_whole_unet(design: str) -> None:
     ours = build_unet(dict(whole.config), tensors, design)
     latent, states = torch.randn(1, 4, 8, 8), torch.randn(3, 5, 12)
     expected = hooked_mid_block(whole, latent, 981, states)
-    actual = mid_block_features(ours, prompt_free_start(ours, latent, torch.tensor(981)), TextStates(embeds=states))
+    actual = mid_block_features(
+        ours, prompt_free_start(ours, latent, torch.tensor(981)), TextStates(embeds=states, summary=states[:, -1])
+    )
     assert actual.shape == (3, 16, 2, 2)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
@@ -74,5 +76,5 @@ def test_features_equal_those_of_the_whole_unet(design: str) -> None:
 def test_different_prompts_give_different_features() -> None:
     unet = whole_unet("sd1")
     start = prompt_free_start(unet, torch.randn(1, 4, 8, 8), torch.tensor(981))
-    a, b = mid_block_features(unet, start, TextStates(embeds=torch.randn(2, 5, 12)))
+    a, b = mid_block_features(unet, start, TextStates(embeds=torch.randn(2, 5, 12), summary=torch.randn(2, 12)))
     assert not torch.allclose(a, b)
