@@ -14,7 +14,6 @@ import regex
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from emoe_audit.analysis.summary import SCORES as RANKED
 from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
 from emoe_audit.audit import check_pending, judge_pending, load_engine, start_run, summarize
 from emoe_audit.coverage import read_coverage
@@ -22,9 +21,9 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.hashing import json_digest
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts
+from emoe_audit.report.collect import ranking_score, read_validity
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
-from emoe_audit.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from emoe_audit.validity.baselines import BASELINES, Baseline, oriented_scores, text_distance
 from emoe_audit.validity.ground import Ground
@@ -113,18 +112,10 @@ def verify(
     grids = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
     scores = {name: grid for name, grid in grids.items() if not np.isnan(grid).all()}
     gflop = engine.gflop(list(prompts.frame["prompt"].unique()[:COUNTED_PROMPTS]))
-    chosen, signs = _checked(store)
-    ranking = next(name for name in (chosen, *RANKED) if name in scores)
+    validity = read_validity(store)
+    ranking = ranking_score(store, validity)
+    signs = {own.score: own.sign for own in validity.scores} if validity else {}
     return tabulate(spec.name, ground, scores, gflop, default_score=ranking, signs=signs, n_boot=n_boot)
-
-
-def _checked(store: RunStore) -> tuple[str | None, dict[str, str]]:
-    """The score that the check chose, and what it says of the sign of each."""
-    if not store.has_analysis("validity"):
-        return None, {}
-    outcome = store.query("SELECT DISTINCT score, sign, default_score FROM validity")
-    best = outcome["default_score"].iloc[0]
-    return best if isinstance(best, str) else None, dict(zip(outcome["score"], outcome["sign"], strict=True))
 
 
 def known_coverage(spec: EnsembleSpec) -> pd.DataFrame:
