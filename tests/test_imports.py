@@ -16,6 +16,7 @@ ALLOWED = {
     "errors": set(),
     "coverage": {"errors"},
     "progress": set(),
+    "record": set(),
     "prompts": {"types", "errors"},
     "manifest": {"types", "errors"},
     "options": {"types", "errors"},
@@ -27,9 +28,9 @@ ALLOWED = {
     "scoring": {"types", "errors", "experts"},
     "quality": {"types", "errors", "experts", "prompts"},
     "validity": {"types", "errors", "coverage", "experts", "scoring", "quality", "analysis"}
-    | {"prompts", "progress", "audit", "report", "store"},
+    | {"prompts", "progress", "audit", "report", "store", "record"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
-    "recipes": {"types", "errors", "coverage", "prompts", "experts", "validity"},
+    "recipes": {"types", "errors", "coverage", "prompts", "experts", "validity", "record"},
     "compare": {"errors", "store", "analysis", "report"},
     "app": {"types", "errors", "store", "analysis", "prompts", "report"},
 }

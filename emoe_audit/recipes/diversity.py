@@ -28,8 +28,9 @@ from emoe_audit.recipes.sampling import Sampler
 from emoe_audit.recipes.tokenizer import train_tokenizer
 from emoe_audit.recipes.variants import VARIANTS, Nursery, scaled
 from emoe_audit.recipes.world import World
+from emoe_audit.record import write_record
 from emoe_audit.types import EnsembleSpec
-from emoe_audit.validity.ablations import REPORTED, estimates, ground_of, plain_prompts, write_record
+from emoe_audit.validity.ablations import REPORTED, estimates, ground_of, plain_prompts, table_rows
 from emoe_audit.validity.bench import known_coverage
 from emoe_audit.validity.check import alignment
 from emoe_audit.validity.ground import Ground
@@ -81,7 +82,7 @@ def ablate_diversity(
     for name in only:
         if name not in standing:
             rows += laboratory.token_rows() if name == NATURAL_TOKENIZER else laboratory.rows(name, steps_scale)
-            write_record(out, pd.DataFrame(rows), settings)
+            write_record(out, settings, table_rows(pd.DataFrame(rows)))
     return pd.DataFrame(rows)
 
 

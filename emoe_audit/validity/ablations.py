@@ -6,13 +6,8 @@ Nothing is trained. The table is written by `python -m emoe_audit.validity.ablat
 from __future__ import annotations
 
 import argparse
-import importlib.metadata
-import json
-import os
-import platform
 import time
 from collections.abc import Collection, Sequence
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +19,7 @@ from emoe_audit.analysis.bootstrap import percentile_interval
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, Reporter, silent
 from emoe_audit.prompts.emoji import GROUP_COLUMNS, caption_matrix, default_prompts
+from emoe_audit.record import write_record
 from emoe_audit.scoring.conditioning import count_tokens
 from emoe_audit.scoring.disagreement import Score
 from emoe_audit.types import EnsembleSpec
@@ -34,7 +30,6 @@ from emoe_audit.validity.study import Features, Study
 from emoe_audit.validity.table import CONFIDENCE
 
 REPORTED = ("language_rho", "language_partial_rho", "auroc_starved")
-VERSIONS_OF = ("torch", "diffusers", "transformers", "duckdb", "pandas")
 
 
 def ablate(
@@ -116,27 +111,10 @@ def _grid(ground: Ground, draw: Sequence[Features], score: Score) -> np.ndarray:
     return grid
 
 
-def write_record(file: Path, table: pd.DataFrame, figures: dict[str, float]) -> None:
-    """Write the table with the machine, the versions and the date, as the benchmarks' records are."""
-    processors = {line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")}
-    record = {
-        "figures": figures,
-        "rows": table.astype(object).where(table.notna(), None).to_dict("records"),
-        "machine": {
-            "processor": min(processors, default=platform.machine()),
-            "cores": os.cpu_count(),
-            "torch_threads": torch.get_num_threads(),
-        },
-        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in VERSIONS_OF},
-        "date": datetime.now(UTC).date().isoformat(),
-    }
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
-
-
-def _cpuinfo() -> list[str]:
-    file = Path("/proc/cpuinfo")
-    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
+def table_rows(table: pd.DataFrame) -> list[dict[str, Any]]:
+    """The rows of a table for a record, undefined as None."""
+    rows: list[dict[str, Any]] = table.astype(object).where(table.notna(), None).to_dict("records")
+    return rows
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
@@ -152,7 +130,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     started, settings = time.monotonic(), {"n_concepts": args.concepts, "seed": args.seed}
     table = ablate(load_spec(args.ensemble), **settings, device=args.device, only=args.only, progress=Reporter())
     figures: dict[str, Any] = {**settings, "seconds": round(time.monotonic() - started, 1)}
-    write_record(args.out, table, figures)
+    write_record(args.out, figures, table_rows(table))
     print(table[["ablation", "setting", "score", *REPORTED]].to_string(index=False, float_format="%.2f"))
 
 

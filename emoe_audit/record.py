@@ -1,0 +1,39 @@
+"""What was measured about the project itself, as `reports/benchmarks/NAME.json`: with machine, versions and date."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import json
+import os
+import platform
+from collections.abc import Mapping, Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any
+
+VERSIONS_OF = ("torch", "diffusers", "transformers", "duckdb", "pandas")
+
+
+def write_record(file: Path, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
+    """Write figures and rows. Torch is imported here and not before."""
+    import torch
+
+    record = {
+        "figures": figures,
+        "rows": rows,
+        "machine": {"processor": _processor(), "cores": os.cpu_count(), "torch_threads": torch.get_num_threads()},
+        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in VERSIONS_OF},
+        "date": datetime.now(UTC).date().isoformat(),
+    }
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _processor() -> str:
+    names = [line.partition(":")[2].strip() for line in _cpuinfo() if line.startswith("model name")]
+    return names[0] if names else platform.machine()
+
+
+def _cpuinfo() -> list[str]:
+    file = Path("/proc/cpuinfo")
+    return file.read_text(encoding="utf-8").splitlines() if file.exists() else []
