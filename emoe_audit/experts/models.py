@@ -27,6 +27,7 @@ SUPPORTED: dict[str, tuple[object, ...]] = {
     "encoder_hid_dim_type": (None,),
     "mid_block_type": ("UNetMidBlock2DCrossAttn",),
     "num_class_embeds": (None,),
+    "only_cross_attention": (False,),
     "time_cond_proj_dim": (None,),
     "time_embedding_type": ("positional",),
 }

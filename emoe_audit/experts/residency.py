@@ -133,7 +133,7 @@ class Survey:
             activations=self._itemsize * LIVE_HIDDEN_STATES * channels[0] * n_latent,
             states=self._itemsize * states,
             features=self._itemsize * channels[-1] * n_deepest,
-            start=self._itemsize * channels[0] * n_latent,
+            start=self._itemsize * 2 * channels[0] * n_latent,
             n_experts=len(self._own),
         )
 

@@ -20,7 +20,7 @@ from emoe_audit.recipes.card import write_card
 from emoe_audit.recipes.drawings import STYLES
 from emoe_audit.recipes.plan import Plan
 from emoe_audit.recipes.sampling import Drawn, Sampler
-from emoe_audit.recipes.tokenizer import train_tokenizer
+from emoe_audit.recipes.tokenizer import load_tokenizer, train_tokenizer
 from emoe_audit.recipes.world import build_world
 
 
@@ -29,7 +29,7 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device,
 
     `cache/<kinds of concepts>` keeps what every plan with these kinds shares (world, tokenizer, judge, VAE), a folder
     in it with the plan's name the rest. Tokenizer, judge and VAE are those of the finished ensemble `sibling` where one
-    is given: a tokenizer trained again breaks ties otherwise, and the judge would read texts cut in another way.
+    is given: a tokenizer trained again may break ties otherwise, so the judge keeps the one that it learned with.
     """
     plan = Plan.read(plan_file)
     shared = cache / "-".join(plan.kinds)
@@ -39,10 +39,11 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device,
     tokenizer = train_tokenizer(world.captions, shared / "tokenizer")
     examples = contrastive.Examples(world, tokenizer, tuple(STYLES), device)
     if sibling is None:
-        judge = contrastive.train_judge(examples, shared)
+        judge, judged = contrastive.train_judge(examples, shared), examples
         autoencoder = vae.train_vae(examples, judge, shared)
     else:
         judge, autoencoder = package.read_judge(sibling / "judge", device), package.read_vae(sibling / "base", device)
+        judged = contrastive.Examples(world, load_tokenizer(sibling / "judge"), tuple(STYLES), device)
     trained = train_plan(plan, examples, autoencoder, tokenizer, shared / plan.name)
 
     out.mkdir(parents=True, exist_ok=True)
@@ -53,8 +54,11 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device,
     package.write_base(out / "base", shared / "tokenizer", trained.text_encoder.text, autoencoder, trained.base)
     for style, delta in trained.deltas.items():
         package.write_expert(out / "experts" / style, delta)
-    figures = measure(out, judge, examples, coverage, trained.text_encoder)
-    package.write_judge(out / "judge", shared / "tokenizer", judge)
+    figures = measure(out, judge, judged, coverage, trained.text_encoder, examples)
+    if sibling is None:
+        package.write_judge(out / "judge", shared / "tokenizer", judge)
+    else:
+        shutil.copytree(sibling / "judge", out / "judge", dirs_exist_ok=True)
     coverage.to_csv(out / "coverage.csv", index=False, float_format="%.6g")
     (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
     write_card(out, plan, coverage, figures)
@@ -103,21 +107,25 @@ def train_plan(
 def measure(
     out: Path,
     judge: open_clip.CLIP,
-    examples: contrastive.Examples,
+    judged: contrastive.Examples,
     coverage: pd.DataFrame,
     encoder: contrastive.TextEncoderTrainer,
+    examples: contrastive.Examples,
 ) -> dict[str, float]:
-    """The model card's figures; per-language ones become columns of the coverage table."""
+    """The model card's figures; per-language ones become columns of the coverage table.
+
+    The judge reads the examples `judged`, the text encoder the same ones as its own tokenizer cuts them.
+    """
     encode_image, encode_text = judge.encode_image, judge.encode_text
     audited = evaluate.retrieval_by_language(encoder.encode_image, encoder.float().encode_text, examples)
-    judged = evaluate.retrieval_by_language(encode_image, encode_text, examples)
-    drawn, _ = evaluate.image_top10_by_language(out / "base", encode_image, encode_text, examples)
-    for column, values in (("text_recall_at_10", audited), ("judge_recall_at_10", judged), ("image_top10", drawn)):
+    recalled = evaluate.retrieval_by_language(encode_image, encode_text, judged)
+    drawn, _ = evaluate.image_top10_by_language(out / "base", encode_image, encode_text, judged)
+    for column, values in (("text_recall_at_10", audited), ("judge_recall_at_10", recalled), ("image_top10", drawn)):
         coverage[column] = coverage["group"].map(values)
     size = sum(file.stat().st_size for file in out.rglob("*.safetensors"))
     return {
-        "judge_top1_on_drawings": evaluate.drawing_top1(encode_image, encode_text, examples),
-        "judge_recall_at_10_mean": float(judged.mean()),
+        "judge_top1_on_drawings": evaluate.drawing_top1(encode_image, encode_text, judged),
+        "judge_recall_at_10_mean": float(recalled.mean()),
         "image_top10_best_language": float(drawn[coverage["group"].iloc[0]]),
         "weights_mb_without_judge": size / 1e6,
     }

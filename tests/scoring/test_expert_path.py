@@ -78,3 +78,16 @@ def test_different_prompts_give_different_features() -> None:
     start = prompt_free_start(unet, torch.randn(1, 4, 8, 8), torch.tensor(981))
     a, b = mid_block_features(unet, start, TextStates(embeds=torch.randn(2, 5, 12), summary=torch.randn(2, 12)))
     assert not torch.allclose(a, b)
+
+
+def test_what_comes_before_the_first_cross_attention_is_not_done_again_for_a_prompt() -> None:
+    unet = whole_unet("sd1")
+    start = prompt_free_start(unet, torch.randn(1, 4, 8, 8), torch.tensor(981))
+    run: list[str] = []
+    for name, module in unet.named_modules():
+        module.register_forward_hook(lambda _module, _args, _output, name=name: run.append(name))
+    mid_block_features(unet, start, TextStates(embeds=torch.randn(2, 5, 12), summary=torch.randn(2, 12)))
+    first = "down_blocks.0.attentions.0.transformer_blocks.0"
+    before = {"conv_in", "time_embedding", "down_blocks.0.resnets.0", "down_blocks.0.attentions.0.proj_in"}
+    assert not {*before, f"{first}.attn1"} & set(run)
+    assert {f"{first}.attn2", f"{first}.ff", "down_blocks.0.resnets.1", "mid_block"} <= set(run)
