@@ -9,7 +9,7 @@ import importlib.metadata
 import io
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -110,7 +110,7 @@ def start_run(
     `engine` takes the place of the ensemble's own, to score in another way; its scores are not checked.
     """
     spec = _spec(ensemble)
-    scoring, images = scoring or ScoringConfig(), images or ImageConfig()
+    scoring, images = with_dtype(scoring or ScoringConfig(), out), images or ImageConfig()
     ours = None
     if engine is None:
         engine = ours = load_engine(spec, scoring)
@@ -121,6 +121,18 @@ def start_run(
         if ours is not None:
             check_pending(store, ours, scoring.check_pairs, progress)
     return store
+
+
+def with_dtype(scoring: ScoringConfig, out: Path | str) -> ScoringConfig:
+    """`dtype="auto"` settled: as the run that lies at `out` has it, else the fastest on the device."""
+    if scoring.dtype != "auto":
+        return scoring
+    from emoe_audit.experts.devices import resolve_device
+    from emoe_audit.experts.fastest import fastest_dtype
+
+    store = RunStore(Path(out))
+    dtype = store.plan().scoring.dtype if store.is_started else fastest_dtype(resolve_device(scoring.device))
+    return replace(scoring, dtype=dtype)
 
 
 def load_engine(spec: EnsembleSpec, scoring: ScoringConfig) -> ScoringEngine:

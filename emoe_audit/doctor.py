@@ -1,4 +1,4 @@
-"""What an installation has: versions, devices, embedded ensembles, offline or not."""
+"""What an installation has: versions, devices and how fast they are, embedded ensembles, offline or not."""
 
 from __future__ import annotations
 
@@ -15,13 +15,17 @@ def examine() -> dict[str, Any]:
     import torch
 
     from emoe_audit.experts.devices import available_devices, resolve_device
+    from emoe_audit.experts.fastest import fastest_dtype, speeds_of
     from emoe_audit.experts.spec import embedded_names
 
+    device = resolve_device("auto")
     return {
         "python": platform.python_version(),
         **{name: importlib.metadata.version(name) for name in PACKAGES},
         "devices": ", ".join(available_devices()),
-        "auto_device": str(resolve_device("auto")),
+        "auto_device": str(device),
+        "auto_dtype": fastest_dtype(device),
+        "gflop_per_second": ", ".join(f"{dtype} {speed:.0f}" for dtype, speed in speeds_of(device).items()),
         "threads": torch.get_num_threads(),
         "embedded_ensembles": ", ".join(embedded_names()),
         "hub_offline": os.environ.get("HF_HUB_OFFLINE", "0") not in ("", "0"),

@@ -70,7 +70,13 @@ def scoring_options(command: F) -> F:
     """The options of `ScoringConfig`."""
     default = ScoringConfig()
     for decorate in (
-        option("--batch-size", type=click.IntRange(1), default=default.batch_size, help="Prompts at once."),
+        option(
+            "--batch-size",
+            type=click.IntRange(1),
+            default=default.batch_size,
+            show_default="found while scoring",
+            help="Prompts at once.",
+        ),
         option(
             "--check-pairs",
             type=click.IntRange(0),
@@ -86,9 +92,9 @@ def scoring_options(command: F) -> F:
         option("--device", default=default.device, help="auto, cpu, cuda or mps."),
         option(
             "--dtype",
-            type=click.Choice(["float32", "bfloat16", "float16"]),
+            type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
             default=default.dtype,
-            help="Number type of the experts.",
+            help="Number type of the experts; auto is the fastest here, see `doctor`.",
         ),
         option(
             "--both-halves/--conditional-half", default=default.both_halves, help="Score the empty prompt's half too."
@@ -141,6 +147,7 @@ def configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
     """The two settings objects, from the values of `scoring_options` and `image_options`."""
     scoring = {**settings, "num_inference_steps": settings["steps"]}
     images = {**settings, "num_inference_steps": settings["image_steps"], "expert": settings["image_expert"]}
+    images["batch_size"] = settings["batch_size"] or ImageConfig().batch_size
     return (
         ScoringConfig(**{f.name: scoring[f.name] for f in fields(ScoringConfig)}),
         ImageConfig(**{f.name: images[f.name] for f in fields(ImageConfig)}),

@@ -59,7 +59,7 @@ class RunStore:
         store = cls(Path(path))
         if plan is None:
             store.plan()
-        elif (store.path / PLAN).exists():
+        elif store.is_started:
             check_same(store.plan(), plan, store.path)
         else:
             if store.path.exists() and any(store.path.iterdir()):
@@ -75,6 +75,11 @@ class RunStore:
     def manifest(self) -> RunManifest | None:
         """What was made; None while the run is unfinished."""
         return self._read_manifest(MANIFEST) if (self.path / MANIFEST).exists() else None
+
+    @property
+    def is_started(self) -> bool:
+        """Whether there is a run."""
+        return (self.path / PLAN).exists()
 
     @property
     def is_complete(self) -> bool:

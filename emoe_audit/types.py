@@ -7,6 +7,7 @@ from typing import Literal
 
 Assembly = Literal["shared_trunk", "independent"]
 MoeLayers = Literal["attn", "ff", "all"]
+Dtype = Literal["float32", "bfloat16", "float16"]
 Stage = Literal["read", "score", "image"]
 
 
@@ -50,11 +51,13 @@ class ScoringConfig:
     seed: int = 0
     n_noise: int = 4
     num_inference_steps: int = 50
-    dtype: Literal["float32", "bfloat16", "float16"] = "float32"
+    dtype: Dtype | Literal["auto"] = "float32"
+    """`auto` is settled when a run starts: the fastest on the device, by measurement."""
     both_halves: bool = False
     """Score the unconditional half of the classifier-free pair as well, as the published code does."""
 
-    batch_size: int = 32
+    batch_size: int | None = None
+    """None: found while prompts are scored."""
     device: str = "auto"
     check_pairs: int = 5
     """Pairs of each probe in each language in the validity check (English words are all taken); 0 leaves it out."""

@@ -144,7 +144,7 @@ def test_flag_beats_environment_beats_file_beats_default(
     cli.main(words, standalone_mode=False)
     scoring = seen["scoring"]
     values = [getattr(scoring, name) for name in ("num_inference_steps", "seed", "n_noise", "batch_size")]
-    assert values == [9, 8, 7, 32]
+    assert values == [9, 8, 7, None]
 
 
 def test_an_unknown_key_in_the_file_is_named(folder: str, tmp_path: Path) -> None:
@@ -174,6 +174,7 @@ def test_the_doctor_names_versions_and_devices() -> None:
     found = json.loads(done.stdout)
     assert "cpu" in found["devices"]
     assert found["torch"]
+    assert found["auto_dtype"] in found["gflop_per_second"]
 
 
 def test_embedded_ensembles_are_listed(capsys: pytest.CaptureFixture[str]) -> None:

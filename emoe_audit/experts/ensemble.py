@@ -17,7 +17,7 @@ from emoe_audit.experts.devices import resolve_device, resolve_dtype
 from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.paths import read_path
-from emoe_audit.experts.residency import Footprint, Streamed, Survey, TensorMover, fits_whole
+from emoe_audit.experts.residency import Footprint, Residency, Streamed, Survey, TensorMover, choose_residency
 from emoe_audit.experts.sources import UNetWeights
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.experts.text_encoders import PROJECTION, TextEncoder, TextEncoderWeights, build_text_encoder
@@ -46,8 +46,8 @@ class Ensemble:
     footprint: Footprint
     memory_budget: int | None
     """Bytes; None where there is no limit."""
-    is_streamed: bool
-    """Whether experts and text encoders are read again each time they are needed."""
+    residency: Residency
+    """How many experts are in memory at a time; the others are read again each time they are needed."""
     ensemble_hash: str
     """SHA-256 over what takes part in a score; the order of the experts does not matter to it."""
     latent_shape: tuple[int, int, int]
@@ -71,7 +71,7 @@ def load_ensemble(
     the same states of a prompt, as in SegMoE, so an expert's own text encoder takes no part.
 
     An ensemble that does not fit into `memory_budget` bytes is streamed: experts and text encoders are read again
-    each time they are needed, one at a time.
+    each time they are needed, one at a time; where there is room for two experts, the next one while one is used.
 
     Raises `EnsembleError` for weights that are not there, do not fit, or belong to another kind of model, and for a
     budget that is too small for one expert.
@@ -84,7 +84,8 @@ def load_ensemble(
     if memory_budget is None:
         loads = [cache(load) for load in loads]
     footprint = _survey(loads, texts, base.unet, place[1].itemsize)
-    is_resident = fits_whole(footprint, memory_budget, spec.name)
+    residency = choose_residency(footprint, memory_budget, spec.name)
+    is_resident = residency == "all"
 
     hasher, mover = TensorHasher(base.unet.tensors), TensorMover(*place, shared=base.unet.tensors)
     digests, unets = [], []
@@ -101,10 +102,12 @@ def load_ensemble(
         max_length=texts[0].max_length,
         text_encoders=_text_encoders(base, texts, TensorMover(*place), is_resident),
         scheduler=base.scheduler,
-        unets=unets if is_resident else Streamed([partial(_load_unet, load, place) for load in loads]),
+        unets=unets
+        if is_resident
+        else Streamed([partial(_load_unet, load, place) for load in loads], reads_ahead=residency == "two"),
         footprint=footprint,
         memory_budget=memory_budget,
-        is_streamed=not is_resident,
+        residency=residency,
         ensemble_hash=_ensemble_hash(base, digests, texts),
         latent_shape=_latent_shape(base.unet),
         device=place[0],

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
-from typing import TypeVar, overload
+from typing import Literal, TypeVar, get_args, overload
 
 import torch
 from torch import Tensor
@@ -13,16 +14,23 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.sharing import OnceForShared
 
 T = TypeVar("T")
+Residency = Literal["all", "two", "one"]
+"""Experts in memory at a time: all, one while the next one is read, or one."""
 GIB = 1 << 30
 LIVE_HIDDEN_STATES = 16
 """What one prompt holds at most on its path, in hidden states of the first level: a feed-forward takes 12 of them."""
 
 
 class Streamed(Sequence[T]):
-    """Things that are loaded each time they are asked for, and not kept; let go of one before asking for the next."""
+    """Things that are loaded each time they are asked for, and not kept; let go of one before asking for the next.
 
-    def __init__(self, loaders: Sequence[Callable[[], T]]) -> None:
-        self._loaders = loaders
+    With `reads_ahead` the one that follows is loaded while one is used, after the last the first again.
+    """
+
+    def __init__(self, loaders: Sequence[Callable[[], T]], *, reads_ahead: bool = False) -> None:
+        self._loaders, self._reads_ahead = loaders, reads_ahead
+        self._reader = ThreadPoolExecutor(max_workers=1)
+        self._coming: tuple[int, Future[T]] | None = None
 
     def __len__(self) -> int:
         return len(self._loaders)
@@ -32,8 +40,23 @@ class Streamed(Sequence[T]):
     @overload
     def __getitem__(self, index: slice) -> Streamed[T]: ...
     def __getitem__(self, index: int | slice) -> T | Streamed[T]:
-        """The thing, loaded now."""
-        return Streamed(self._loaders[index]) if isinstance(index, slice) else self._loaders[index]()
+        """The thing, loaded now unless it was loaded ahead."""
+        if isinstance(index, slice):
+            return Streamed(self._loaders[index], reads_ahead=self._reads_ahead)
+        if not self._reads_ahead:
+            return self._loaders[index]()
+        place, following = index % len(self), (index + 1) % len(self)
+        thing = self._loaded_ahead(place) or self._loaders[place]()
+        self._coming = following, self._reader.submit(self._loaders[following])
+        return thing
+
+    def _loaded_ahead(self, place: int) -> T | None:
+        """None where another thing, or none, was loaded; the other one is let go of."""
+        if self._coming is None:
+            return None
+        (at, future), self._coming = self._coming, None
+        thing = future.result()
+        return thing if at == place else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -55,39 +78,36 @@ class Footprint:
     """Of one noise and one expert, before any prompt."""
     n_experts: int
 
-    def weights(self, *, is_streamed: bool) -> int:
-        """What is in memory at a time: everything, or streamed one expert or the text encoders."""
-        return max(self.texts, self.largest_path) if is_streamed else self.texts + self.all_paths
+    def weights(self, residency: Residency) -> int:
+        """What is in memory at a time; the text encoders take the place of an expert that is streamed."""
+        match residency:
+            case "all":
+                return self.texts + self.all_paths
+            case "two":
+                return self.largest_path + max(self.texts, self.largest_path)
+            case "one":
+                return max(self.texts, self.largest_path)
 
-    @property
-    def resident(self) -> int:
-        """With everything in memory, and one prompt."""
-        return self.weights(is_streamed=False) + self._one_prompt
-
-    @property
-    def streaming(self) -> int:
-        """With one expert or the text encoders in memory at a time, and one prompt."""
-        return self.weights(is_streamed=True) + self._one_prompt
-
-    @property
-    def _one_prompt(self) -> int:
-        return self.activations + self.states + self.n_experts * (self.features + self.start)
+    def needed(self, residency: Residency) -> int:
+        """For the weights and one prompt."""
+        one_prompt = self.activations + self.states + self.n_experts * (self.features + self.start)
+        return self.weights(residency) + one_prompt
 
 
-def fits_whole(footprint: Footprint, budget: int | None, name: str) -> bool:
-    """Whether the whole ensemble may stay in memory; False where it has to be streamed.
+def choose_residency(footprint: Footprint, budget: int | None, name: str) -> Residency:
+    """The most that fits into the budget.
 
     Raises:
         EnsembleError: the budget is too small even for one expert at a time.
     """
-    if budget is None or footprint.resident <= budget:
-        return True
-    if footprint.streaming > budget:
+    ways: tuple[Residency, ...] = get_args(Residency)
+    fitting = [way for way in ways if budget is None or footprint.needed(way) <= budget]
+    if budget is not None and not fitting:
         raise EnsembleError(
-            f"{name}: a memory budget of {gib(budget)} is too small; it takes {gib(footprint.streaming)} with one "
-            f"expert at a time, {gib(footprint.resident)} with all of them, besides what Python and its libraries take"
+            f"{name}: a memory budget of {gib(budget)} is too small; it takes {gib(footprint.needed('one'))} with one "
+            f"expert at a time, {gib(footprint.needed('all'))} with all, besides what Python and its libraries take"
         )
-    return False
+    return fitting[0]
 
 
 def gib(n_bytes: int) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from functools import cached_property
 from typing import Any
@@ -16,7 +17,7 @@ from torch import Tensor
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.devices import resolve_dtype
 from emoe_audit.experts.ensemble import Ensemble
-from emoe_audit.experts.residency import gib
+from emoe_audit.scoring.batch_size import batch_sizes, is_out_of_memory
 from emoe_audit.scoring.conditioning import TextStates, count_tokens, encode_prompts
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
@@ -44,17 +45,22 @@ class ScoringEngine:
             )
         if config.both_halves and len(ensemble.text_encoders) == 2:
             raise EnsembleError(f"{ensemble.spec.name}: SDXL has no empty prompt's half; leave both_halves out")
-        if config.n_noise < 1 or config.batch_size < 1:
+        if config.n_noise < 1 or (config.batch_size is not None and config.batch_size < 1):
             raise EnsembleError(f"n_noise={config.n_noise}, batch_size={config.batch_size}: both must be at least 1")
         self.ensemble = ensemble
         self.config = config
         self._measures: dict[str, Score] = {**SCORES, "feature_power": feature_power}
-        self.batch_size, self._chunk_size = _sizes(ensemble, config)
+        self._batch, self._waiting = batch_sizes(ensemble, config)
 
     @property
     def ensemble_hash(self) -> str:
         """SHA-256 over what takes part in a score."""
         return self.ensemble.ensemble_hash
+
+    @property
+    def batch_size(self) -> int:
+        """Prompts that pass an expert at once."""
+        return self._batch.size
 
     def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """One row per prompt, in order; equal texts are computed once.
@@ -88,7 +94,7 @@ class ScoringEngine:
         }
 
     def _scores(self, texts: list[str]) -> dict[str, Any]:
-        measured = [self._measure(chunk) for chunk in _chunks(texts, self._chunk_size)]
+        measured = self._measured_in_chunks(texts)
         chunks, readings = [values for values, _ in measured], [row for _, rows in measured for row in rows]
         values = np.concatenate([np.empty((len(self._measures), self.config.n_noise, 0)), *chunks], axis=2)
         if self.config.both_halves:
@@ -100,6 +106,29 @@ class ScoringEngine:
                 columns[f"{name}_noise_sd"] = _noise_sd(per_noise)
         n_noise = np.full(len(texts), self.config.n_noise)
         return {**columns, "n_noise": n_noise, "reading": pd.Series(readings, dtype=object)}
+
+    def _measured_in_chunks(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+        found, done, _ = [], 0, self.starts
+        while done < len(texts):
+            chunk = texts[done : done + (self._waiting or self.batch_size)]
+            measured = self._measure_if_memory_lasts(chunk)
+            if measured is not None:
+                found.append(measured)
+                done += len(chunk)
+        return found
+
+    def _measure_if_memory_lasts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
+        """None where it did not; what a failed attempt held is free again after it."""
+        started = time.perf_counter()
+        try:
+            measured = self._measure(texts)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            self._batch.ran_out_of_memory(self.ensemble.spec.name)
+            return None
+        self._batch.took(len(texts), time.perf_counter() - started)
+        return measured
 
     def _measure(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
         """Every measure of every text for every noise, `[measure, noise, text]`, and the readings, `[text, number]`."""
@@ -143,29 +172,6 @@ def _mean_features(of_noises: list[list[Tensor]]) -> Float[Tensor, "batch elemen
 
 def _starts(unet: UNet2DConditionModel, steps: list[tuple[Tensor, Tensor]]) -> list[PathStart]:
     return [prompt_free_start(unet, latent, timestep) for latent, timestep in steps]
-
-
-def _sizes(ensemble: Ensemble, config: ScoringConfig) -> tuple[int, int]:
-    """Prompts that pass an expert at once, and prompts that wait for the next expert. Raises `EnsembleError`."""
-    if ensemble.memory_budget is None:
-        return config.batch_size, config.batch_size
-    own = ensemble.footprint
-    weights = own.weights(is_streamed=ensemble.is_streamed)
-    room = ensemble.memory_budget - weights - config.n_noise * own.n_experts * own.start
-    a_prompt = own.states + config.n_noise * own.n_experts * own.features
-    batch_size = max(1, min(config.batch_size, room // (2 * (own.activations + a_prompt))))
-    waiting = (room - batch_size * own.activations) // a_prompt
-    if waiting < 1:
-        raise EnsembleError(
-            f"{ensemble.spec.name}: a memory budget of {gib(ensemble.memory_budget)} leaves no room for a prompt under "
-            f"{config.n_noise} noises; give {gib(config.n_noise * own.n_experts * (own.start + own.features))} more"
-        )
-    batch_size = min(batch_size, waiting)
-    return batch_size, waiting if ensemble.is_streamed else batch_size
-
-
-def _chunks(texts: Sequence[str], size: int) -> list[Sequence[str]]:
-    return [texts[start : start + size] for start in range(0, len(texts), size)]
 
 
 def _noise_sd(per_noise: np.ndarray) -> np.ndarray:

@@ -148,7 +148,7 @@ def text_distance(engine: ScoringEngine, captions: Sequence[str]) -> Baseline:
 
 
 def _pooled(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "text state"]:
-    size = engine.config.batch_size
+    size = engine.batch_size
     chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
     return torch.cat([engine.text_states(chunk).embeds.float().mean(dim=1) for chunk in chunks])
 

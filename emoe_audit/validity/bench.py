@@ -51,7 +51,7 @@ class BenchEngine:
 
     def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """The engine's rows with a column for every baseline."""
-        texts, size = [prompt.prompt for prompt in prompts], self.engine.config.batch_size
+        texts, size = [prompt.prompt for prompt in prompts], self.engine.batch_size
         batches = [texts[start : start + size] for start in range(0, len(texts), size)]
         columns = {n: np.concatenate([compute(b) for b in batches]) for n, compute in self.baselines.items()}
         return self.engine.score(prompts).assign(**columns)

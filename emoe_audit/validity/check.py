@@ -262,6 +262,6 @@ def _score(engine: ScoringEngine, texts: Sequence[str], progress: Progress) -> p
 
 
 def _features(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "expert batch element"]:
-    size = engine.config.batch_size
+    size = engine.batch_size
     chunks = [engine.text_states(texts[start : start + size]) for start in range(0, len(texts), size)]
     return torch.cat([engine.features(chunk, 0).float().flatten(2).cpu() for chunk in chunks], dim=1)

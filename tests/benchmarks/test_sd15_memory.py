@@ -59,7 +59,7 @@ class Measured:
 
     after_imports: int
     peak: int
-    is_streamed: bool
+    residency: str
     scores: list[float]
 
     @property
@@ -87,7 +87,7 @@ def test_what_a_score_takes_in_memory_at_true_size() -> None:
     resident, streaming = (own for own, _, _ in runs.values())
     figures["difference_of_streaming"] = largest_difference(streaming.scores, resident.scores)
     merge_record("memory", figures, rows)
-    assert streaming.is_streamed and not resident.is_streamed
+    assert (streaming.residency, resident.residency) == ("one", "all")
     assert figures["difference_of_streaming"] < 1e-4
     assert figures["rss_ratio_resident"] <= 1.35
     assert figures["rss_ratio_streaming"] <= 1.2
@@ -103,9 +103,9 @@ def test_streaming_resident_and_naive_scores_agree_in_any_batch(tmp_path: Path) 
     assert largest_difference(expected, naive) < 1e-4
     for batch_size in (1, 7):
         assert largest_difference(scores(resident, TEXTS, batch_size=batch_size), expected) < 1e-5
-    budget = load_ensemble(independent, device="cpu").footprint.streaming
+    budget = load_ensemble(independent, device="cpu").footprint.needed("one")
     streamed = load_ensemble(independent, device="cpu", memory_budget=budget)
-    assert streamed.is_streamed
+    assert streamed.residency == "one"
     assert largest_difference(scores(streamed, TEXTS[:3], batch_size=32), expected[:3]) < 1e-4
 
 
@@ -113,10 +113,10 @@ def test_streaming_resident_and_naive_scores_agree_in_any_batch(tmp_path: Path) 
 def test_what_is_needed_is_what_the_ensembles_hold(tmp_path: Path) -> None:
     folder, needed = write_ensemble(tmp_path, SMALL), needed_bytes(SMALL)
     footprint = load_ensemble(load_spec(folder / "shared_trunk"), device="cpu").footprint
-    assert needed["resident"] == footprint.weights(is_streamed=False)
+    assert needed["resident"] == footprint.weights("all")
     assert needed["streaming"] == footprint.largest_path
     small = smallest_budget(load_spec(folder / "independent"))
-    assert 0 < small - footprint.streaming < GIB // 50, "the budget is told in hundredths of a GiB"
+    assert 0 < small - footprint.needed("one") < GIB // 50, "the budget is told in hundredths of a GiB"
 
 
 @pytest.mark.benchmark
@@ -176,7 +176,7 @@ def measure(folder: Path, assembly: Assembly, budget: int | None) -> Measured:
     after_imports = _status("VmRSS")
     ensemble = load_ensemble(load_spec(folder / assembly), device="cpu", memory_budget=budget)
     own = scores(ensemble, TEXTS[:2], batch_size=1)
-    return Measured(after_imports=after_imports, peak=_status("VmHWM"), is_streamed=ensemble.is_streamed, scores=own)
+    return Measured(after_imports=after_imports, peak=_status("VmHWM"), residency=ensemble.residency, scores=own)
 
 
 def _status(field: str) -> int:

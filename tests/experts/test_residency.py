@@ -5,7 +5,9 @@ from __future__ import annotations
 import dataclasses
 import gc
 import re
+import threading
 import weakref
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -32,7 +34,7 @@ def load(spec: EnsembleSpec, budget: int | None) -> Ensemble:
 def smallest_budget(spec: EnsembleSpec) -> int:
     """One expert, and the features of one prompt under the noises of `CONFIG`."""
     own = load(spec, None).footprint
-    return own.streaming + (CONFIG.n_noise - 1) * own.n_experts * (own.features + own.start)
+    return own.needed("one") + (CONFIG.n_noise - 1) * own.n_experts * (own.features + own.start)
 
 
 @pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
@@ -71,23 +73,55 @@ def test_one_expert_is_in_memory_at_a_time(tiny_spec: EnsembleSpec, monkeypatch:
     assert len(built) - n_loads == len(tiny_spec.experts) * len(PROMPTS), "an expert is read once for each chunk"
 
 
+def test_where_there_is_room_for_two_experts_the_next_is_read_while_one_is_used(
+    tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    spec = dataclasses.replace(tiny_spec, assembly="independent")
+    own = load(spec, None).footprint
+    budget = smallest_budget(spec) + own.largest_path
+    threads: list[bool] = []
+
+    def build(config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> nn.Module:
+        threads.append(threading.current_thread() is threading.main_thread())
+        return build_unet(config, tensors, where)
+
+    engine, expected = ScoringEngine(load(spec, budget), CONFIG), ScoringEngine(load(spec, None), CONFIG)
+    assert engine.ensemble.residency == "two"
+    assert load(spec, own.needed("two") - 1).residency == "one"
+    monkeypatch.setattr(ensemble_module, "build_unet", build)
+    actual = engine.score(PROMPTS)
+    assert threads[0] and not any(threads[1:]), "after the first one all are read in the background"
+    np.testing.assert_allclose(actual["disagreement"], expected.score(PROMPTS)["disagreement"], rtol=1e-4)
+
+
+def test_what_is_loaded_ahead_is_given_only_where_it_is_asked_for() -> None:
+    loaded: list[str] = []
+
+    def load_letter(letter: str) -> str:
+        loaded.append(letter)
+        return letter
+
+    letters = Streamed([partial(load_letter, letter) for letter in "abc"], reads_ahead=True)
+    assert [letters[index] for index in (0, 1, 2, 0, 2, -1)] == list("abcacc")
+    assert "".join(loaded).startswith("abcab" + "ca" + "c")
+
+
 def test_a_budget_that_holds_everything_changes_nothing(tiny_spec: EnsembleSpec) -> None:
-    whole = load(tiny_spec, None).footprint.resident
-    assert load(tiny_spec, whole - 1).is_streamed
-    assert not load(tiny_spec, whole).is_streamed
+    whole = load(tiny_spec, None).footprint.needed("all")
+    assert load(tiny_spec, whole - 1).residency != "all"
+    assert load(tiny_spec, whole).residency == "all"
 
 
 def test_a_resident_ensemble_takes_smaller_batches_under_a_budget(tiny_spec: EnsembleSpec) -> None:
-    free, tight = load(tiny_spec, None), load(tiny_spec, load(tiny_spec, None).footprint.resident)
+    free, tight = load(tiny_spec, None), load(tiny_spec, load(tiny_spec, None).footprint.needed("all"))
     config = dataclasses.replace(CONFIG, n_noise=1)
     assert (ScoringEngine(free, config).batch_size, ScoringEngine(tight, config).batch_size) == (3, 1)
 
 
 def test_a_budget_too_small_for_one_expert_says_what_it_takes(tiny_spec: EnsembleSpec) -> None:
-    footprint = load(tiny_spec, None).footprint
-    needed = re.escape(f"it takes {gib(footprint.streaming)} with one expert at a time")
-    with pytest.raises(EnsembleError, match=needed):
-        load(tiny_spec, footprint.streaming - 1)
+    smallest = load(tiny_spec, None).footprint.needed("one")
+    with pytest.raises(EnsembleError, match=re.escape(f"it takes {gib(smallest)} with one expert at a time")):
+        load(tiny_spec, smallest - 1)
 
 
 def test_a_budget_without_room_for_features_is_refused_before_any_prompt(tiny_spec: EnsembleSpec) -> None:
