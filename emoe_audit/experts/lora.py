@@ -16,11 +16,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.sources import LORA_STEM, UNSCORED_PARTS, UNetWeights, read_tensors, some
+from emoe_audit.experts.sources import LORA_STEM, UNSCORED_PARTS, UNetWeights, opened, read_tensors, some
 
 LORA_FILE = f"{LORA_STEM}.safetensors"
 LORA_KEY = re.compile(r"(?:^|[._])lora[._]")
@@ -91,13 +90,8 @@ def read_lora_unet(
 
 
 def _header(file: Path) -> tuple[list[str], dict[str, str]]:
-    try:
-        with safe_open(file, framework="pt") as content:
-            return sorted(content.keys()), content.metadata() or {}
-    except (SafetensorError, OSError) as error:
-        raise EnsembleError(
-            f"{file}: not a readable safetensors file ({error}); a LoRA is read from no other"
-        ) from error
+    with opened(file) as content:
+        return sorted(content.keys()), content.metadata() or {}
 
 
 def _layers(file: Path, keys: list[str], base: UNetWeights) -> dict[str, dict[str, str]]:

@@ -21,13 +21,12 @@ from diffusers.loaders.single_file_utils import (
     convert_ldm_unet_checkpoint,
     convert_open_clip_checkpoint,
 )
-from safetensors import safe_open
 from tokenizers.pre_tokenizers import ByteLevel
 from transformers import CLIPTextConfig, CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.models import read_scheduler
-from emoe_audit.experts.sources import SCORED_PARTS, UNetWeights, read_json, read_tensors, some
+from emoe_audit.experts.sources import SCORED_PARTS, UNetWeights, opened, read_json, read_tensors, some
 from emoe_audit.experts.text_encoders import PREFIX, TextEncoderWeights
 
 CONFIGS = Path(__file__).parent / "configs"
@@ -100,8 +99,7 @@ def read_single_file_scheduler(path: Path) -> tuple[dict[str, Any], SchedulerMix
 
 def _shapes(path: Path) -> dict[str, list[int]]:
     """The shape of every tensor, from the file's header alone."""
-    read_tensors([path], lambda key: False)  # raises for a file that is torn
-    with safe_open(path, framework="pt") as file:
+    with opened(path) as file:
         return {key: file.get_slice(key).get_shape() for key in file.keys()}  # noqa: SIM118
 
 

@@ -168,15 +168,22 @@ def read_tensors(files: list[Path], wanted: Callable[[str], bool]) -> dict[str, 
     """
     tensors: dict[str, Tensor] = {}
     for path in files:
-        try:
-            with safe_open(path, framework="pt") as file:
-                tensors |= {key: file.get_tensor(key) for key in file.keys() if wanted(key)}  # noqa: SIM118
-        except (SafetensorError, OSError) as error:
-            raise EnsembleError(
-                f"{path}: not a readable safetensors file ({error}); "
-                "was the download cut short, or is it a git-lfs pointer?"
-            ) from error
+        with opened(path) as file:
+            tensors |= {key: file.get_tensor(key) for key in file.keys() if wanted(key)}  # noqa: SIM118
     return tensors
+
+
+@contextmanager
+def opened(path: Path) -> Iterator[safe_open]:
+    """A safetensors file, of which what is not asked for is not read. Raises `EnsembleError` for one that is torn."""
+    try:
+        with safe_open(path, framework="pt") as file:
+            yield file
+    except (SafetensorError, OSError) as error:
+        raise EnsembleError(
+            f"{path}: not a readable safetensors file ({error}); "
+            "was the download cut short, or is it a git-lfs pointer?"
+        ) from error
 
 
 def read_json(path: Path) -> dict[str, Any]:

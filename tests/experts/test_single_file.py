@@ -193,7 +193,7 @@ def read_keys(monkeypatch: pytest.MonkeyPatch) -> list[str]:
             return self.file.get_tensor(key)
 
     monkeypatch.setattr(sources, "safe_open", Spy)
-    monkeypatch.setattr(single_file, "safe_open", Spy)
+    monkeypatch.setattr(sources, "safe_open", Spy)
     return keys
 
 
