@@ -8,7 +8,7 @@ OUT ?= build/ensemble
 RUN := reports/first-light
 EXAMPLE := reports/example
 VERIFICATION := reports/verification
-EMBEDDED := emoji-a
+EMBEDDED := emoji-a emoji-b
 
 .PHONY: help audit test dashboard lint bench bench-sd15 verification ablations recipes example clean
 
@@ -44,9 +44,9 @@ verification: $(STAMP) ## every score against known training; pages and tables g
 	mkdir -p $(VERIFICATION)
 	for name in $(EMBEDDED); do \
 	  $(BIN)/emoe-audit ensemble verify $$name --concepts 40 --n-images 800 --out reports/verify-$$name --json > $(VERIFICATION)/$$name.json && \
-	  cp reports/verify-$$name/verification.html $(VERIFICATION)/$$name.html || exit 1; \
+	  cp reports/verify-$$name/verification.html $(VERIFICATION)/$$name.html && \
+	  $(BIN)/python -m tests.browser.picture $(VERIFICATION)/$$name.html $(VERIFICATION)/$$name.png || exit 1; \
 	done
-	$(BIN)/python -m tests.browser.picture $(VERIFICATION)/emoji-a.html $(VERIFICATION)/emoji-a.png
 
 ablations: $(STAMP) ## what each choice in disagreement is worth; figures go to reports/benchmarks/
 	$(BIN)/python -m emoe_audit.validity.ablations emoji-a --out reports/benchmarks/ablations.json

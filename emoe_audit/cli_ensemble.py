@@ -13,6 +13,9 @@ from emoe_audit.console import EXIT_ROW_ERRORS, command_line, progress_of
 from emoe_audit.errors import AuditError
 from emoe_audit.options import DEFAULT_ENSEMBLE, option, output_options
 
+VERIFIED_ENSEMBLE = "emoji-b"
+"""The one on which no choice was made."""
+
 
 @click.group()
 def ensemble() -> None:
@@ -71,7 +74,7 @@ def check_ensemble(name: str, pairs: int, n_noise: int, device: str, as_json: bo
 
 
 @ensemble.command("verify")
-@click.argument("name", default=DEFAULT_ENSEMBLE)
+@click.argument("name", default=VERIFIED_ENSEMBLE)
 @option("--out", type=click.Path(path_type=Path), default=None, help="Run folder; by default reports/verify-ENSEMBLE.")
 @option("--concepts", type=click.IntRange(1), default=100, help="Captions of each kind, each in every language.")
 @option("--n-images", type=click.IntRange(0), default=2000, help="At most; 0 makes none.")

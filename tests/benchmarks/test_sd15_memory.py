@@ -35,6 +35,7 @@ from emoe_audit.experts.spec import load_spec
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
 from tests.benchmarks.gemm import N_TOKENS
+from tests.benchmarks.process import status_bytes
 from tests.benchmarks.sd15 import (
     SMALL,
     TRUE,
@@ -173,17 +174,10 @@ def measure_alone(folder: Path, assembly: Assembly, budget: int | None) -> Measu
 
 def measure(folder: Path, assembly: Assembly, budget: int | None) -> Measured:
     """Two prompts scored one after the other, in batches of one."""
-    after_imports = _status("VmRSS")
+    after_imports = status_bytes("VmRSS")
     ensemble = load_ensemble(load_spec(folder / assembly), device="cpu", memory_budget=budget)
     own = scores(ensemble, TEXTS[:2], batch_size=1)
-    return Measured(after_imports=after_imports, peak=_status("VmHWM"), residency=ensemble.residency, scores=own)
-
-
-def _status(field: str) -> int:
-    text = Path("/proc/self/status").read_text(encoding="utf-8")
-    found = re.search(rf"^{field}:\s+(\d+) kB$", text, re.MULTILINE)
-    assert found, f"the kernel does not tell {field}"
-    return int(found[1]) * 1024
+    return Measured(after_imports=after_imports, peak=status_bytes("VmHWM"), residency=ensemble.residency, scores=own)
 
 
 class LiveBytes(TorchDispatchMode):

@@ -73,6 +73,19 @@ def test_scores_equal_the_naive_implementation(spec: EnsembleSpec, prompts: list
     np.testing.assert_allclose(scores["relative_disagreement"].iloc[chosen], (variance / power).mean(axis=0), rtol=1e-5)
 
 
+def test_bfloat16_ranks_prompts_as_float32_does(spec: EnsembleSpec, prompts: list[Prompt]) -> None:
+    chosen = prompts[:: len(prompts) // 200][:200]
+    wide, narrow = (
+        ScoringEngine(
+            load_ensemble(spec, device="cpu", dtype=dtype),
+            ScoringConfig(n_noise=1, batch_size=50, device="cpu", dtype=dtype),  # type: ignore[arg-type]
+        ).score(chosen)
+        for dtype in ("float32", "bfloat16")
+    )
+    for score in ("disagreement", "relative_disagreement", "feature_power"):
+        assert spearmanr(wide[score], narrow[score]).statistic >= 0.99
+
+
 def test_what_was_learned_can_be_seen_and_an_unknown_script_cannot(
     spec: EnsembleSpec, prompts: list[Prompt], coverage: pd.DataFrame
 ) -> None:
