@@ -11,14 +11,15 @@ import torch
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.mapped import MappedFiles
 from emoe_audit.experts.sharing import OnceForShared
 
 T = TypeVar("T")
 Residency = Literal["all", "two", "one"]
 """Experts in memory at a time: all, one while the next one is read, or one."""
 GIB = 1 << 30
-LIVE_HIDDEN_STATES = 16
-"""What one prompt holds at most on its path, in hidden states of the first level: a feed-forward takes 12 of them."""
+LIVE_HIDDEN_STATES = 21
+"""What one prompt holds at most on its path, in hidden states of the first level: a feed-forward takes 16 of them."""
 
 
 class Streamed(Sequence[T]):
@@ -162,8 +163,16 @@ class TensorMover:
     """Brings weights to a device in a number type; those of `shared`, which several models hold, once for all."""
 
     def __init__(self, device: torch.device, dtype: torch.dtype, shared: dict[str, Tensor] | None = None) -> None:
-        self._move = OnceForShared(lambda tensor: tensor.to(device, dtype), shared or {})
+        self._place = device, dtype
+        self._move = OnceForShared(self._moved, shared or {})
 
     def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The same weights, where they are needed."""
+        """The same weights, where they are needed; what was copied there from a file leaves memory as part of it."""
+        self._files = MappedFiles()
         return {key: self._move(tensor) for key, tensor in tensors.items()}
+
+    def _moved(self, tensor: Tensor) -> Tensor:
+        moved = tensor.to(*self._place)
+        if moved is not tensor:
+            self._files.release(tensor)
+        return moved

@@ -14,7 +14,7 @@ import subprocess
 import sys
 import weakref
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -30,9 +30,11 @@ from torch.utils._pytree import tree_leaves
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import Ensemble, load_ensemble
-from emoe_audit.experts.residency import GIB
+from emoe_audit.experts.residency import GIB, LIVE_HIDDEN_STATES
 from emoe_audit.experts.spec import load_spec
+from emoe_audit.scoring.conditioning import TextStates
 from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.scoring.expert_path import mid_block_features, prompt_free_start
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
 from tests.benchmarks.gemm import N_TOKENS
 from tests.benchmarks.process import status_bytes
@@ -121,9 +123,9 @@ def test_what_is_needed_is_what_the_ensembles_hold(tmp_path: Path) -> None:
 
 
 @pytest.mark.benchmark
-def test_the_live_activations_of_a_path_are_some_hidden_states_of_its_first_level() -> None:
+def test_a_footprint_counts_the_live_activations_of_a_path() -> None:
     hidden = ITEMSIZE * TRUE.channels[0] * TRUE.sample_size**2
-    assert 12 * hidden < live_bytes(TRUE) < 32 * hidden, "a feed-forward's, and no matrix of attention"
+    assert live_bytes(TRUE) == LIVE_HIDDEN_STATES * hidden
 
 
 def needed_bytes(size: Size) -> dict[str, int]:
@@ -183,7 +185,7 @@ def measure(folder: Path, assembly: Assembly, budget: int | None) -> Measured:
 class LiveBytes(TorchDispatchMode):
     """Counts the bytes of the tensors that are alive, each storage once, and keeps the most."""
 
-    def __init__(self, before: Iterator[Tensor]) -> None:
+    def __init__(self, before: Iterable[Tensor]) -> None:
         """What was there `before` is not counted, nor are views of it."""
         super().__init__()
         self.most = 0
@@ -215,19 +217,17 @@ class LiveBytes(TorchDispatchMode):
 
 @torch.no_grad()
 def live_bytes(size: Size) -> int:
-    """The most that the activations of one prompt take on its path, from the shapes of diffusers' own modules."""
+    """The most that the activations of one prompt take on its path after its start, from the shapes alone."""
     with FakeTensorMode():
         unet = UNet2DConditionModel.from_config(unet_config(size)).eval()
         latent, states = (
             torch.empty(1, 4, size.sample_size, size.sample_size),
             torch.empty(1, N_TOKENS, size.text_width),
         )
-        with LiveBytes(unet.parameters()) as live:
-            time = unet.time_embedding(unet.get_time_embed(latent, torch.ones(1)))
-            hidden = unet.conv_in(latent)
-            for block in unet.down_blocks:
-                hidden = block(hidden, temb=time, encoder_hidden_states=states)[0]
-            unet.mid_block(hidden, time, encoder_hidden_states=states)
+        start = prompt_free_start(unet, latent, torch.tensor(981))
+        assert start.tokens is not None
+        with LiveBytes([*unet.parameters(), start.hidden, start.tokens, states]) as live:
+            mid_block_features(unet, start, TextStates(embeds=states, summary=states[:, -1]))
     return live.most
 
 
