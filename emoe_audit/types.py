@@ -36,6 +36,10 @@ class EnsembleSpec:
     assembly: Assembly = "independent"
     moe_layers: MoeLayers = "all"
     """Which layers belong to the experts under `shared_trunk`; everything else is the base's."""
+    split: int = 0
+    """The down block from which on experts go their own way; what comes before is the base's."""
+    top_k: int | None = None
+    """Experts that a prompt is routed to behind the first attention of a path (a gated path); None: its own alone."""
     judge: str | None = None
     """The open_clip model that measures images: `local-dir:FOLDER`, `hf-hub:ORG/NAME` or `MODEL/PRETRAINED`."""
     captions: str | None = None

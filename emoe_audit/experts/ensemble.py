@@ -108,7 +108,7 @@ def load_ensemble(
         footprint=footprint,
         memory_budget=memory_budget,
         residency=residency,
-        ensemble_hash=_ensemble_hash(base, digests, texts),
+        ensemble_hash=_ensemble_hash(base, digests, texts, spec.top_k),
         latent_shape=_latent_shape(base.unet),
         device=place[0],
         dtype=place[1],
@@ -181,7 +181,7 @@ def _path_digest(path: UNetWeights, hasher: TensorHasher) -> str:
     return json_digest([hasher.state(path.tensors), {field: path.config[field] for field in UNET_FIELDS}])
 
 
-def _ensemble_hash(base: Base, experts: Sequence[str], texts: Sequence[TextEncoderWeights]) -> str:
+def _ensemble_hash(base: Base, experts: Sequence[str], texts: Sequence[TextEncoderWeights], top_k: int | None) -> str:
     """The hash is of effective paths: the same experts assembled or stored in another way give the same hash."""
     hasher = TensorHasher({})
     scheduler = {key: value for key, value in base.scheduler_config.items() if key != "_diffusers_version"}
@@ -199,6 +199,7 @@ def _ensemble_hash(base: Base, experts: Sequence[str], texts: Sequence[TextEncod
             "scheduler": scheduler,
             "latent_shape": _latent_shape(base.unet),
         }
+        | ({} if top_k is None else {"top_k": top_k})
     )
 
 

@@ -139,7 +139,7 @@ def _same(first: Tensor, second: Tensor) -> bool:
 def _hidden_states(
     pipeline: DiffusionPipeline, prompts: GatePrompts, moe_layers: MoeLayers, seed: int
 ) -> dict[str, Tensor]:
-    with _ddpm(pipeline), _recorded(pipeline.unet, expert_layers(pipeline.unet, moe_layers)) as states:
+    with _ddpm(pipeline), recorded(pipeline.unet, expert_layers(pipeline.unet, moe_layers)) as states:
         pipeline(
             prompts.positive,
             negative_prompt=prompts.negative,
@@ -151,7 +151,7 @@ def _hidden_states(
 
 
 @contextmanager
-def _recorded(unet: UNet2DConditionModel, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def recorded(unet: UNet2DConditionModel, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """The input of each layer at the latest call: the last row of the batch, averaged over tokens."""
     states: dict[str, Tensor] = {}
 

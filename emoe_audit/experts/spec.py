@@ -63,6 +63,8 @@ def save_spec(spec: EnsembleSpec, folder: Path) -> Path:
         "base": _expert_entry(spec.base, folder),
         "assembly": spec.assembly,
         "moe_layers": spec.moe_layers,
+        "split": spec.split,
+        "top_k": spec.top_k,
         "experts": [_expert_entry(expert, folder) for expert in spec.experts],
         "judge": _relative(spec.judge.removeprefix(LOCAL_JUDGE), folder) if spec.judge else None,
         "captions": _relative(spec.captions, folder),

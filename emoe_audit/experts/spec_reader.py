@@ -15,7 +15,18 @@ import yaml
 from emoe_audit.errors import EnsembleError
 from emoe_audit.types import Assembly, EnsembleSpec, ExpertSpec, MoeLayers
 
-SPEC_KEYS = ("name", "base", "experts", "assembly", "moe_layers", "judge", "captions", "training_coverage")
+SPEC_KEYS = (
+    "name",
+    "base",
+    "experts",
+    "assembly",
+    "moe_layers",
+    "split",
+    "top_k",
+    "judge",
+    "captions",
+    "training_coverage",
+)
 EXPERT_KEYS = ("name", "source", "revision", "loras", "segmoe_expert")
 LOCAL_JUDGE = "local-dir:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
@@ -38,6 +49,8 @@ class SpecReader:
             experts=self._experts(nodes["experts"]),
             assembly=cast(Assembly, self._choice(nodes.get("assembly"), get_args(Assembly), "independent")),
             moe_layers=cast(MoeLayers, self._choice(nodes.get("moe_layers"), get_args(MoeLayers), "all")),
+            split=self._number(nodes.get("split"), 0),
+            top_k=self._number(nodes["top_k"], 0) if "top_k" in nodes else None,
             judge=self._judge(nodes.get("judge")),
             captions=self._file(nodes.get("captions")),
             training_coverage=self._file(nodes.get("training_coverage")),

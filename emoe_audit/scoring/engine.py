@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import time
 from collections.abc import Sequence
 from functools import cached_property
@@ -22,6 +23,7 @@ from emoe_audit.scoring.conditioning import TextStates, count_tokens, encode_pro
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
 from emoe_audit.scoring.first_step import draw_noise, first_step
+from emoe_audit.scoring.gated_paths import gated_paths
 from emoe_audit.scoring.sketch import sketch
 from emoe_audit.types import Prompt, ScoringConfig
 
@@ -49,6 +51,8 @@ class ScoringEngine:
             raise EnsembleError(f"n_noise={config.n_noise}, batch_size={config.batch_size}: both must be at least 1")
         self.ensemble = ensemble
         self.config = config
+        if ensemble.spec.top_k is not None:
+            self.ensemble = dataclasses.replace(ensemble, unets=self._gated(ensemble.spec.top_k))
         self._measures: dict[str, Score] = {**SCORES, "feature_power": feature_power}
         self._batch, self._waiting = batch_sizes(ensemble, config)
 
@@ -150,14 +154,31 @@ class ScoringEngine:
     def _measured(self, features: Tensor) -> Float[Tensor, "measure batch"]:
         return torch.stack([measure(features) for measure in self._measures.values()])
 
+    def _gated(self, top_k: int) -> list[UNet2DConditionModel]:
+        own = self.ensemble
+        if own.residency != "all":
+            raise EnsembleError(f"{own.spec.name}: gated paths need all experts in memory; leave out the memory budget")
+        empty = encode_prompts([""], own.text_encoders, batch_size=1)
+        return gated_paths(
+            own.unets,
+            own.spec.moe_layers,
+            top_k,
+            lambda unet: mid_block_features(unet, prompt_free_start(unet, *self._steps[0]), empty),
+        )
+
+    @cached_property
+    def _steps(self) -> list[tuple[Tensor, Tensor]]:
+        """Latent and timestep of the first step from every noise."""
+        own = self.ensemble
+        noises = [draw_noise(self.config.seed, index, own.latent_shape) for index in range(self.config.n_noise)]
+        steps = [first_step(own.scheduler, noise, self.config.num_inference_steps) for noise in noises]
+        return [(latent.to(own.device, own.dtype), timestep.to(own.device)) for latent, timestep in steps]
+
     @cached_property
     def starts(self) -> list[list[PathStart]]:
         """The prompt-free start of every path, `[noise][expert]`."""
         own = self.ensemble
-        noises = [draw_noise(self.config.seed, index, own.latent_shape) for index in range(self.config.n_noise)]
-        steps = [first_step(own.scheduler, noise, self.config.num_inference_steps) for noise in noises]
-        placed = [(latent.to(own.device, own.dtype), timestep.to(own.device)) for latent, timestep in steps]
-        by_expert = [_starts(own.unets[expert], placed) for expert in range(len(own.experts))]
+        by_expert = [_starts(own.unets[expert], self._steps) for expert in range(len(own.experts))]
         return [list(of_noise) for of_noise in zip(*by_expert, strict=True)]
 
     @cached_property

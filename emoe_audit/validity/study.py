@@ -11,7 +11,6 @@ from functools import cached_property, partial
 from itertools import islice
 
 import torch
-import torch.nn.functional as F
 from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
@@ -19,13 +18,14 @@ from torch import Tensor
 from emoe_audit.audit import load_engine
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.expert_layers import is_expert_layer
-from emoe_audit.experts.gates import expert_layers, gated_unet
+from emoe_audit.experts.gates import expert_layers
 from emoe_audit.quality.images import load_pipeline
 from emoe_audit.scoring.conditioning import TextStates
 from emoe_audit.scoring.expert_path import mid_block_features, prompt_free_start
 from emoe_audit.scoring.first_step import draw_noise, first_step
+from emoe_audit.scoring.gated_paths import gated_paths
 from emoe_audit.types import Assembly, EnsembleSpec, MoeLayers, ScoringConfig
-from emoe_audit.validity.readouts import input_of, recorded, walk
+from emoe_audit.validity.readouts import walk
 
 BATCH = 64
 TOP_K = 2
@@ -88,25 +88,15 @@ class Study:
         return {place: torch.stack([path[place] for path in paths]) for place in wanted}
 
     def gated(self) -> list[UNet2DConditionModel]:
-        """Members on gated paths: its own expert in the first attention, the mixture of all in every later layer.
-
-        So the paths separate where those of a mixture by SegMoE do, and from there every member carries its own
-        activations through the same layers. A gate routes to the best two experts. As in SegMoE, an expert's row in it
-        is the layer's input on the expert's own path, averaged over tokens and normalised; but here under the empty
-        prompt in the first step, so that no prompt is favoured.
-        """
+        """Members on gated paths; a gate routes to the best two experts."""
         members = self.members(partial(is_expert_layer, moe_layers=self.spec.moe_layers))
-        layers = [name for name in expert_layers(self.base, self.spec.moe_layers) if name.startswith("down_blocks")]
-        first = [name for name in layers if name.startswith(layers[0].partition(".transformer_blocks")[0])]
-        inputs = [self._layer_inputs(member, layers) for member in members]
-        gates = {name: F.normalize(torch.cat([own[name] for own in inputs]), dim=-1) for name in layers}
-        mixtures = []
-        for member in members:
-            mixture = gated_unet(members, gates, min(TOP_K, len(members)))
-            for name in first:
-                mixture.set_submodule(name, member.get_submodule(name))
-            mixtures.append(mixture)
-        return mixtures
+        empty = self.engine.text_states([""])
+        return gated_paths(
+            members,
+            self.spec.moe_layers,
+            min(TOP_K, len(members)),
+            lambda unet: self.mid_block([unet], states=empty),
+        )
 
     def _walked(
         self, unet: UNet2DConditionModel, wanted: Collection[tuple[int, str]]
@@ -121,11 +111,6 @@ class Study:
                     if place[0] == number:
                         found[place].append(readouts[place[1]])
         return {place: torch.cat(parts) for place, parts in found.items()}
-
-    def _layer_inputs(self, unet: UNet2DConditionModel, layers: Sequence[str]) -> dict[str, Float[Tensor, "1 width"]]:
-        with recorded({name: unet.get_submodule(name) for name in layers}, input_of) as inputs:
-            self.mid_block([unet], states=self.engine.text_states([""]))
-        return {name: hidden.mean(dim=1) for name, hidden in inputs.items()}
 
     def _noise(self, index: int) -> Float[Tensor, "1 channel height width"]:
         return draw_noise(self.engine.config.seed, index, self.engine.ensemble.latent_shape)

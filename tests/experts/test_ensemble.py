@@ -104,6 +104,26 @@ def test_the_mid_block_of_a_shared_trunk_is_the_bases(tiny_spec: EnsembleSpec) -
     assert not any(torch.equal(unet.get_parameter(key), base[key]) for unet in own.unets)
 
 
+@pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
+def test_before_the_split_everything_is_the_bases(tiny_spec: EnsembleSpec, assembly: str) -> None:
+    ensemble = load(tiny_spec, assembly=assembly, split=1)
+    places = [{key: weight.data_ptr() for key, weight in unet.named_parameters()} for unet in ensemble.unets]
+    differing = load_file(Path(tiny_spec.experts[0].source) / "unet_delta.safetensors").keys()
+    for key in places[0]:
+        is_later = key in differing and key.startswith(("down_blocks.1.", "down_blocks.2.", "mid_block."))
+        is_own = is_later and (assembly == "independent" or is_expert_layer(key, "all"))
+        assert len({place[key] for place in places}) == (3 if is_own else 1), key
+
+
+def test_a_split_that_leaves_nothing_to_the_experts_is_refused(tiny_spec: EnsembleSpec) -> None:
+    n_blocks = len(load(tiny_spec).unets[0].down_blocks)
+    assert load(tiny_spec, assembly="independent", split=n_blocks).unets
+    with pytest.raises(EnsembleError, match=f"split is {n_blocks + 1}, the UNet has {n_blocks} down blocks"):
+        load(tiny_spec, assembly="independent", split=n_blocks + 1)
+    with pytest.raises(EnsembleError, match=f"no down block from {n_blocks} on has attention"):
+        load(tiny_spec, split=n_blocks)
+
+
 def test_order_and_names_and_place_of_experts_do_not_change_the_hash(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
     before = load(tiny_spec)
     shutil.copytree(Path(tiny_spec.base.source).parent, tmp_path / "moved")

@@ -181,7 +181,7 @@ def test_a_segmoe_recipe_is_an_ensemble(checkpoints: list[Checkpoint], tmp_path:
     assert_same(load(load_spec(tmp_path / "mixture.yaml")), load(spec))
 
 
-def test_loras_and_segmoe_experts_survive_a_round_trip_through_yaml(tmp_path: Path) -> None:
+def test_loras_segmoe_experts_and_routes_survive_a_round_trip_through_yaml(tmp_path: Path) -> None:
     (tmp_path / "base").mkdir()
     (tmp_path / "detail.safetensors").touch()
     base = ExpertSpec(name="base", source=str(tmp_path / "base"))
@@ -189,7 +189,7 @@ def test_loras_and_segmoe_experts_survive_a_round_trip_through_yaml(tmp_path: Pa
         ExpertSpec(name="a", source=base.source, loras=(str(tmp_path / "detail.safetensors"), "org/light")),
         ExpertSpec(name="b", source=base.source, segmoe_expert=0),
     )
-    spec = EnsembleSpec(name="round", base=base, experts=experts)
+    spec = EnsembleSpec(name="round", base=base, experts=experts, assembly="shared_trunk", split=1, top_k=2)
     save_spec(spec, tmp_path)
     assert load_spec(tmp_path) == spec
 
