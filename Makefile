@@ -43,7 +43,7 @@ bench-sd15: $(STAMP) ## measure at Stable Diffusion 1.5's true size; figures go 
 verification: $(STAMP) ## every score against known training; pages and tables go to reports/verification/
 	mkdir -p $(VERIFICATION)
 	for name in $(EMBEDDED); do \
-	  $(BIN)/emoe-audit ensemble verify $$name --concepts 40 --n-images 800 --out reports/verify-$$name --json > $(VERIFICATION)/$$name.json && \
+	  $(BIN)/emoe-audit ensemble verify $$name --out reports/verify-$$name --json > $(VERIFICATION)/$$name.json && \
 	  cp reports/verify-$$name/verification.html $(VERIFICATION)/$$name.html && \
 	  $(BIN)/python -m tests.browser.picture $(VERIFICATION)/$$name.html $(VERIFICATION)/$$name.png || exit 1; \
 	done

@@ -9,7 +9,7 @@ import importlib.metadata
 import io
 import platform
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -21,6 +21,7 @@ from emoe_audit.batches import chunks, one_by_one_if_it_fails
 from emoe_audit.coverage import read_coverage
 from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
+from emoe_audit.loading import load_engine, settle_dtype
 from emoe_audit.manifest import prompt_key, settings_hash
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
@@ -110,7 +111,7 @@ def start_run(
     `engine` takes the place of the ensemble's own, to score in another way; its scores are not checked.
     """
     spec = _spec(ensemble)
-    scoring, images = with_dtype(scoring or ScoringConfig(), out), images or ImageConfig()
+    scoring, images = settle_dtype(scoring or ScoringConfig(), out), images or ImageConfig()
     ours = None
     if engine is None:
         engine = ours = load_engine(spec, scoring)
@@ -121,27 +122,6 @@ def start_run(
         if ours is not None:
             check_pending(store, ours, scoring.check_pairs, progress)
     return store
-
-
-def with_dtype(scoring: ScoringConfig, out: Path | str) -> ScoringConfig:
-    """`dtype="auto"` settled: as the run that lies at `out` has it, else the fastest on the device."""
-    if scoring.dtype != "auto":
-        return scoring
-    from emoe_audit.experts.devices import resolve_device
-    from emoe_audit.experts.fastest import fastest_dtype
-
-    store = RunStore(Path(out))
-    dtype = store.plan().scoring.dtype if store.is_started else fastest_dtype(resolve_device(scoring.device))
-    return replace(scoring, dtype=dtype)
-
-
-def load_engine(spec: EnsembleSpec, scoring: ScoringConfig) -> ScoringEngine:
-    """Load the experts. Torch is imported here and not before."""
-    from emoe_audit.experts.ensemble import load_ensemble
-    from emoe_audit.scoring.engine import ScoringEngine
-
-    ensemble = load_ensemble(spec, device=scoring.device, dtype=scoring.dtype, memory_budget=scoring.memory_budget)
-    return ScoringEngine(ensemble, scoring)
 
 
 def plan_run(
@@ -223,12 +203,12 @@ def check_pending(store: RunStore, engine: ScoringEngine, n_pairs: int, progress
         store.write_analysis("validity", outcome)
 
 
-def judge_pending(store: RunStore, progress: Progress = silent) -> None:
-    """Make and judge an image for every chosen prompt that has none yet."""
+def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequence[str] | None = None) -> None:
+    """Make and judge an image for every chosen prompt that has none yet; `among` some `source_id`, or all."""
     spec, images = store.plan().ensemble, store.plan().images
     if not images.n_images:
         return
-    chosen = choose_for_images(store, images)
+    chosen = choose_for_images(store, images, among)
     pending = store.pending("quality", chosen)
     done = len(chosen) - len(pending)
     progress("images", done, len(chosen))
@@ -246,12 +226,13 @@ def judge_pending(store: RunStore, progress: Progress = silent) -> None:
         progress("images", done, len(chosen))
 
 
-def choose_for_images(store: RunStore, images: ImageConfig) -> list[str]:
+def choose_for_images(store: RunStore, images: ImageConfig, among: Sequence[str] | None = None) -> list[str]:
     """Keys of the prompts that get an image: whole captions, those in most languages first, else at random by seed."""
     captions = store.query(
         "SELECT source_id, list(DISTINCT key ORDER BY key) AS keys, count(DISTINCT language) AS width "
-        "FROM prompts GROUP BY source_id ORDER BY width DESC, sha256(? || ':' || source_id)",
-        [str(images.seed)],
+        "FROM prompts WHERE ? IS NULL OR list_contains(?, source_id) "
+        "GROUP BY source_id ORDER BY width DESC, sha256(? || ':' || source_id)",
+        [among, among, str(images.seed)],
     )
     chosen: list[str] = []
     for keys in captions["keys"]:

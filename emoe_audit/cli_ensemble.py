@@ -61,8 +61,8 @@ def tiny_ensemble(folder: Path, seed: int) -> int:
 @output_options
 def check_ensemble(name: str, pairs: int, n_noise: int, device: str, as_json: bool, quiet: bool) -> int:
     """Say which scores can be trusted on an ensemble, from prompts that are strange to every model."""
-    from emoe_audit.audit import load_engine
     from emoe_audit.experts.spec import load_spec
+    from emoe_audit.loading import load_engine
     from emoe_audit.types import ScoringConfig
     from emoe_audit.validity.check import check, check_captions
 

@@ -6,7 +6,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from emoe_audit.audit import load_engine, with_dtype
+from emoe_audit.loading import load_engine, settle_dtype
 from emoe_audit.progress import in_words
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
@@ -46,7 +46,7 @@ def _time(
     prompts: PromptTable, spec: EnsembleSpec, out: Path, scoring: ScoringConfig, images: ImageConfig, n_images: int
 ) -> str:
     sample = list(prompts.prompts())[:PROBE_PROMPTS]
-    engine = load_engine(spec, with_dtype(scoring, out))
+    engine = load_engine(spec, settle_dtype(scoring, out))
     engine.score(sample[:1])
     n_checked = HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES + ALWAYS_CHECKED * bool(scoring.check_pairs)
     seconds = _seconds(lambda: engine.score(sample)) / len(sample) * (len(prompts.frame) + n_checked)

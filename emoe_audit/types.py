@@ -66,7 +66,7 @@ class ScoringConfig:
     check_pairs: int = 5
     """Pairs of each probe in each language in the validity check (English words are all taken); 0 leaves it out."""
     memory_budget: int | None = None
-    """Bytes for weights, states and features; an ensemble that needs more is streamed, one expert at a time."""
+    """Bytes for weights, states and features; an ensemble that needs more is streamed, one or two experts at a time."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -172,6 +172,7 @@ def test_images_go_to_captions_in_most_languages_within_the_bound(tmp_path: Path
     assert sorted(sources[chosen[:4]]) == ["x", "x", "y", "y"]
     assert sources[chosen[4]] in ("w", "z")
     assert choose_for_images(store, replace(ImageConfig(), n_images=1)) == []
+    assert set(sources[choose_for_images(store, ImageConfig(n_images=5), among=["y", "w"])]) == {"y", "w"}
 
 
 def test_source_captions_are_the_english_ones_unless_a_column_says_so(tmp_path: Path) -> None:

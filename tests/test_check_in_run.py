@@ -9,7 +9,8 @@ import numpy as np
 import pytest
 
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
-from emoe_audit.audit import load_engine, run_audit
+from emoe_audit.audit import run_audit
+from emoe_audit.loading import load_engine
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.report.collect import collect
 from emoe_audit.store import RunStore

@@ -26,9 +26,10 @@ ALLOWED = {
     "readings": {"store", "batches", "analysis"},
     "experts": {"types", "errors", "prompts"},
     "scoring": {"types", "errors", "experts"},
+    "loading": {"types", "store", "experts", "scoring"},
     "quality": {"types", "errors", "experts", "prompts"},
     "validity": {"types", "errors", "coverage", "experts", "scoring", "quality", "analysis"}
-    | {"prompts", "progress", "audit", "report", "store", "record"},
+    | {"prompts", "progress", "audit", "loading", "report", "store", "record"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
     "recipes": {"types", "errors", "coverage", "prompts", "experts", "validity", "record"},
     "compare": {"errors", "store", "analysis", "report"},

@@ -12,8 +12,9 @@ import pytest
 from click.testing import CliRunner
 
 from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE, Readers, Readings
-from emoe_audit.audit import load_engine, run_audit, score_pending, summarize, take_prompts
+from emoe_audit.audit import run_audit, score_pending, summarize, take_prompts
 from emoe_audit.cli import cli
+from emoe_audit.loading import load_engine
 from emoe_audit.progress import silent
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable, table_of

@@ -1,12 +1,16 @@
-"""Device and number type by name."""
+"""Device and number type by name, and how much memory of a device is free."""
 
 from __future__ import annotations
+
+import re
+from pathlib import Path
 
 import torch
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.spec_reader import nearest
 
+MEMORY = Path("/proc/meminfo")
 DTYPES = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}
 
 
@@ -32,6 +36,16 @@ def resolve_dtype(name: str) -> torch.dtype:
     if name not in DTYPES:
         raise EnsembleError(f"dtype {name!r} is not one of {', '.join(DTYPES)}{nearest(name, DTYPES)}")
     return DTYPES[name]
+
+
+def free_bytes(device: torch.device) -> int | None:
+    """Memory that is free; None where that is not known. A CPU's runs out without an error: the process is ended."""
+    if device.type == "cuda":
+        return torch.cuda.mem_get_info(device)[0]
+    if device.type == "cpu" and MEMORY.is_file():
+        found = re.search(r"^MemAvailable:\s+(\d+) kB", MEMORY.read_text(encoding="utf-8"), re.MULTILINE)
+        return 1024 * int(found[1]) if found else None
+    return None
 
 
 def _exists(kind: str, index: str) -> bool:

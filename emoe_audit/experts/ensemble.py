@@ -62,16 +62,19 @@ def load_ensemble(
     device: str = "auto",
     dtype: str = "float32",
     memory_budget: int | None = None,
+    n_noise: int = 1,
 ) -> Ensemble:
     """Load the parts of an ensemble that a score needs, and hash them.
 
     `independent` gives every expert its whole UNet. `shared_trunk` is SegMoE's way (segmind/segmoe): attention
     projections and feed-forwards (`moe_layers`) of the down blocks are each expert's own, everything else, the
-    mid-block too, is the base's. Text encoder, tokenizer and scheduler are the base's in both: every expert is given
+    mid-block too, is the base's. In both the base's is what comes before down block `split`. `top_k` takes part in the
+    hash; the engine routes by it. Text encoder, tokenizer and scheduler are the base's in both: every expert is given
     the same states of a prompt, as in SegMoE, so an expert's own text encoder takes no part.
 
     An ensemble that does not fit into `memory_budget` bytes is streamed: experts and text encoders are read again
-    each time they are needed, one at a time; where there is room for two experts, the next one while one is used.
+    each time they are needed, one at a time; where there is room for two experts, the next one while one is used. What
+    prompts need of the budget grows with `n_noise`.
 
     Raises `EnsembleError` for weights that are not there, do not fit, or belong to another kind of model, and for a
     budget that is too small for one expert.
@@ -83,7 +86,7 @@ def load_ensemble(
     loads: list[Callable[[], UNetWeights]] = [partial(read_path, spec, expert, base.unet) for expert in spec.experts]
     if memory_budget is None:
         loads = [cache(load) for load in loads]
-    footprint = _survey(loads, texts, base.unet, place[1].itemsize)
+    footprint = _survey(loads, texts, base.unet, place[1].itemsize, n_noise)
     residency = choose_residency(footprint, memory_budget, spec.name)
     is_resident = residency == "all"
 
@@ -142,6 +145,7 @@ def _survey(
     texts: Sequence[TextEncoderWeights],
     base: UNetWeights,
     itemsize: int,
+    n_noise: int,
 ) -> Footprint:
     """Bytes in memory, before anything has been read from disk. All paths take the same latents and text states.
 
@@ -174,6 +178,7 @@ def _survey(
         states=width * texts[0].max_length,
         channels=config["block_out_channels"],
         n_latent=height * breadth,
+        n_noise=n_noise,
     )
 
 

@@ -24,7 +24,7 @@ PREFERRED: tuple[Dtype, ...] = ("float32", "float16", "bfloat16")
 def fastest_dtype(device: torch.device) -> Dtype:
     """The most exact number type than which no other is `GAIN` times as fast."""
     speeds = speeds_of(device)
-    return next(dtype for dtype in PREFERRED if GAIN * speeds[dtype] > max(speeds.values()))
+    return next(dtype for dtype in PREFERRED if GAIN * speeds[dtype] >= max(speeds.values()))
 
 
 @cache

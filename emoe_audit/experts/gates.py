@@ -25,6 +25,7 @@ from emoe_audit.experts.sources import some
 from emoe_audit.types import MoeLayers
 
 GATE_STEPS = 25
+GATE_EPS = 1e-8
 LAYER = re.compile(r".+?\.(?:attn[12]\.to_[qkv]|ff)(?=\.)")
 
 
@@ -53,7 +54,7 @@ def build_gates(
     from the same noise, so that their order does not matter.
     """
     rows = [_hidden_states(*pair, moe_layers, seed) for pair in zip(pipelines, prompts, strict=True)]
-    return {layer: normalize(torch.stack([row[layer] for row in rows]), dim=-1, eps=1e-8) for layer in rows[0]}
+    return {layer: normalize(torch.stack([row[layer] for row in rows]), dim=-1, eps=GATE_EPS) for layer in rows[0]}
 
 
 def route(
@@ -139,7 +140,7 @@ def _same(first: Tensor, second: Tensor) -> bool:
 def _hidden_states(
     pipeline: DiffusionPipeline, prompts: GatePrompts, moe_layers: MoeLayers, seed: int
 ) -> dict[str, Tensor]:
-    with _ddpm(pipeline), recorded(pipeline.unet, expert_layers(pipeline.unet, moe_layers)) as states:
+    with _ddpm(pipeline), mean_inputs(pipeline.unet, expert_layers(pipeline.unet, moe_layers)) as states:
         pipeline(
             prompts.positive,
             negative_prompt=prompts.negative,
@@ -151,7 +152,7 @@ def _hidden_states(
 
 
 @contextmanager
-def recorded(unet: UNet2DConditionModel, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
+def mean_inputs(unet: UNet2DConditionModel, layers: Sequence[str]) -> Iterator[dict[str, Tensor]]:
     """The input of each layer at the latest call: the last row of the batch, averaged over tokens."""
     states: dict[str, Tensor] = {}
 

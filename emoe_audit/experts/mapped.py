@@ -1,4 +1,4 @@
-"""Weights that are mapped from files: what has been copied to its place need not stay in memory a second time."""
+"""Weights that are mapped from files: their pages are let go of, or fetched before they are needed."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import ctypes
 import mmap
 import sys
 from bisect import bisect_right
+from functools import cache
 from pathlib import Path
 
 from torch import Tensor
@@ -14,21 +15,33 @@ MAPS = Path("/proc/self/maps")
 
 
 class MappedFiles:
-    """Where the safetensors files of this process are mapped, as of now; on Linux, elsewhere nothing is known of it."""
+    """Where files are mapped into this process, as of now; on Linux, elsewhere nothing is known of it."""
 
     def __init__(self) -> None:
-        lines = MAPS.read_text(encoding="utf-8").splitlines() if sys.platform == "linux" else []
-        spans = [line.split(maxsplit=1)[0].split("-") for line in lines if line.endswith(".safetensors")]
+        lines = MAPS.read_bytes().splitlines() if sys.platform == "linux" else []
+        mapped = [fields for fields in (line.split() for line in lines) if fields[4] != b"0"]  # the file's inode
+        spans = (fields[0].split(b"-") for fields in mapped)
         self._spans = sorted((int(start, 16), int(end, 16)) for start, end in spans)
 
     def release(self, tensor: Tensor) -> None:
         """Let go of the pages of a tensor that lies in a file; where it is read again, so are they."""
+        if sys.platform == "linux":
+            self._advise(tensor, mmap.MADV_DONTNEED)
+
+    def fetch(self, tensor: Tensor) -> None:
+        """Have the pages of a tensor that lies in a file read from disk, without waiting for them."""
+        if sys.platform == "linux":
+            self._advise(tensor, mmap.MADV_WILLNEED)
+
+    def _advise(self, tensor: Tensor, advice: int) -> None:
+        """For the pages that hold nothing else."""
         start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
         place = bisect_right(self._spans, (start, sys.maxsize)) - 1
         if start < end and place >= 0 and end <= self._spans[place][1]:
-            _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), mmap.MADV_DONTNEED)
+            _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
 
 
+@cache
 def _libc() -> ctypes.CDLL:
     return ctypes.CDLL(None)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass
 from typing import Literal, TypeVar, get_args, overload
 
@@ -18,6 +18,8 @@ T = TypeVar("T")
 Residency = Literal["all", "two", "one"]
 """Experts in memory at a time: all, one while the next one is read, or one."""
 GIB = 1 << 30
+WAITING = 64
+"""Prompts that wait for the next expert for which it is worth reading that one ahead, not more of them."""
 LIVE_HIDDEN_STATES = 21
 """What one prompt holds at most on its path, in hidden states of the first level: a feed-forward takes 16 of them."""
 
@@ -25,12 +27,13 @@ LIVE_HIDDEN_STATES = 21
 class Streamed(Sequence[T]):
     """Things that are loaded each time they are asked for, and not kept; let go of one before asking for the next.
 
-    With `reads_ahead` the one that follows is loaded while one is used, after the last the first again.
+    With `reads_ahead` the one that follows is loaded while one is used, after the last the first again, and kept until
+    any is asked for.
     """
 
     def __init__(self, loaders: Sequence[Callable[[], T]], *, reads_ahead: bool = False) -> None:
-        self._loaders, self._reads_ahead = loaders, reads_ahead
-        self._reader = ThreadPoolExecutor(max_workers=1)
+        self._loaders = loaders
+        self._reader = ThreadPoolExecutor(max_workers=1) if reads_ahead else None
         self._coming: tuple[int, Future[T]] | None = None
 
     def __len__(self) -> int:
@@ -43,21 +46,22 @@ class Streamed(Sequence[T]):
     def __getitem__(self, index: int | slice) -> T | Streamed[T]:
         """The thing, loaded now unless it was loaded ahead."""
         if isinstance(index, slice):
-            return Streamed(self._loaders[index], reads_ahead=self._reads_ahead)
-        if not self._reads_ahead:
+            return Streamed(self._loaders[index], reads_ahead=self._reader is not None)
+        if self._reader is None:
             return self._loaders[index]()
-        place, following = index % len(self), (index + 1) % len(self)
-        thing = self._loaded_ahead(place) or self._loaders[place]()
+        place = range(len(self))[index]
+        load = self._ahead(place) or self._loaders[place]
+        thing, following = load(), (place + 1) % len(self)
         self._coming = following, self._reader.submit(self._loaders[following])
         return thing
 
-    def _loaded_ahead(self, place: int) -> T | None:
-        """None where another thing, or none, was loaded; the other one is let go of."""
+    def _ahead(self, place: int) -> Callable[[], T] | None:
+        """What gives the thing that was loaded ahead; None where it is another or none. The other is let go of."""
         if self._coming is None:
             return None
         (at, future), self._coming = self._coming, None
-        thing = future.result()
-        return thing if at == place else None
+        wait([future])
+        return future.result if at == place else None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -78,6 +82,7 @@ class Footprint:
     start: int
     """Of one noise and one expert, before any prompt."""
     n_experts: int
+    n_noise: int
 
     def weights(self, residency: Residency) -> int:
         """What is in memory at a time; the text encoders take the place of an expert that is streamed."""
@@ -89,10 +94,19 @@ class Footprint:
             case "one":
                 return max(self.texts, self.largest_path)
 
+    @property
+    def a_prompt(self) -> int:
+        """What is kept of one prompt until all experts have seen it."""
+        return self.states + self.n_noise * self.n_experts * self.features
+
+    def room(self, budget: int, residency: Residency) -> int:
+        """What a budget leaves to prompts."""
+        return budget - self.weights(residency) - self.n_noise * self.n_experts * self.start
+
     def needed(self, residency: Residency) -> int:
-        """For the weights and one prompt."""
-        one_prompt = self.activations + self.states + self.n_experts * (self.features + self.start)
-        return self.weights(residency) + one_prompt
+        """For the weights and one prompt; with two experts in memory for as many as make reading ahead worth it."""
+        n_prompts = WAITING if residency == "two" else 1
+        return -self.room(0, residency) + self.activations + n_prompts * self.a_prompt
 
 
 def choose_residency(footprint: Footprint, budget: int | None, name: str) -> Residency:
@@ -135,7 +149,13 @@ class Survey:
         self._largest = max(self._largest, sum(own.values()))
 
     def footprint(
-        self, texts: Sequence[dict[str, Tensor]], *, states: int, channels: Sequence[int], n_latent: int
+        self,
+        texts: Sequence[dict[str, Tensor]],
+        *,
+        states: int,
+        channels: Sequence[int],
+        n_latent: int,
+        n_noise: int,
     ) -> Footprint:
         """The bytes of all that was added, and of one prompt.
 
@@ -144,6 +164,7 @@ class Survey:
             states: Numbers that the text encoders give of a prompt.
             channels: Of the UNet's levels, each of half the size of the one before.
             n_latent: Height times width of a latent.
+            n_noise: Noises under which the features of a prompt are kept.
         """
         n_deepest = n_latent // 4 ** (len(channels) - 1)
         n_shared = sum(self._shared[tensor] for tensor in self._taken)
@@ -156,6 +177,7 @@ class Survey:
             features=self._itemsize * channels[-1] * n_deepest,
             start=self._itemsize * 2 * channels[0] * n_latent,
             n_experts=len(self._own),
+            n_noise=n_noise,
         )
 
 
@@ -167,12 +189,17 @@ class TensorMover:
         self._move = OnceForShared(self._moved, shared or {})
 
     def move(self, tensors: dict[str, Tensor]) -> dict[str, Tensor]:
-        """The same weights, where they are needed; what was copied there from a file leaves memory as part of it."""
+        """The same weights, where they are needed: what was copied there leaves memory as part of a file.
+
+        What can be used as part of the file is read from disk meanwhile.
+        """
         self._files = MappedFiles()
         return {key: self._move(tensor) for key, tensor in tensors.items()}
 
     def _moved(self, tensor: Tensor) -> Tensor:
         moved = tensor.to(*self._place)
-        if moved is not tensor:
+        if moved is tensor:
+            self._files.fetch(tensor)
+        else:
             self._files.release(tensor)
         return moved

@@ -76,5 +76,10 @@ def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:
 
 def _by_kind(images: pd.DataFrame) -> list[pd.DataFrame]:
     """The images without a group, and those of every kind of group."""
-    kinds = [images[images[list(GROUP_COLUMNS)].isna().all(axis=1)]]
+    kinds = [images[is_plain(images)]]
     return kinds + [images[images[column].notna()] for column in GROUP_COLUMNS if images[column].notna().any()]
+
+
+def is_plain(prompts: pd.DataFrame) -> pd.Series:
+    """Whether a row names neither a region nor a skin tone."""
+    return prompts.reindex(columns=list(GROUP_COLUMNS)).isna().all(axis=1)

@@ -9,9 +9,11 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emoe_audit.recipes import contrastive, unet, vae
 from emoe_audit.recipes.drawings import STYLES
-from emoe_audit.recipes.plan import Plan
+from emoe_audit.recipes.plan import Plan, eta_squared
 
 PERCENT_COLUMNS = ("coverage", "text_recall_at_10", "judge_recall_at_10", "image_top10")
+
+TOKENS = ("tokens_per_word", "mean_tokens")
 
 
 def write_card(folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[str, float]) -> None:
@@ -26,9 +28,22 @@ def write_card(folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[s
         "each expert": unet.EXPERT_STEPS,
     }
     text = environment.get_template("card.md.j2").render(
-        plan=plan, figures=figures, steps=steps, styles=list(STYLES), table=_markdown(coverage)
+        plan=plan,
+        figures=figures,
+        steps=steps,
+        styles=list(STYLES),
+        table=_markdown(coverage),
+        unrelated=_unrelated(coverage),
     )
     (folder / "MODEL_CARD.md").write_text(text, encoding="utf-8")
+
+
+def _unrelated(coverage: pd.DataFrame) -> dict[str, float]:
+    """How far the coverage of a language goes with its script (eta squared) and its tokens (correlation), on ranks."""
+    own = coverage[coverage["by"] == "language"]
+    ranks = own[["coverage", *TOKENS]].astype(float).rank()
+    script = eta_squared(ranks["coverage"].to_numpy(), own["script_family"])
+    return {"script": script} | {column: float(ranks["coverage"].corr(ranks[column])) for column in TOKENS}
 
 
 def _markdown(coverage: pd.DataFrame) -> str:

@@ -71,16 +71,16 @@ def _two_styles(steps: int) -> Pair:
 
 
 VARIANTS: dict[str, Pair] = {
-    "styles 200": _two_styles(200),
+    "styles 100": _two_styles(100),
+    "styles 350": _two_styles(350),
     "styles 700": _two_styles(700),
-    "styles 1500": _two_styles(1500),
-    "same data 700": (Expert(steps=700), Expert(steps=700, seed=1)),
-    "halves 700": (Expert(steps=700, half=0), Expert(steps=700, half=1)),
-    "one style, two seeds 700": (
-        Expert(steps=700, styles=("noto",)),
-        Expert(steps=700, styles=("noto",), seed=1),
+    "same data 350": (Expert(steps=350), Expert(steps=350, seed=1)),
+    "halves 350": (Expert(steps=350, half=0), Expert(steps=350, half=1)),
+    "one style, two seeds 350": (
+        Expert(steps=350, styles=("noto",)),
+        Expert(steps=350, styles=("noto",), seed=1),
     ),
-    "scratch 1500": (Expert(steps=1500, from_base=False), Expert(steps=1500, from_base=False, seed=1)),
+    "scratch 1000": (Expert(steps=1000, from_base=False), Expert(steps=1000, from_base=False, seed=1)),
 }
 """The two experts of each variant."""
 

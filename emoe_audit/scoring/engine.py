@@ -37,7 +37,7 @@ class ScoringEngine:
     """
 
     def __init__(self, ensemble: Ensemble, config: ScoringConfig) -> None:
-        """Raise `EnsembleError` for one expert alone, and for an ensemble loaded in another number type."""
+        """Raise `EnsembleError` for settings that do not fit the ensemble, or its memory budget."""
         if len(ensemble.experts) < 2:
             raise EnsembleError(f"{ensemble.spec.name}: has {len(ensemble.experts)} expert; a score needs at least two")
         if ensemble.dtype != resolve_dtype(config.dtype):
@@ -54,7 +54,7 @@ class ScoringEngine:
         if ensemble.spec.top_k is not None:
             self.ensemble = dataclasses.replace(ensemble, unets=self._gated(ensemble.spec.top_k))
         self._measures: dict[str, Score] = {**SCORES, "feature_power": feature_power}
-        self._batch, self._waiting = batch_sizes(ensemble, config)
+        self._batch = batch_sizes(ensemble, config)
 
     @property
     def ensemble_hash(self) -> str:
@@ -112,9 +112,10 @@ class ScoringEngine:
         return {**columns, "n_noise": n_noise, "reading": pd.Series(readings, dtype=object)}
 
     def _measured_in_chunks(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
-        found, done, _ = [], 0, self.starts
+        _ = self.starts  # not to be timed as part of the first chunk
+        found, done = [], 0
         while done < len(texts):
-            chunk = texts[done : done + (self._waiting or self.batch_size)]
+            chunk = texts[done : done + self._batch.chunk]
             measured = self._measure_if_memory_lasts(chunk)
             if measured is not None:
                 found.append(measured)
@@ -129,7 +130,7 @@ class ScoringEngine:
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
-            self._batch.ran_out_of_memory(self.ensemble.spec.name)
+            self._batch.ran_out_of_memory(len(texts), self.ensemble.spec.name)
             return None
         self._batch.took(len(texts), time.perf_counter() - started)
         return measured
@@ -164,6 +165,7 @@ class ScoringEngine:
             own.spec.moe_layers,
             top_k,
             lambda unet: mid_block_features(unet, prompt_free_start(unet, *self._steps[0]), empty),
+            split=own.spec.split,
         )
 
     @cached_property

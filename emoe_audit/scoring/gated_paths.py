@@ -13,7 +13,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 from torch.nn.functional import normalize
 
-from emoe_audit.experts.gates import expert_layers, gated_unet, recorded
+from emoe_audit.experts.gates import GATE_EPS, expert_layers, gated_unet, mean_inputs
 from emoe_audit.types import MoeLayers
 
 
@@ -23,8 +23,10 @@ def gated_paths(
     moe_layers: MoeLayers,
     top_k: int,
     walk: Callable[[UNet2DConditionModel], object],
+    *,
+    split: int = 0,
 ) -> list[UNet2DConditionModel]:
-    """One member per expert; weights are shared with `unets`, the experts of a shared trunk.
+    """One member per expert; weights are shared with `unets`, the experts of a shared trunk from block `split` on.
 
     As in SegMoE, an expert's row in a gate is the layer's input on the expert's own path, averaged over tokens and
     normalised; but here under the empty prompt in the first step, so that no prompt is favoured. `walk` takes that
@@ -33,10 +35,11 @@ def gated_paths(
     Raises `EnsembleError` for a `top_k` that is not 1 to the number of experts, and for experts that differ in other
     layers than those.
     """
-    layers = [name for name in expert_layers(unets[0], moe_layers) if name.startswith("down_blocks")]
+    blocks = tuple(f"down_blocks.{block}." for block in range(split, len(unets[0].down_blocks)))
+    layers = [name for name in expert_layers(unets[0], moe_layers) if name.startswith(blocks)]
     first = [name for name in layers if name.startswith(layers[0].partition(".transformer_blocks")[0])]
     inputs = [_inputs(unet, layers, walk) for unet in unets]
-    gates = {name: normalize(torch.stack([own[name] for own in inputs]), dim=-1) for name in layers}
+    gates = {name: normalize(torch.stack([own[name] for own in inputs]), dim=-1, eps=GATE_EPS) for name in layers}
     members = []
     for unet in unets:
         member = gated_unet(unets, gates, top_k)
@@ -49,6 +52,6 @@ def gated_paths(
 def _inputs(
     unet: UNet2DConditionModel, layers: Sequence[str], walk: Callable[[UNet2DConditionModel], object]
 ) -> dict[str, Tensor]:
-    with recorded(unet, layers) as inputs:
+    with mean_inputs(unet, layers) as inputs:
         walk(unet)
     return inputs

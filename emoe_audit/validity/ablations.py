@@ -18,7 +18,7 @@ import torch
 from emoe_audit.analysis.bootstrap import percentile_interval
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, Reporter, silent
-from emoe_audit.prompts.emoji import GROUP_COLUMNS, caption_matrix, default_prompts
+from emoe_audit.prompts.emoji import caption_matrix, default_prompts, is_plain
 from emoe_audit.record import write_record
 from emoe_audit.scoring.conditioning import count_tokens
 from emoe_audit.scoring.disagreement import Score
@@ -78,9 +78,8 @@ def ablate(
 def plain_prompts(spec: EnsembleSpec, n_concepts: int, seed: int) -> pd.DataFrame:
     """The ensemble's default prompts without regions and skin tones, in the order of `[language, concept]`."""
     frame = default_prompts(spec, n_concepts=n_concepts, seed=seed).frame
-    is_plain = frame.reindex(columns=list(GROUP_COLUMNS)).isna().all(axis=1)
     columns = ["language", "source_id", "prompt"]
-    return frame.loc[is_plain, columns].sort_values(columns[:2], ignore_index=True)
+    return frame.loc[is_plain(frame), columns].sort_values(columns[:2], ignore_index=True)
 
 
 def ground_of(spec: EnsembleSpec, study: Study, prompts: pd.DataFrame, coverage: pd.DataFrame) -> Ground:

@@ -15,12 +15,13 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
-from emoe_audit.audit import check_pending, judge_pending, load_engine, start_run, summarize
+from emoe_audit.audit import check_pending, judge_pending, start_run, summarize
 from emoe_audit.coverage import read_coverage
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.hashing import json_digest
+from emoe_audit.loading import load_engine
 from emoe_audit.progress import Progress, silent
-from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts
+from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts, is_plain
 from emoe_audit.report.collect import ranking_score, read_validity
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
@@ -89,7 +90,7 @@ def verify(
         out: Run folder; resumed if it exists.
         n_concepts: Captions of each kind (plain, with a region, with a skin tone), in every language.
         scoring: How prompts are scored.
-        images: How images are made.
+        images: How images are made; those of captions without region or skin tone, on which quality is measured.
         n_boot: Resamples of languages and concepts, for the intervals.
         command: The command line that makes it again.
         progress: Called with stage, done, total.
@@ -100,10 +101,11 @@ def verify(
     coverage, captions = known_coverage(spec), caption_matrix(spec)
     engine = bench_engine(spec, scoring or ScoringConfig(), captions, coverage)
     prompts = default_prompts(spec, n_concepts=n_concepts)
+    plain = prompts.frame.loc[is_plain(prompts.frame), "source_id"].drop_duplicates().tolist()
     store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
     with store.locked():
         check_pending(store, engine.engine, engine.engine.config.check_pairs, progress)
-        judge_pending(store, progress)
+        judge_pending(store, progress, among=plain)
         summarize(store, progress)
         store.finish()
     results = store.query("SELECT * FROM results")

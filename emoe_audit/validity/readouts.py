@@ -14,25 +14,13 @@ from torch import Tensor, nn
 BEFORE, MID_BLOCK, PREDICTION = "before mid-block", "mid-block", "prediction"
 
 
-def output_of(_args: tuple[Any, ...], output: Any) -> Tensor:
-    """What a module returns; of a down block the hidden states without those that are kept for the up blocks."""
-    return output[0] if isinstance(output, tuple) else output
-
-
-def input_of(args: tuple[Any, ...], _output: Any) -> Tensor:
-    """What a module is given first."""
-    return args[0]
-
-
 @contextmanager
-def recorded(
-    modules: Mapping[str, nn.Module], part: Callable[[tuple[Any, ...], Any], Tensor] = output_of
-) -> Iterator[dict[str, Tensor]]:
-    """A `part` of every module at its latest call, by the name it is given here; no module is left changed."""
+def recorded(modules: Mapping[str, nn.Module]) -> Iterator[dict[str, Tensor]]:
+    """What every module returned at its latest call, by the name it is given here; no module is left changed."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[nn.Module, tuple[Any, ...], Any], None]:
-        return lambda _module, args, output: found.update({name: part(args, output)})
+        return lambda _module, _args, output: found.update({name: _hidden(output)})
 
     hooks = [module.register_forward_hook(keep(name)) for name, module in modules.items()]
     try:
@@ -40,6 +28,11 @@ def recorded(
     finally:
         for hook in hooks:
             hook.remove()
+
+
+def _hidden(output: Any) -> Tensor:
+    """Of a down block the hidden states without those that are kept for the up blocks."""
+    return output[0] if isinstance(output, tuple) else output
 
 
 def readable(unet: UNet2DConditionModel) -> dict[str, nn.Module]:

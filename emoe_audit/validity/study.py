@@ -15,10 +15,10 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
 
-from emoe_audit.audit import load_engine
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.expert_layers import is_expert_layer
 from emoe_audit.experts.gates import expert_layers
+from emoe_audit.loading import load_engine
 from emoe_audit.quality.images import load_pipeline
 from emoe_audit.scoring.conditioning import TextStates
 from emoe_audit.scoring.expert_path import mid_block_features, prompt_free_start
@@ -43,9 +43,11 @@ class Study:
         """Load what is needed.
 
         Raises:
-            EnsembleError: the ensemble is of SDXL's kind, or has one expert.
+            EnsembleError: the ensemble is of SDXL's kind, has one expert, a split or gated paths.
             QualityError: base or experts are no pipelines that can draw, so there are no whole UNets.
         """
+        if spec.split or spec.top_k is not None:
+            raise EnsembleError(f"{spec.name}: ensembles with split or gated paths are not taken apart; leave both out")
         self.engine = load_engine(spec, ScoringConfig(seed=seed, batch_size=BATCH, device=device))
         if len(self.engine.ensemble.text_encoders) == 2:
             raise EnsembleError(f"{spec.name}: only Stable Diffusion 1.x and 2.x are taken apart, not SDXL")

@@ -71,11 +71,12 @@ def as_lora(one: list[Checkpoint], place: Path) -> Form:
 def in_a_segmoe_folder(one: list[Checkpoint], place: Path) -> Form:
     base, a, b = one
     spec = dataclasses.replace(spec_of(base.folder, a.folder, b.folder), assembly="shared_trunk")
-    (base.folder / "model_index.json").write_text("{}")
+    pipeline = Path(shutil.copytree(base.folder, place / "base"))
+    (pipeline / "model_index.json").write_text("{}")
     prompts = tuple(GatePrompts(positive=own.name, negative="") for own in spec.experts)
     recipe = SegmoeRecipe(spec=spec, type="sd", top_k=1, init="random", prompts=prompts)
     gates = random_gates(base.unet, sd_layers(), 2)
-    write_segmoe_folder(recipe, base.folder, base.unet, [a.unet, b.unet], gates, place / "mixture")
+    write_segmoe_folder(recipe, pipeline, base.unet, [a.unet, b.unet], gates, place / "mixture")
     experts = [dataclasses.replace(expert(place / "mixture"), segmoe_expert=index) for index in range(2)]
     file = place / "mixture" / "unet" / f"{WEIGHTS}.safetensors"
     return Form(spec=spec_of(base.folder, *experts), file=file, key=f"{LAYER}.experts.0.weight")

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts import ensemble as ensemble_module
+from emoe_audit.experts import residency
 from emoe_audit.experts.ensemble import Ensemble, load_ensemble
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.residency import GIB, Streamed, gib
@@ -28,13 +29,12 @@ CONFIG = ScoringConfig(n_noise=2, batch_size=3, device="cpu")
 
 
 def load(spec: EnsembleSpec, budget: int | None) -> Ensemble:
-    return load_ensemble(spec, device="cpu", memory_budget=budget)
+    return load_ensemble(spec, device="cpu", memory_budget=budget, n_noise=CONFIG.n_noise)
 
 
 def smallest_budget(spec: EnsembleSpec) -> int:
     """One expert, and the features of one prompt under the noises of `CONFIG`."""
-    own = load(spec, None).footprint
-    return own.needed("one") + (CONFIG.n_noise - 1) * own.n_experts * (own.features + own.start)
+    return load(spec, None).footprint.needed("one")
 
 
 @pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
@@ -74,11 +74,12 @@ def test_one_expert_is_in_memory_at_a_time(tiny_spec: EnsembleSpec, monkeypatch:
 
 
 def test_where_there_is_room_for_two_experts_the_next_is_read_while_one_is_used(
-    tiny_spec: EnsembleSpec,
+    tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    monkeypatch.setattr(residency, "WAITING", 1)
     spec = dataclasses.replace(tiny_spec, assembly="independent")
     own = load(spec, None).footprint
-    budget = smallest_budget(spec) + own.largest_path
+    budget = own.needed("two")
     engine, expected = ScoringEngine(load(spec, budget), CONFIG), ScoringEngine(load(spec, None), CONFIG)
     assert engine.ensemble.residency == "two"
     assert load(spec, own.needed("two") - 1).residency == "one"
@@ -118,9 +119,17 @@ def test_a_budget_too_small_for_one_expert_says_what_it_takes(tiny_spec: Ensembl
         load(tiny_spec, smallest - 1)
 
 
-def test_a_budget_without_room_for_features_is_refused_before_any_prompt(tiny_spec: EnsembleSpec) -> None:
-    with pytest.raises(EnsembleError, match="no room for a prompt under 2 noises"):
-        ScoringEngine(load(tiny_spec, smallest_budget(tiny_spec) - 1), CONFIG)
+def test_more_noises_than_the_budget_was_shared_out_for_are_refused_before_any_prompt(tiny_spec: EnsembleSpec) -> None:
+    ensemble = load(tiny_spec, smallest_budget(tiny_spec))
+    with pytest.raises(EnsembleError, match=r"no room for a prompt under 3 noises; give 0\.01 GiB more"):
+        ScoringEngine(ensemble, dataclasses.replace(CONFIG, n_noise=3))
+
+
+def test_a_budget_above_one_that_suffices_suffices(tiny_spec: EnsembleSpec) -> None:
+    spec = dataclasses.replace(tiny_spec, assembly="independent")
+    own = load(spec, None).footprint
+    for budget in np.linspace(own.needed("one"), own.needed("all"), 20).astype(int):
+        assert ScoringEngine(load(spec, int(budget)), CONFIG).batch_size >= 1
 
 
 @pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])

@@ -29,7 +29,7 @@ from emoe_audit.recipes.world import World
 from emoe_audit.scoring.first_step import draw_noise
 from emoe_audit.types import EnsembleSpec
 
-SCALE = 0.001
+SCALE = 0.002
 CPU = torch.device("cpu")
 SCORES = ["disagreement", "relative_disagreement", "relative_disagreement, expert-centred"]
 NAMED = ["sun", "moon", "star", "rain", "snow", "wind"]
@@ -125,7 +125,7 @@ def test_every_variant_has_a_row_per_score(table: pd.DataFrame) -> None:
     of_pairs = table[table["variant"] != NATURAL_TOKENIZER]
     assert np.isfinite(of_pairs[["alignment", "language_rho", "auroc_starved"]].to_numpy(dtype=float)).all()
     assert (of_pairs["auroc_starved_low"] <= of_pairs["auroc_starved_high"]).all()
-    assert dict(zip(of_pairs["variant"], of_pairs["steps"], strict=True))["scratch 1500"] == 2
+    assert dict(zip(of_pairs["variant"], of_pairs["steps"], strict=True))["scratch 1000"] == 2
 
 
 def test_the_record_has_the_shape_of_the_others(table: pd.DataFrame, out: Path) -> None:
@@ -138,13 +138,13 @@ def test_the_record_has_the_shape_of_the_others(table: pd.DataFrame, out: Path) 
 @pytest.mark.parametrize(
     ("name", "different"),
     [
-        ("styles 200", {"styles"}),
+        ("styles 100", {"styles"}),
+        ("styles 350", {"styles"}),
         ("styles 700", {"styles"}),
-        ("styles 1500", {"styles"}),
-        ("same data 700", {"seed"}),
-        ("halves 700", {"half"}),
-        ("one style, two seeds 700", {"seed"}),
-        ("scratch 1500", {"seed"}),
+        ("same data 350", {"seed"}),
+        ("halves 350", {"half"}),
+        ("one style, two seeds 350", {"seed"}),
+        ("scratch 1000", {"seed"}),
     ],
 )
 def test_the_two_experts_of_a_variant_differ_in_one_way(
@@ -174,13 +174,13 @@ def test_fine_tuned_experts_keep_everything_else_of_the_base(
 
 def test_experts_from_scratch_have_no_ancestor(table: pd.DataFrame, cache: Path, spec: EnsembleSpec) -> None:
     base = load_file(Path(spec.base.source) / "unet" / "diffusion_pytorch_model.safetensors")["conv_in.weight"]
-    first, second = (weights(cache, e)["conv_in.weight"] for e in scaled(VARIANTS["scratch 1500"], SCALE))
+    first, second = (weights(cache, e)["conv_in.weight"] for e in scaled(VARIANTS["scratch 1000"], SCALE))
     for one, other in ((first, second), (first, base.float()), (second, base.float())):
         assert abs(np.corrcoef(one.ravel(), other.ravel())[0, 1]) < 0.1
 
 
 def test_experts_of_the_same_data_see_other_draws_of_one_distribution(nursery: Nursery) -> None:
-    first, second = (nursery.sampler(expert) for expert in VARIANTS["same data 700"])
+    first, second = (nursery.sampler(expert) for expert in VARIANTS["same data 350"])
     assert dataclasses.replace(second, seed=first.seed).draw("s", 0, 50).concepts.tolist() == (
         first.draw("s", 0, 50).concepts.tolist()
     )
@@ -189,7 +189,7 @@ def test_experts_of_the_same_data_see_other_draws_of_one_distribution(nursery: N
 
 
 def test_an_expert_of_a_style_draws_what_the_shipped_one_drew(nursery: Nursery) -> None:
-    expert = VARIANTS["styles 700"][0]
+    expert = VARIANTS["styles 350"][0]
     shipped = Sampler(world=nursery.world, plan=PLAN, styles=("noto",), seed=PLAN.seed).draw("expert noto", 5, 30)
     own = nursery.sampler(expert).draw(expert.stage, 5, 30)
     assert (own.concepts == shipped.concepts).all()
@@ -197,7 +197,7 @@ def test_an_expert_of_a_style_draws_what_the_shipped_one_drew(nursery: Nursery) 
 
 
 def test_halves_are_disjoint_and_together_complete(nursery: Nursery) -> None:
-    first, second = (nursery.sampler(expert) for expert in VARIANTS["halves 700"])
+    first, second = (nursery.sampler(expert) for expert in VARIANTS["halves 350"])
     assert isinstance(first, HalfSampler)
     assert isinstance(second, HalfSampler)
     assert (first.wanted ^ second.wanted).all()
@@ -206,7 +206,7 @@ def test_halves_are_disjoint_and_together_complete(nursery: Nursery) -> None:
 
 @pytest.mark.parametrize("half", [0, 1])
 def test_a_half_is_drawn_from_as_the_plan_wants_it(nursery: Nursery, half: int) -> None:
-    sampler = nursery.sampler(VARIANTS["halves 700"][half])
+    sampler = nursery.sampler(VARIANTS["halves 350"][half])
     assert isinstance(sampler, HalfSampler)
     batch = sampler.draw("s", 0, 4000)
     found = np.zeros((6, 3))
@@ -235,7 +235,7 @@ def test_the_figures_are_those_of_whole_unets(table: pd.DataFrame, cache: Path, 
     states = pipeline.encode_prompt(texts, "cpu", 1, do_classifier_free_guidance=False)[0]
     pipeline.scheduler.set_timesteps(50)
     read: list[np.ndarray] = []
-    for expert in scaled(VARIANTS["scratch 1500"], SCALE):
+    for expert in scaled(VARIANTS["scratch 1000"], SCALE):
         network = unet.make_unet().eval()
         network.load_state_dict(weights(cache, expert))
         network.mid_block.register_forward_hook(lambda module, args, output: read.append(output.double().numpy()))
@@ -246,7 +246,7 @@ def test_the_figures_are_those_of_whole_unets(table: pd.DataFrame, cache: Path, 
     scores += [
         f.var(axis=0, ddof=1).mean(axis=(1, 2, 3)) / np.square(f).mean(axis=(0, 2, 3, 4)) for f in (own, centred)
     ]
-    rows = table[table["variant"] == "scratch 1500"].set_index("score")
+    rows = table[table["variant"] == "scratch 1000"].set_index("score")
     for name, score in zip(SCORES, scores, strict=True):
         en, de, ko = score.reshape(3, 6)
         assert rows.loc[name, "language_rho"] == pytest.approx(
@@ -271,25 +271,25 @@ def test_an_expert_that_was_trained_is_not_trained_again(
     table: pd.DataFrame, spec: EnsembleSpec, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(unet.Denoising, "loss", refuse)
-    again = ablated(spec, cache, tmp_path / "again.json", only=["halves 700"])
-    expected = table[table["variant"] == "halves 700"].reset_index(drop=True)
+    again = ablated(spec, cache, tmp_path / "again.json", only=["halves 350"])
+    expected = table[table["variant"] == "halves 350"].reset_index(drop=True)
     pd.testing.assert_frame_equal(again, expected)
 
 
 def test_an_interrupted_run_keeps_its_rows_and_goes_on(
     table: pd.DataFrame, spec: EnsembleSpec, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    out, only, rows = tmp_path / "record.json", ["halves 700", "scratch 1500"], diversity.Laboratory.rows
+    out, only, rows = tmp_path / "record.json", ["halves 350", "scratch 1000"], diversity.Laboratory.rows
 
     def stops(self: Any, name: str, steps_scale: float) -> Any:
-        if name == "scratch 1500":
+        if name == "scratch 1000":
             raise KeyboardInterrupt
         return rows(self, name, steps_scale)
 
     monkeypatch.setattr(diversity.Laboratory, "rows", stops)
     with pytest.raises(KeyboardInterrupt):
         ablated(spec, cache, out, only=only)
-    assert {row["variant"] for row in json.loads(out.read_text())["rows"]} == {"halves 700"}
+    assert {row["variant"] for row in json.loads(out.read_text())["rows"]} == {"halves 350"}
     monkeypatch.setattr(diversity.Laboratory, "rows", rows)
     expected = table[table["variant"].isin(only)].reset_index(drop=True)
     pd.testing.assert_frame_equal(ablated(spec, cache, out, only=only), expected)
@@ -310,7 +310,7 @@ def test_an_ensemble_without_a_plan_is_refused(tiny_spec: EnsembleSpec, tmp_path
 def test_experts_that_several_variants_have_are_trained_once() -> None:
     experts = [expert for pair in VARIANTS.values() for expert in pair]
     assert len({expert.name for expert in experts}) == len(set(experts)) == len(experts) - 1
-    assert VARIANTS["one style, two seeds 700"][0] == VARIANTS["styles 700"][0]
+    assert VARIANTS["one style, two seeds 350"][0] == VARIANTS["styles 350"][0]
 
 
 def test_a_rank_correlation_matches_languages_by_name() -> None:

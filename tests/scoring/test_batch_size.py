@@ -23,7 +23,7 @@ PROMPTS = [Prompt(prompt_id=str(place), prompt=f"{place} dogs") for place in ran
 def grown(seconds_a_prompt: dict[int, float], first: int = 1, most: int = 16) -> int:
     """The size it comes to where batches of each size take so long."""
     batch = BatchSize(first, most)
-    for _ in range(10):
+    for _ in range(20):
         batch.took(batch.size, batch.size * seconds_a_prompt[batch.size])
     return batch.size
 
@@ -34,26 +34,45 @@ def test_it_grows_while_a_prompt_takes_less_time() -> None:
     assert grown({1: 1.0, 2: 1.0}) == 1
 
 
-def test_it_never_goes_above_its_bound() -> None:
+def test_it_never_goes_above_its_bound_and_comes_back_from_there() -> None:
     assert grown({4: 9.0, 6: 1.0}, first=4, most=6) == 6
+    assert grown({4: 1.0, 6: 3.0}, first=4, most=6) == 4
+
+
+def test_one_slow_batch_decides_nothing() -> None:
+    batch = BatchSize(1, 2)
+    for seconds in (9.0, 1.0, 9.0, 1.0):
+        batch.took(batch.size, seconds)
+    assert batch.size == 2, "half a second a prompt instead of one"
 
 
 def test_a_batch_that_was_not_full_tells_nothing() -> None:
     batch = BatchSize(4, 16)
-    batch.took(3, 0.001)
+    for _ in range(4):
+        batch.took(3, 0.001)
     assert batch.size == 4
 
 
 def test_it_does_not_grow_again_where_memory_ran_out() -> None:
     batch = BatchSize(8, 64)
-    batch.ran_out_of_memory("mine")
-    batch.took(4, 1.0)
+    batch.ran_out_of_memory(8, "mine")
+    for _ in range(4):
+        batch.took(4, 1.0)
     assert batch.size == 4
 
 
+def test_where_experts_are_streamed_fewer_prompts_wait() -> None:
+    batch = BatchSize(8, 8, waiting=100)
+    sizes = []
+    for n_prompts in (100, 50, 25, 12):
+        batch.ran_out_of_memory(n_prompts, "mine")
+        sizes.append((batch.chunk, batch.size))
+    assert sizes == [(50, 8), (25, 8), (12, 8), (6, 6)]
+
+
 def test_one_prompt_that_is_too_much_is_an_error() -> None:
-    with pytest.raises(EnsembleError, match="mine: out of memory with one prompt; give a --memory-budget"):
-        BatchSize(1, 64).ran_out_of_memory("mine")
+    with pytest.raises(EnsembleError, match="mine: out of memory with one prompt; give a smaller --memory-budget"):
+        BatchSize(1, 64).ran_out_of_memory(1, "mine")
 
 
 class SmallMemory:

@@ -38,6 +38,11 @@ def test_a_mixture_of_equal_experts_is_the_pure_path(tiny_spec: EnsembleSpec) ->
     torch.testing.assert_close(gated.features(states, 0), pure.features(states, 0), rtol=1e-4, atol=1e-4)
 
 
+def test_behind_a_split_paths_separate_too(tiny_spec: EnsembleSpec) -> None:
+    scored = engine(dataclasses.replace(tiny_spec, split=1), 2).score(PROMPTS)
+    assert (scored["relative_disagreement"] > 1e-6).all()
+
+
 def test_a_prompts_score_does_not_depend_on_its_neighbours(tiny_spec: EnsembleSpec) -> None:
     gated = engine(tiny_spec, 2)
     together = gated.score(PROMPTS)["disagreement"].to_numpy()

@@ -15,7 +15,7 @@ from emoe_audit.scoring.conditioning import TextStates
 from emoe_audit.scoring.expert_path import mid_block_features, prompt_free_start
 from emoe_audit.scoring.first_step import draw_noise, first_step
 from emoe_audit.types import EnsembleSpec
-from emoe_audit.validity.readouts import BEFORE, MID_BLOCK, PREDICTION, input_of, readable, recorded, walk
+from emoe_audit.validity.readouts import BEFORE, MID_BLOCK, PREDICTION, readable, recorded, walk
 
 N_STEPS = 50
 
@@ -73,9 +73,11 @@ def test_every_block_is_read_as_it_computes(
 def test_what_enters_the_mid_block_is_what_the_last_down_block_puts_out(
     pipeline: Any, embeds: Tensor, noise: Tensor, first: dict[str, Tensor]
 ) -> None:
-    with recorded({"given": pipeline.unet.mid_block}, input_of) as found:
-        next(walk(pipeline.unet, pipeline.scheduler, noise, embeds, N_STEPS))
-    assert torch.equal(found["given"], first[BEFORE])
+    given: list[Tensor] = []
+    hook = pipeline.unet.mid_block.register_forward_pre_hook(lambda _module, args: given.append(args[0]))
+    next(walk(pipeline.unet, pipeline.scheduler, noise, embeds, N_STEPS))
+    hook.remove()
+    assert torch.equal(given[0], first[BEFORE])
 
 
 @torch.no_grad()
