@@ -19,6 +19,7 @@ from emoe_audit.recipes import __main__ as recipe
 from emoe_audit.recipes import contrastive, unet, vae
 from emoe_audit.recipes.drawings import STYLES
 from emoe_audit.recipes.plan import Plan
+from emoe_audit.recipes.tokenizer import train_tokenizer
 from emoe_audit.recipes.world import World
 from emoe_audit.types import ImageConfig, ScoringConfig
 from emoe_audit.validity.bench import verify
@@ -137,10 +138,17 @@ def test_an_audit_runs_on_it(packaged: Path, tmp_path: Path) -> None:
 
 
 def test_a_sibling_lends_its_judge_and_autoencoder_to_another_plan(packaged: Path, tmp_path: Path) -> None:
+    own_tokenizer = tmp_path / "cache-other" / "emoji-flag-skin_tone" / "tokenizer"
+    train_tokenizer(small_world().captions[["ko"]], own_tokenizer)
     other = make_small(tmp_path, "other", {"en": 0.0, "de": 0.1, "ko": 0.9}, sibling=packaged)
     for part in ("judge/open_clip_model.safetensors", "base/vae/diffusion_pytorch_model.safetensors"):
         lent, own = load_file(packaged / part), load_file(other / part)
         assert all(torch.equal(lent[key], own[key]) for key in lent)
+    lent, kept, own = (
+        (folder / "merges.txt").read_text()
+        for folder in (packaged / "judge", other / "judge", other / "base/tokenizer")
+    )
+    assert lent == kept != own, "a judge reads with the tokenizer that it learned with"
     assert pd.read_csv(other / "coverage.csv").set_index("group").loc["en", "drawn"] == 0
     assert not list((tmp_path / "cache-other").rglob("judge-*"))
 
