@@ -144,11 +144,9 @@ def test_a_sibling_lends_its_judge_and_autoencoder_to_another_plan(packaged: Pat
     for part in ("judge/open_clip_model.safetensors", "base/vae/diffusion_pytorch_model.safetensors"):
         lent, own = load_file(packaged / part), load_file(other / part)
         assert all(torch.equal(lent[key], own[key]) for key in lent)
-    lent, kept, own = (
-        (folder / "merges.txt").read_text()
-        for folder in (packaged / "judge", other / "judge", other / "base/tokenizer")
-    )
-    assert lent == kept != own, "a judge reads with the tokenizer that it learned with"
+    folders = packaged / "judge", other / "judge", other / "base" / "tokenizer"
+    merges = [(folder / "merges.txt").read_text() for folder in folders]
+    assert merges[0] == merges[1] != merges[2], "a judge reads with the tokenizer that it learned with"
     assert pd.read_csv(other / "coverage.csv").set_index("group").loc["en", "drawn"] == 0
     assert not list((tmp_path / "cache-other").rglob("judge-*"))
 
