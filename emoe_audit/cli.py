@@ -234,6 +234,26 @@ def emoji_prompts(ensemble: str, concepts: int, seed: int, out: Path) -> int:
     return 0
 
 
+@prompts.command("coco")
+@click.argument("captions", type=click.Path(path_type=Path))
+@option("--images", type=click.IntRange(1), default=None, show_default="all", help="Images to draw.")
+@click.option("--all-captions", is_flag=True, help="Every caption of an image, not one in each language.")
+@option("--language", default="en", help="Of captions that do not say theirs (BCP-47).")
+@option("--seed", type=int, default=0, help="Of the draw.")
+@option("--out", type=click.Path(path_type=Path), required=True, show_default=False, help="CSV file.")
+def coco_prompts(captions: Path, images: int | None, all_captions: bool, language: str, seed: int, out: Path) -> int:
+    """Write a sample of a COCO captions file as a CSV table."""
+    from emoe_audit.prompts.coco import sample_coco
+    from emoe_audit.prompts.table import write_csv
+
+    table = sample_coco(captions, n_images=images, all_captions=all_captions, language=language, seed=seed)
+    write_csv(table, out)
+    for error in table.row_errors:
+        click.echo(error.message, err=True)
+    click.echo(out)
+    return EXIT_ROW_ERRORS if table.row_errors else 0
+
+
 cli.add_command(ensemble)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,6 +22,31 @@ def read_coco(path: Path) -> PromptTable:
         PromptTableError: not a COCO captions file; the message says what is missing.
     """
     return check_rows(_rows(load_coco(path)), str(path))
+
+
+def sample_coco(
+    path: Path, *, n_images: int | None = None, all_captions: bool = False, language: str = "", seed: int = 0
+) -> PromptTable:
+    """The prompts of some images, at random by seed; a larger sample holds the smaller ones.
+
+    Args:
+        path: A COCO captions file.
+        n_images: At most; None takes all.
+        all_captions: Every caption of an image instead of one in each language.
+        language: Of annotations that do not say theirs (BCP-47).
+        seed: Of images and captions.
+
+    Raises:
+        PromptTableError: see `read_coco`.
+    """
+    rows = [row | {"language": row["language"] or language} for _, row in _rows(load_coco(path))]
+    rows.sort(key=lambda row: _digest(seed, row["prompt_id"]))
+    if not all_captions:
+        rows = list({(row["image_id"], row["language"]): row for row in reversed(rows)}.values())
+    images = sorted({row["image_id"] for row in rows}, key=lambda image: _digest(seed, image))[:n_images]
+    place = {image: number for number, image in enumerate(images)}
+    rows = sorted((row for row in rows if row["image_id"] in place), key=lambda row: place[row["image_id"]])
+    return check_rows(enumerate(rows, start=1), str(path))
 
 
 def load_coco(path: Path) -> COCO:
@@ -43,6 +69,10 @@ def load_coco(path: Path) -> COCO:
                 f"{path}: annotation {number} has no {', '.join(sorted(missing))}; captions are needed"
             )
     return coco
+
+
+def _digest(seed: int, name: str) -> str:
+    return hashlib.sha256(f"{seed}:{name}".encode()).hexdigest()
 
 
 def _rows(coco: COCO) -> Iterator[tuple[int, dict[str, Any]]]:
