@@ -12,6 +12,8 @@ import click
 
 from emoe_audit.cli_ensemble import ensemble
 from emoe_audit.console import (
+    EXIT_GATE_FAILED,
+    EXIT_INCONCLUSIVE,
     EXIT_INTERRUPTED,
     EXIT_ROW_ERRORS,
     EXIT_WRONG,
@@ -187,6 +189,20 @@ def compare(
     page = "" if out is None else f"\n\npage: {write_comparison(found, out, command_line())}"
     click.echo(json.dumps(found.to_json(), allow_nan=False) if as_json else f"{found.to_text()}{page}")
     return 0
+
+
+@cli.command()
+@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@option("--policy", type=click.Path(path_type=Path), required=True, show_default=False, help="YAML file of rules.")
+@output_options
+def gate(run_folder: Path, policy: Path, as_json: bool, quiet: bool) -> int:
+    """Hold a run against a policy: pass (exit 0), fail (1) or inconclusive (3)."""
+    from emoe_audit.gate import judge_run, overall, read_policy, to_json, to_text
+    from emoe_audit.store import RunStore
+
+    findings = judge_run(RunStore.open(run_folder), read_policy(policy))
+    click.echo(json.dumps(to_json(findings), allow_nan=False) if as_json else to_text(findings))
+    return {"pass": 0, "fail": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}[overall(findings)]
 
 
 @cli.command()

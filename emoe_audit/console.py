@@ -12,7 +12,7 @@ import click
 from emoe_audit.progress import Progress, Reporter, silent
 from emoe_audit.types import EnsembleSpec
 
-EXIT_WRONG, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 2, 4, 130
+EXIT_GATE_FAILED, EXIT_WRONG, EXIT_INCONCLUSIVE, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
 
 
 def print_result(values: dict[str, Any], as_json: bool) -> None:

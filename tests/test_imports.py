@@ -32,6 +32,7 @@ ALLOWED = {
     | {"prompts", "progress", "audit", "loading", "report", "store", "record"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
     "recipes": {"types", "errors", "coverage", "prompts", "experts", "validity", "record"},
+    "gate": {"errors", "store", "analysis"},
     "compare": {"errors", "store", "analysis", "report"},
     "app": {"types", "errors", "store", "analysis", "prompts", "report"},
 }
