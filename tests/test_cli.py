@@ -155,12 +155,12 @@ def test_an_unknown_key_in_the_file_is_named(folder: str, tmp_path: Path) -> Non
 
 
 def test_an_interrupted_run_says_how_to_go_on(folder: str, tmp_path: Path) -> None:
-    words = ["run", "--ensemble", folder, "--out", str(tmp_path / "run"), "--n-images", "32", "--image-steps", "200"]
+    words = ["run", "--ensemble", folder, "--out", str(tmp_path / "run"), "--n-images", "0", "--n-noise", "1000"]
     command = [sys.executable, "-c", "from emoe_audit.cli import main; main()", *words]
     with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
         assert process.stderr is not None
         for line in process.stderr:
-            if line.startswith("images: 0"):
+            if line.startswith("scoring: 0"):
                 break
         process.send_signal(signal.SIGINT)
         rest = process.stderr.read()

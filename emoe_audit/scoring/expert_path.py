@@ -28,7 +28,7 @@ class PathStart:
 
     hidden: Float[Tensor, "1 channel height width"]
     """After `conv_in`, and after the first residual block where no pooled text enters it."""
-    tokens: Float[Tensor, "1 pixel width"] | None
+    tokens: Float[Tensor, "1 pixel inner"] | None
     """Of the first attention that follows that block at once, before its cross-attention; None where there is none."""
     time: Float[Tensor, "1 embedding"]
     """The embedding of the timestep."""

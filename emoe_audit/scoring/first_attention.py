@@ -12,7 +12,7 @@ from torch import Tensor
 
 def before_prompt(
     transformer: Transformer2DModel, hidden: Float[Tensor, "batch channel height width"]
-) -> Float[Tensor, "batch pixel width"]:
+) -> Float[Tensor, "batch pixel inner"]:
     """The tokens after the first block's self-attention; `hidden` is what the transformer is given."""
     block, tokens = transformer.transformer_blocks[0], transformer.norm(hidden)
     if transformer.use_linear_projection:
@@ -25,7 +25,7 @@ def before_prompt(
 def from_prompt(
     transformer: Transformer2DModel,
     hidden: Float[Tensor, "batch channel height width"],
-    tokens: Float[Tensor, "batch pixel width"],
+    tokens: Float[Tensor, "batch pixel inner"],
     prompt_embeds: Float[Tensor, "batch token state"],
 ) -> Float[Tensor, "batch channel height width"]:
     """The transformer's output for the `hidden` that it is given and the `tokens` of `before_prompt`."""
