@@ -155,9 +155,15 @@ def test_an_unknown_key_in_the_file_is_named(folder: str, tmp_path: Path) -> Non
 
 
 def test_an_interrupted_run_says_how_to_go_on(folder: str, tmp_path: Path) -> None:
-    words = ["run", "--ensemble", folder, "--out", str(tmp_path / "run"), "--n-images", "0", "--n-noise", "1000"]
+    words = ["run", "--ensemble", folder, "--out", str(tmp_path / "run"), "--n-images", "0", "--n-noise", "200"]
     command = [sys.executable, "-c", "from emoe_audit.cli import main; main()", *words]
-    with subprocess.Popen(command, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    with subprocess.Popen(
+        command,
+        stderr=subprocess.PIPE,
+        stdout=subprocess.DEVNULL,
+        text=True,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("scoring: 0"):
