@@ -14,10 +14,10 @@ from difflib import get_close_matches
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
 
 from emoe_audit.analysis.bootstrap import MIN_SOURCES
 from emoe_audit.analysis.groups import group_estimates
+from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import N_PERMUTATIONS, sign_flip_p
 from emoe_audit.analysis.summary import MEASURES, group_columns
 from emoe_audit.errors import StoreError
@@ -142,9 +142,7 @@ def group_changes(
     tested = (table["n_sources"] >= MIN_SOURCES).to_numpy()
     table["p"] = np.where(tested, p.to_numpy(), np.nan)
     for method in ("bh", "by"):
-        table[f"p_{method}"] = np.nan
-        if tested.any():
-            table.loc[tested, f"p_{method}"] = false_discovery_control(table.loc[tested, "p"], method=method)
+        table[f"p_{method}"] = adjusted(table["p"], method)
     table = table.sort_values(["mean", "group"], ascending=[False, True])
     return tuple(
         GroupChange(

@@ -23,8 +23,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control, t
+from scipy.stats import t
 
+from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import ROUNDING
 from emoe_audit.errors import AuditError
 
@@ -111,11 +112,3 @@ def within_caption_differences(
         return cells.drop(columns=reference).sub(cells[reference], axis=0)
     k = cells.count(axis=1)
     return cells.sub(cells.mean(axis=1), axis=0).mul(k / (k - 1).where(k > 1), axis=0)
-
-
-def adjusted(p: pd.Series, method: str) -> pd.Series:
-    """p-values adjusted for the number of those that are defined; NaN stays NaN."""
-    found = p.astype(np.float64)
-    if p.notna().any():
-        found[p.notna()] = false_discovery_control(p.dropna(), method=method)
-    return found

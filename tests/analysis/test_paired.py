@@ -7,7 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp, ttest_rel
 
-from emoe_audit.analysis.paired import COLUMNS, OTHERS, adjusted, paired_contrasts, within_caption_differences
+from emoe_audit.analysis.multiplicity import adjusted
+from emoe_audit.analysis.paired import COLUMNS, OTHERS, paired_contrasts, within_caption_differences
 from emoe_audit.errors import AuditError
 
 
