@@ -197,7 +197,8 @@ class TensorMover:
         return {key: self._move(tensor) for key, tensor in tensors.items()}
 
     def _moved(self, tensor: Tensor) -> Tensor:
-        moved = tensor.to(*self._place)
+        is_cuda = self._place[0].type == "cuda"  # from pinned memory a copy goes on while the next weights are read
+        moved = (tensor.pin_memory() if is_cuda else tensor).to(*self._place, non_blocking=is_cuda)
         if moved is tensor:
             self._files.fetch(tensor)
         else:
