@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from dataclasses import fields
@@ -11,7 +12,7 @@ from typing import Any, TypeVar
 import click
 import yaml
 
-from emoe_audit.types import ImageConfig, ScoringConfig
+from emoe_audit.types import AnalysisConfig, ImageConfig, ScoringConfig
 
 DEFAULT_ENSEMBLE = "emoji-a"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -116,7 +117,19 @@ def image_options(command: F) -> F:
     """The options of `ImageConfig` that scoring does not share."""
     default = ImageConfig()
     for decorate in (
+        option(
+            "--safety-checker",
+            type=click.Choice(["off", "flag", "blank"]),
+            default=default.safety_checker,
+            help="Flag or blank what the pipeline's own checker finds unsafe.",
+        ),
         option("--image-expert", default=None, help="The expert that draws; by default the base."),
+        option(
+            "--reference-images",
+            type=click.Path(exists=True, file_okay=False),
+            default=None,
+            help="Folder of the real images that the prompts name in `reference_image` or `image_file`.",
+        ),
         option("--guidance-scale", type=float, default=default.guidance_scale, help="Classifier-free guidance."),
         option(
             "--image-steps",
@@ -128,6 +141,87 @@ def image_options(command: F) -> F:
     ):
         command = decorate(command)
     return command
+
+
+class Named(click.ParamType[tuple[str, float]]):
+    """A name and a number above 0: `clip_cosine=0.02`."""
+
+    name = "name=number"
+
+    def __init__(self, example: str) -> None:
+        """The example stands in the message of a fault."""
+        self._example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The name and the number."""
+        name, _, number = str(value).partition("=")
+        try:
+            found = float(number)
+        except ValueError:
+            found = math.nan
+        if not name or not 0 < found < math.inf:
+            self.fail(f"{value!r} is no name with a number above 0; write it like {self._example}", param, ctx)
+        return name, found
+
+
+class Margin(Named):
+    """A measure and the smallest gap in it that matters."""
+
+    name = "measure=gap"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The measure and its margin."""
+        from emoe_audit.analysis.summary import MEASURES
+
+        measure, margin = super().convert(value, param, ctx)
+        if measure not in MEASURES:
+            self.fail(f"{measure!r} is no measure; there are {', '.join(MEASURES)}", param, ctx)
+        return measure, margin
+
+
+def analysis_options(command: F) -> F:
+    """The options of `AnalysisConfig`."""
+    default = AnalysisConfig()
+    for decorate in (
+        option(
+            "--target-risk",
+            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            default=default.target_risk,
+            show_default="half the run's own",
+            help="Share of misread prompts that may be left among those accepted.",
+        ),
+        option(
+            "--margin",
+            type=Margin("clip_cosine=0.02"),
+            multiple=True,
+            show_default="a fifth of a standard deviation",
+            help="The smallest gap that matters in a measure; can be given again for another.",
+        ),
+        option(
+            "--interval",
+            type=click.Choice(["percentile", "bca"]),
+            default=default.interval,
+            help="Ends of the intervals of means.",
+        ),
+        option(
+            "--min-sources",
+            type=click.IntRange(1),
+            default=default.min_sources,
+            help="Captions without which the numbers of a group are not given.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def analysis_config(settings: dict[str, Any]) -> AnalysisConfig:
+    """The settings object from the values of `analysis_options`."""
+    return AnalysisConfig(
+        min_sources=settings["min_sources"],
+        margins=dict(settings["margin"]),
+        target_risk=settings["target_risk"],
+        interval=settings["interval"],
+    )
 
 
 def ensemble_option(command: F) -> F:

@@ -31,14 +31,20 @@ COLUMNS: dict[str, str] = {
     "tokens_per_word DOUBLE, truncated BOOLEAN",
     "readings": "key VARCHAR, reading BLOB",
     "quality": "key VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, clip_cosine_source DOUBLE, "
-    "source_rank DOUBLE",
+    "source_rank DOUBLE, flagged BOOLEAN",
 }
 """Columns of a table that has no shard yet."""
 NO_TRANSLATIONS = (
     "key VARCHAR, source_id VARCHAR, translation_disagreement DOUBLE, translation_text DOUBLE, "
     "translation_mid_block DOUBLE"
 )
-ANALYSES = ("groups", "quartiles", "correlations", "validity")
+ANALYSES = (
+    *("groups", "gaps", "disparity", "quartiles", "correlations", "validity"),
+    *("rejection_curves", "rejection", "thresholds", "trust"),
+    *("references", "judge_bias", "kid", "confounders", "adjusted", "depicted"),
+)
+RATINGS = "ratings"
+"""Quality that was measured elsewhere, by `prompt_id`."""
 MEMORY_LIMIT = "512MB"
 
 
@@ -191,6 +197,13 @@ class RunStore:
             except duckdb.Error as error:
                 raise StoreError(f"{self.path}: cannot be read: {error}") from error
 
+    def ratings(self) -> list[str]:
+        """Names of the measures of quality that were imported."""
+        if not self.has_analysis(RATINGS):
+            return []
+        columns = list(self.query(f"SELECT * FROM {RATINGS} LIMIT 0").columns)
+        return [name for name in columns if f"n_{name}" in columns]
+
     def columns(self) -> list[str]:
         """Names of the columns of `results`."""
         return list(self.query("SELECT * FROM results LIMIT 0").columns)
@@ -237,15 +250,16 @@ class RunStore:
                 yield f"CREATE VIEW {table} AS {rows}{once}"
             else:
                 yield f"CREATE TABLE {table} ({columns})"
-        for name in (*ANALYSES, "translations"):
+        for name in (*ANALYSES, "translations", RATINGS):
             file = self.path / "analysis" / f"{name}.parquet"
             if file.exists():
                 yield f"CREATE VIEW {name} AS SELECT * FROM read_parquet({_literal([str(file)])})"
         if not self.has_analysis("translations"):
             yield f"CREATE TABLE translations ({NO_TRANSLATIONS})"
+        rated = " LEFT JOIN ratings USING (prompt_id)" if self.has_analysis(RATINGS) else ""
         yield (
             "CREATE VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
-            "LEFT JOIN scores USING (key) LEFT JOIN quality USING (key)"
+            f"LEFT JOIN scores USING (key) LEFT JOIN quality USING (key){rated}"
         )
 
     def _shard(self, table: str, number: int) -> Path:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
@@ -9,6 +10,9 @@ Assembly = Literal["shared_trunk", "independent"]
 MoeLayers = Literal["attn", "ff", "all"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Stage = Literal["read", "score", "image"]
+Interval = Literal["percentile", "bca"]
+SafetyPolicy = Literal["off", "flag", "blank"]
+SplitParts = Literal["unet", "unet+text"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -23,6 +27,22 @@ class ExpertSpec:
     """LoRA files or hub ids laid over the source, in this order."""
     segmoe_expert: int | None = None
     """Which expert of a SegMoE folder, where the source is one."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmergentSpec:
+    """How the experts of an ensemble are made of one checkpoint; see `emoe_audit.experts.emergent`."""
+
+    clusters: str
+    """The safetensors file of the clusters of its feed-forwards."""
+    n_clusters: int
+    """Clusters of each layer."""
+    top_k: int
+    """Of these that a token keeps."""
+    seed: int = 0
+    """Of the experts' gates, and of the clusters when they are made again."""
+    what: SplitParts = "unet"
+    """What is split."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +66,8 @@ class EnsembleSpec:
     """A COCO captions file from which the default prompts are drawn."""
     training_coverage: str | None = None
     """A CSV of what the ensemble was trained on, where that is known: a row per group, with `by, group, coverage`."""
+    emergent: EmergentSpec | None = None
+    """Where the experts are made of one checkpoint, which is then the source of each of them; None: they are not."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,9 +102,29 @@ class ImageConfig:
     seed: int = 0
     expert: str | None = None
     """The expert that draws; None is the base."""
+    reference_images: str | None = None
+    """The folder of the real images that the prompt table names, which the judge is tested on."""
+    safety_checker: SafetyPolicy = "off"
+    """`off` does not load the pipeline's own, `flag` records what it flags, `blank` blanks that and judges it not."""
 
     batch_size: int = 32
     device: str = "auto"
+
+
+@dataclass(frozen=True, kw_only=True)
+class AnalysisConfig:
+    """What the statistics of a run rest on. No score and no image depends on it: a run can be analyzed again."""
+
+    min_sources: int = 5
+    """Captions without which the numbers of a group are not given."""
+    margins: Mapping[str, float] = field(default_factory=dict)
+    """The smallest gap that matters by measure, in its units; else a fifth of its standard deviation."""
+    target_risk: float | None = None
+    """Share of misread prompts that may be left among those accepted; None: half the run's own."""
+    interval: Interval = "percentile"
+    """Which of a bootstrap's replicates end an interval of a mean: percentiles, or those that BCa corrects."""
+    n_boot: int = 1000
+    seed: int = 0
 
 
 @dataclass(frozen=True, kw_only=True)

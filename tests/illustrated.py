@@ -10,7 +10,7 @@ from PIL import Image
 
 from emoe_audit.analysis.summary import analyze
 from emoe_audit.store import RunStore
-from emoe_audit.types import RowError
+from emoe_audit.types import AnalysisConfig, RowError
 from tests.synthetic import LANGUAGES, synthetic_frame, synthetic_plan
 
 HOSTILE = (
@@ -33,7 +33,7 @@ def illustrated_frame(n_prompts: int = 400, *, hostile: bool = False, seed: int 
     frame = synthetic_frame(n_prompts, seed)
     drawn = frame["source_id"].isin(sorted(frame["source_id"].unique())[:N_DRAWN_SOURCES])
     frame["image"] = ("images/" + frame["key"].str[:2] + "/" + frame["key"] + ".png").where(drawn, None)
-    frame.loc[~drawn, ["clip_cosine", "clip_cosine_source"]] = np.nan
+    frame.loc[~drawn, ["clip_cosine", "clip_cosine_source", "source_rank"]] = np.nan
     if hostile:
         frame["prompt"] = [HOSTILE[i % len(HOSTILE)] for i in range(n_prompts)]
         frame["style"] = [HOSTILE[i % 3] for i in range(n_prompts)]
@@ -53,13 +53,13 @@ def illustrated_run(
     texts = {"prompts_source": HOSTILE[0], "command": f"emoe-audit run '{HOSTILE[1]}'"} if hostile else {}
     plan = synthetic_plan(**texts)
     store = RunStore.open(path, plan=plan)
-    store.write_prompts(frame.drop(columns=[*frame.columns[6:19]]))
+    store.write_prompts(frame.drop(columns=[*frame.columns[6:20]]))
     store.append("scores", frame[["key", *frame.columns[6:15]]])
-    store.append("quality", frame.loc[frame["image"].notna(), ["key", *frame.columns[15:19]]])
+    store.append("quality", frame.loc[frame["image"].notna(), ["key", *frame.columns[15:20]]])
     for place, image in enumerate(frame["image"].dropna()):
         _draw(path / image, place)
     by = ["language", "region", *(["style"] if hostile else [])]
-    for name, table in analyze(frame, by, training_coverage=coverage, n_boot=60).items():
+    for name, table in analyze(frame, by, training_coverage=coverage, config=AnalysisConfig(n_boot=60)).items():
         store.write_analysis(name, table)
     store.record_error(
         RowError(stage="read", message="not BCP-47: " + HOSTILE[0], prompt_id="p7", line=8, column="language")

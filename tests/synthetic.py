@@ -9,7 +9,7 @@ import pandas as pd
 
 from emoe_audit.analysis.summary import analyze
 from emoe_audit.store import RunStore
-from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
+from emoe_audit.types import AnalysisConfig, EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
 
 LANGUAGES = ["en", "de", "fr", "ar", "he", "hi", "zh-Hant", "ja", "fi", "sw"]
 
@@ -65,6 +65,7 @@ def synthetic_frame(n_prompts: int, seed: int = 0) -> pd.DataFrame:
             "image_seed": 0,
             "clip_cosine": quality,
             "clip_cosine_source": quality + 0.01,
+            "source_rank": np.where(relative + rng.normal(0, 0.02, n_prompts) > 0.13, 40.0, 3.0),
         }
     )
 
@@ -78,6 +79,8 @@ def synthetic_run(path: Path, n_prompts: int, seed: int = 0, *, shards: int = 1,
     for part in np.array_split(np.arange(n_prompts), shards):
         store.append("scores", frame.iloc[part][scores])
         store.append("quality", frame.iloc[part][["key", *frame.columns[15:]]])
-    for name, table in analyze(frame.iloc[:50_000], ["language", "region"], n_boot=n_boot).items():
+    for name, table in analyze(
+        frame.iloc[:50_000], ["language", "region"], config=AnalysisConfig(n_boot=n_boot)
+    ).items():
         store.write_analysis(name, table)
     return store

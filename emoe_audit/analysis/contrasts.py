@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 from scipy.stats import rankdata
 
-from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percentile_interval
+from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, cluster_counts, percentile_interval
 
 QUARTILE_COLUMNS = ["score", "measure", "quartile", "n_prompts", "score_mean", "mean", "low", "high"]
 CORRELATION_COLUMNS = ["x", "y", "level", "given", "n", "rho", "low", "high"]
@@ -46,15 +47,13 @@ def correlate_prompts(
     Above 20,000 prompts 200 replicates are drawn, which is enough for intervals that narrow.
     """
     rows = results[["source_id", x, y]].dropna()
-    values = rows[[x, y]].to_numpy(dtype=np.float64)
-    clusters = list(rows.reset_index(drop=True).groupby("source_id").indices.values())
-    rng = np.random.default_rng(seed)
+    codes, names = pd.factorize(rows["source_id"], sort=True)
+    first, second = (_Sorted.of(rows[column].to_numpy(dtype=np.float64)) for column in (x, y))
+    n_replicates = n_boot if len(rows) <= MANY_ROWS else min(n_boot, FEW_REPLICATES)
     replicates = [np.nan]
-    for _ in range(n_boot if len(rows) <= MANY_ROWS else min(n_boot, FEW_REPLICATES)):
-        drawn = rng.integers(len(clusters), size=len(clusters)) if clusters else ()
-        sample = np.concatenate([np.array([], dtype=np.int64), *(clusters[i] for i in drawn)])
-        replicates.append(spearman(values[sample, 0], values[sample, 1]))
-    rho = spearman(values[:, 0], values[:, 1])
+    for counts in cluster_counts(len(names), n_replicates, seed) if len(names) else ():
+        replicates += [_weighted_spearman(first, second, drawn[codes]) for drawn in counts]
+    rho = spearman(rows[x].to_numpy(dtype=np.float64), rows[y].to_numpy(dtype=np.float64))
     return _row(x, y, "prompt", None, len(rows), rho, np.array(replicates), confidence)
 
 
@@ -112,6 +111,37 @@ def spearman(x: np.ndarray, y: np.ndarray) -> float:
     """Spearman's rho; NaN for fewer than three points or a constant."""
     keep = ~(np.isnan(x) | np.isnan(y))
     return _pearson(rankdata(x[keep]), rankdata(y[keep])) if keep.sum() >= MIN_POINTS else float("nan")
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Sorted:
+    """The order of a column, found once: a resample only counts its rows differently."""
+
+    level: np.ndarray
+    """The place of each row's value among the different ones, `[row]` in the order of the rows."""
+    n_levels: int
+
+    @classmethod
+    def of(cls, values: np.ndarray) -> _Sorted:
+        levels, place = np.unique(values, return_inverse=True)
+        return cls(level=place, n_levels=len(levels))
+
+    def ranks(self, weights: np.ndarray) -> np.ndarray:
+        """The rank of each row where it counts `weights` times, ties sharing their mean."""
+        totals = np.bincount(self.level, weights=weights, minlength=self.n_levels)
+        middle: np.ndarray = (np.cumsum(totals) - (totals - 1) / 2)[self.level]
+        return middle
+
+
+def _weighted_spearman(x: _Sorted, y: _Sorted, weights: np.ndarray) -> float:
+    """Spearman's rho where each row counts `weights` times; NaN as `spearman`."""
+    n = weights.sum()
+    if n < MIN_POINTS:
+        return float("nan")
+    first, second = x.ranks(weights), y.ranks(weights)
+    first, second = first - first @ weights / n, second - second @ weights / n
+    scale = float(np.sqrt(((first**2) @ weights) * ((second**2) @ weights)))
+    return float((first * second) @ weights) / scale if scale > 0 else float("nan")
 
 
 def partial_spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:

@@ -25,7 +25,7 @@ import numpy as np
 import pandas as pd
 from scipy.stats import t
 
-from emoe_audit.analysis.multiplicity import adjusted
+from emoe_audit.analysis.multiplicity import judged
 from emoe_audit.analysis.permutation import ROUNDING
 from emoe_audit.errors import AuditError
 
@@ -73,23 +73,29 @@ def paired_contrasts(
     if margin is not None and not margin > 0:
         raise AuditError(f"the margin is the smallest difference that matters and must be above 0, not {margin:g}")
     differences = within_caption_differences(results, by, measure, reference=reference)
-    n, mean = differences.count(), differences.mean()
     sd = differences.std(ddof=1)
-    sd = sd.where(sd > ROUNDING * results[measure].abs().max())
+    summary = pd.DataFrame({"n": differences.count(), "mean": differences.mean(), "sd": sd})
+    summary["sd"] = sd.where(sd > ROUNDING * results[measure].abs().max())
+    return contrast_table(summary, by, reference or OTHERS, confidence=confidence, margin=margin)
+
+
+def contrast_table(
+    summary: pd.DataFrame, by: str, reference: str, *, confidence: float = 0.95, margin: float | None = None
+) -> pd.DataFrame:
+    """The tests of `paired_contrasts`, from the number, mean and standard deviation `n, mean, sd` of the differences.
+
+    A row per group, which is the index; NaN for a standard deviation that is undefined or 0.
+    """
+    n, mean, sd = (summary[name] for name in ("n", "mean", "sd"))
     error, freedom = sd / np.sqrt(n), n - 1
     half = t.isf((1 - confidence) / 2, freedom) * error
-    table = pd.DataFrame({"by": by, "group": differences.columns, "reference": reference or OTHERS})
+    table = pd.DataFrame({"by": by, "group": summary.index, "reference": reference})
     table["n_sources"], table["difference"] = n.to_numpy(), mean.to_numpy()
     table["low"], table["high"] = (mean - half).to_numpy(), (mean + half).to_numpy()
     table["p"] = 2 * t.sf(mean.abs() / error, freedom)
     table["effect_size"] = (mean / sd).to_numpy()
     table["p_equivalent"] = np.nan if margin is None else t.sf((margin - mean.abs()) / error, freedom)
-    table["p_bh"], table["p_by"] = adjusted(table["p"], "bh"), adjusted(table["p"], "by")
-    table["p_equivalent_bh"] = adjusted(table["p_equivalent"], "bh")
-    table["n_tests"] = table["p"].count()
-    shown = [table["p_equivalent_bh"] <= 1 - confidence, table["p_bh"] <= 1 - confidence]
-    table["verdict"] = np.select(shown, ["equivalent", "different"], "unclear")
-    return table[COLUMNS]
+    return judged(table, confidence)[COLUMNS]
 
 
 def within_caption_differences(

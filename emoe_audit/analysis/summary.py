@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import itertools
+from collections.abc import Iterator, Sequence
 from typing import Any
 
+import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.contrasts import (
@@ -14,58 +16,101 @@ from emoe_audit.analysis.contrasts import (
     correlate_prompts,
     quartiles,
 )
+from emoe_audit.analysis.disparity import COLUMNS as DISPARITY_COLUMNS
+from emoe_audit.analysis.disparity import disparity
+from emoe_audit.analysis.gaps import GAP_COLUMNS, gaps
 from emoe_audit.analysis.groups import COLUMNS, group_estimates
+from emoe_audit.analysis.refusal import COLUMNS as REFUSAL_COLUMNS
+from emoe_audit.analysis.refusal import refusal_tables
+from emoe_audit.analysis.regression import (
+    ADJUSTED_COLUMNS,
+    CONFOUNDER_COLUMNS,
+    adjusted_contrasts,
+    confounders,
+)
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
+from emoe_audit.types import AnalysisConfig
 
 SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement")
 """The scores of a run; the first that is measured ranks where the validity check chooses none."""
 QUALITY = ("clip_cosine", "clip_cosine_source")
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
-NOT_GROUPS = {"key", "prompt_id", "source_id", "prompt", "source_prompt", "image_id"}
-MAX_GROUPS = 200
+NOT_GROUPS = {
+    *("key", "prompt_id", "source_id", "prompt", "source_prompt", "parallel"),
+    *("image_id", "image_file", "reference_image"),
+}
+MAX_GROUPS = 300
+"""All countries are fewer."""
 COVERAGE = "training_coverage"
+ESTIMATES = ["mean", "low", "high", "gap", "gap_low", "gap_high"]
 
 
 def analyze(
     results: pd.DataFrame,
     by: list[str],
+    config: AnalysisConfig | None = None,
     *,
     training_coverage: pd.DataFrame | None = None,
-    n_boot: int = 1000,
-    seed: int = 0,
+    ratings: Sequence[str] = (),
 ) -> dict[str, pd.DataFrame]:
-    """The tables `groups`, `quartiles` and `correlations`.
+    """The tables of a run by name, each the rows of the functions that are called here.
 
     Args:
         results: A row per prompt with its scores and, where images were made, its quality.
         by: Group columns.
+        config: What the statistics rest on.
         training_coverage: Where it is known, `[by, group, coverage]`, as `read_coverage` gives it.
-        n_boot: Bootstrap replicates.
-        seed: Of the resampling.
+        ratings: Columns of quality that was measured elsewhere, more being better; set against the scores as the
+            judge's own measures are.
     """
-    measures = [m for m in MEASURES if m in results and results[m].notna().any()]
-    scores, quality = [s for s in SCORES if s in measures], [q for q in QUALITY if q in measures]
-    options: dict[str, Any] = {"n_boot": n_boot, "seed": seed}
-    groups = [group_estimates(results, column, measure, **options) for column in by for measure in measures]
-    quarters = [quartiles(results, s, q, **options) for s, q in itertools.product(scores, quality)]
-    correlations = [correlate_prompts(results, s, q, **options) for s, q in itertools.product(scores, quality)]
-    correlations += [
-        correlate_groups(results, s, q, by="language", **options) for s, q in itertools.product(scores, quality)
+    config = config or AnalysisConfig()
+    measures = [m for m in (*ratings, *MEASURES) if m in results and results[m].notna().any()]
+    scores, quality = [s for s in SCORES if s in measures], [q for q in (*ratings, *QUALITY) if q in measures]
+    options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
+    estimated = [
+        group_estimates(results, column, measure, interval=config.interval, **options)
+        for column in by
+        for measure in measures
     ]
-    if training_coverage is not None:
-        for column in [c for c in by if c in set(training_coverage["by"])]:
-            known = training_coverage[training_coverage["by"] == column].set_index("group")["coverage"]
-            groups.append(known_coverage(results, column, known))
-            for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:
-                for given in (None, "n_tokens") if measure != "n_tokens" else (None,):
-                    correlations.append(
-                        correlate_groups(results, measure, COVERAGE, by=column, given=given, known=known, **options)
-                    )
-    return {
-        "groups": _stack(groups, COLUMNS),
-        "quartiles": _stack(quarters, QUARTILE_COLUMNS),
-        "correlations": _stack(correlations, CORRELATION_COLUMNS),
+    known = known_groups(training_coverage, by)
+    compared = [(column, measure) for column in by for measure in (*scores, *quality)]
+    refused = [refusal_tables(results, s, by=by, target=config.target_risk, seed=config.seed) for s in scores]
+    tables: dict[str, tuple[list[pd.DataFrame], list[str]]] = {
+        "gaps": ([_gaps(results, *pair, config) for pair in compared], GAP_COLUMNS),
+        "disparity": (
+            [disparity(results, *pair, higher_is_better=pair[1] in quality, **options) for pair in compared],
+            DISPARITY_COLUMNS,
+        ),
+        "quartiles": (
+            [quartiles(results, s, q, **options) for s, q in itertools.product(scores, quality)],
+            QUARTILE_COLUMNS,
+        ),
+        "correlations": (
+            list(_correlations(results, scores, quality, measures, known, options)),
+            CORRELATION_COLUMNS,
+        ),
+        "confounders": ([confounders(results, m) for m in (*scores, *quality)], CONFOUNDER_COLUMNS),
+        "adjusted": ([adjusted_contrasts(results, "language", m) for m in (*scores, *quality)], ADJUSTED_COLUMNS),
+        **{name: ([own[name] for own in refused], columns) for name, columns in REFUSAL_COLUMNS.items()},
     }
+    covered = [known_coverage(results, column, own) for column, own in known.items()]
+    groups = suppressed(_stack([*estimated, *covered], COLUMNS), config.min_sources)
+    return {"groups": groups, **{name: _stack(*parts) for name, parts in tables.items()}}
+
+
+def known_groups(training_coverage: pd.DataFrame | None, by: list[str]) -> dict[str, pd.Series]:
+    """The known coverage by group, of each group column for which there is any."""
+    if training_coverage is None:
+        return {}
+    columns = [column for column in by if column in set(training_coverage["by"])]
+    own = {column: training_coverage[training_coverage["by"] == column] for column in columns}
+    return {column: table.set_index("group")["coverage"] for column, table in own.items()}
+
+
+def suppressed(groups: pd.DataFrame, min_sources: int) -> pd.DataFrame:
+    """The table of groups without the numbers of those that hold fewer captions; how many they hold stays."""
+    groups.loc[(groups["n_sources"] < min_sources) & (groups["measure"] != COVERAGE), ESTIMATES] = np.nan
+    return groups
 
 
 def known_coverage(results: pd.DataFrame, by: str, known: pd.Series) -> pd.DataFrame:
@@ -78,9 +123,34 @@ def known_coverage(results: pd.DataFrame, by: str, known: pd.Series) -> pd.DataF
 
 
 def group_columns(prompts: pd.DataFrame) -> list[str]:
-    """Language, region and every other column of the prompt table that has 2 to 200 values; no free text, no ids."""
+    """Language, region and every other column of the prompt table that has 2 to 300 values; no free text, no ids."""
     found = [c for c in prompts if c not in NOT_GROUPS and not pd.api.types.is_float_dtype(prompts[c])]
     return [c for c in found if 2 <= prompts[c].nunique() <= MAX_GROUPS]
+
+
+def _gaps(results: pd.DataFrame, by: str, measure: str, config: AnalysisConfig) -> pd.DataFrame:
+    rows = results.dropna(subset=[by, measure])
+    n_sources = rows.groupby(by)["source_id"].transform("nunique")
+    return gaps(rows[n_sources >= config.min_sources], by, measure, margin=config.margins.get(measure))
+
+
+def _correlations(
+    results: pd.DataFrame,
+    scores: list[str],
+    quality: list[str],
+    measures: list[str],
+    known: dict[str, pd.Series],
+    options: dict[str, Any],
+) -> Iterator[pd.DataFrame]:
+    """Scores against quality over prompts and over languages, and what might explain scores against known coverage."""
+    for score, own in itertools.product(scores, quality):
+        yield correlate_prompts(results, score, own, **options)
+    for score, own in itertools.product(scores, quality):
+        yield correlate_groups(results, score, own, by="language", **options)
+    for column, coverage in known.items():
+        for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:
+            for given in (None, "n_tokens") if measure != "n_tokens" else (None,):
+                yield correlate_groups(results, measure, COVERAGE, by=column, given=given, known=coverage, **options)
 
 
 def _stack(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

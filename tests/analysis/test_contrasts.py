@@ -7,6 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import rankdata, spearmanr
 
+from emoe_audit.analysis.bootstrap import cluster_counts
 from emoe_audit.analysis.contrasts import (
     correlate_groups,
     correlate_prompts,
@@ -111,3 +112,15 @@ def test_a_confounder_explains_away_what_it_causes() -> None:
     assert plain["high"] < 0
     assert partial["low"] < 0 < partial["high"]
     assert partial["given"] == "n_tokens"
+
+
+def test_the_interval_over_prompts_is_that_of_resampled_rows_written_out() -> None:
+    rng = np.random.default_rng(0)
+    rows = pd.DataFrame({"source_id": [f"s{i // 3}" for i in range(60)], "x": rng.integers(0, 12, 60)})
+    rows["y"] = rows["x"] + rng.integers(0, 9, 60)
+    own = correlate_prompts(rows, "x", "y", n_boot=40, seed=3).iloc[0]
+    codes = pd.factorize(rows["source_id"], sort=True)[0]
+    replicates = np.concatenate([*cluster_counts(20, 40, 3)])
+    drawn = [np.repeat(np.arange(60), counts[codes].astype(int)) for counts in replicates]
+    rho = [spearmanr(rows["x"].iloc[written], rows["y"].iloc[written]).statistic for written in drawn]
+    assert (own["low"], own["high"]) == pytest.approx(tuple(np.percentile(rho, [2.5, 97.5])))

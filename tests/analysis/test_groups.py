@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from scipy.stats import bootstrap
 
 from emoe_audit.analysis.groups import group_estimates
 
@@ -40,6 +41,16 @@ def test_the_interval_is_close_to_the_normal_one_for_independent_captions() -> N
     english = rows.loc[rows["language"] == "en", "score"]
     half = 1.96 * english.std() / np.sqrt(len(english))
     assert table.loc["en", "high"] - table.loc["en", "low"] == pytest.approx(2 * half, rel=0.08)
+
+
+def test_the_corrected_interval_is_that_of_scipy_where_every_caption_has_one_row() -> None:
+    skewed = np.random.default_rng(0).lognormal(size=60)
+    rows = pd.DataFrame({"source_id": [f"s{i}" for i in range(60)], "language": "en", "score": skewed})
+    own = group_estimates(rows, "language", "score", n_boot=20_000, interval="bca").iloc[0]
+    low, high = bootstrap((skewed,), np.mean, n_resamples=20_000, method="BCa", rng=1).confidence_interval
+    assert (own["low"], own["high"]) == pytest.approx((low, high), rel=0.02)
+    plain = group_estimates(rows, "language", "score", n_boot=20_000).iloc[0]
+    assert own["low"] > plain["low"] and own["high"] > plain["high"], "skewness moves both ends to its side"
 
 
 @settings(max_examples=15, deadline=None)

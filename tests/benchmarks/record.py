@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -25,6 +26,14 @@ def paired_ratio(slow: Callable[[], object], fast: Callable[[], object], repeats
 def write_record(name: str, figures: dict[str, float], rows: list[dict[str, Any]]) -> None:
     """Write figures and rows under a name."""
     record.write_record(FOLDER / f"{name}.json", figures, rows)
+
+
+def merge_record(name: str, part: str, figures: dict[str, float], rows: list[dict[str, Any]]) -> None:
+    """Write one part of a record that several commands measure; the other parts' figures and rows stay."""
+    path = FOLDER / f"{name}.json"
+    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"figures": {}, "rows": []}
+    others = [row for row in kept["rows"] if row["part"] != part]
+    write_record(name, kept["figures"] | figures, [*others, *({"part": part, **row} for row in rows)])
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -30,7 +30,7 @@ from emoe_audit.experts.sources import DELTA_FILE, TEXT_ENCODER_STEM, UNET_STEM,
 from emoe_audit.experts.spec import save_spec
 from emoe_audit.scoring.first_step import draw_noise
 from emoe_audit.types import Assembly, EnsembleSpec, ExpertSpec
-from tests.benchmarks.record import FOLDER, write_record
+from tests.benchmarks import record
 
 SD1 = CONFIGS / "sd1"
 N_PARAMETERS = 859_520_964
@@ -352,7 +352,4 @@ def all_cores() -> Iterator[None]:
 
 def merge_record(part: str, figures: dict[str, float], rows: list[dict[str, Any]]) -> None:
     """Write one part into `reports/benchmarks/sd15.json`; the other part's figures and rows stay."""
-    path = FOLDER / "sd15.json"
-    kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"figures": {}, "rows": []}
-    others = [row for row in kept["rows"] if row["part"] != part]
-    write_record("sd15", kept["figures"] | figures, [*others, *({"part": part, **row} for row in rows)])
+    record.merge_record("sd15", part, figures, rows)

@@ -1,0 +1,293 @@
+"""Refusing by a score: what is left at risk, up to which score the risk is bounded, and for whom the score holds.
+
+The loss of a prompt is 1 where its image does not show what was meant: where the source caption is not among the
+judge's first `TOP`. Prompts that were not judged, or not scored, say nothing here and are left out.
+
+What risk may be asked for depends on the run: no refusal gets one below that of its surest prompts. Where no target is
+given, it is half of the risk of all, in steps of `STEP`: an accepted prompt fails half as often as any. A target that
+moves with the data it is tested on would break the guarantee, so it is taken from a tenth of the captions, drawn at
+random, and thresholds are learned from the other captions only.
+
+A score is equally trustworthy for every group where it tells failures from the rest of the group as well in each: the
+AUROC within a group depends neither on how often the group fails nor on how high its scores lie. It is set against the
+pooled one, over the pairs of a failure and a success of the same group. A difference is tested with its standard error
+over the bootstrap replicates (normal), all groups in the same replicates. Groups are `equal` where every one tested is
+surely within `MARGIN` of the pooled one (two one-sided tests, Schuirmann 1987; that all pass needs no correction),
+`unequal` where one surely differs (p-values adjusted after Benjamini and Hochberg 1995), else `unclear`.
+
+Being trusted alike does not mean being accepted alike: a group that fails more is refused more. So each has its share
+of prompts accepted at the threshold of all, and the smallest share over the largest.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from scipy.stats import norm
+
+from emoe_audit.analysis.bootstrap import MIN_SOURCES as MIN_FOR_INTERVAL
+from emoe_audit.analysis.bootstrap import cluster_counts, percentile_interval
+from emoe_audit.analysis.disparity import MIN_SOURCES
+from emoe_audit.analysis.multiplicity import adjusted
+from emoe_audit.analysis.rejection import COVERAGES, AcceptedOrder, RejectionFigures, area_under_risk_coverage
+from emoe_audit.analysis.risk_control import controlled_by_group, controlled_threshold
+
+TOP = 10
+"""An image fails when its source caption is not among the judge's first ten."""
+PILOT_SHARE, PART_OF_RISK, STEP = 0.1, 0.5, 0.05
+"""The share of captions that set the target, what part of their risk it is, and what it is a multiple of."""
+MARGIN = 0.1
+"""A difference in AUROC too small to matter."""
+MIN_OF_EACH = 10
+"""Captions with a failure, and with a success, without which a group's AUROC is not tested."""
+CERTIFIED = "certified"
+TOO_RISKY = "risk above target everywhere"
+TOO_FEW = "no threshold can be certified: {n} captions are too few"
+COLUMNS = {
+    "rejection_curves": ["score", "by", "group", "coverage", "risk", "low", "high"],
+    "rejection": [
+        *("score", "by", "group", "n_prompts", "n_sources", "risk_all", "aurc", "aurc_low", "aurc_high", "aurc_best"),
+        *("prr", "prr_low", "prr_high", "auroc", "auroc_low", "auroc_high"),
+    ],
+    "thresholds": [
+        *("score", "by", "group", "threshold", "accepted_share", "empirical_risk", "n_clusters"),
+        *("target", "delta", "verdict"),
+    ],
+    "trust": [
+        *("score", "by", "group", "n_prompts", "n_sources", "n_failed", "auroc", "auroc_low", "auroc_high"),
+        *("pooled_auroc", "difference", "difference_low", "difference_high", "p", "p_bh"),
+        *("accepted_share", "selection_ratio", "verdict"),
+    ],
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Scope:
+    """All prompts (`by` and `group` empty), or those of one group, and what refusing does to them."""
+
+    by: str
+    group: str
+    rows: pd.DataFrame
+    n_sources: int
+    observed: RejectionFigures
+    replicates: RejectionFigures
+    confidence: float
+
+    @property
+    def is_shown(self) -> bool:
+        """Whether there are captions enough; all prompts are always shown."""
+        return not self.by or self.n_sources >= MIN_SOURCES
+
+    def interval(self, replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """Of a figure's replicates; NaN where the scope is not shown, or holds one caption."""
+        defined = self.is_shown and self.n_sources >= MIN_FOR_INTERVAL
+        return percentile_interval(replicates if defined else np.full_like(replicates, np.nan), self.confidence)
+
+
+def refusal_tables(
+    results: pd.DataFrame,
+    score: str,
+    *,
+    by: Sequence[str],
+    target: float | None = None,
+    delta: float = 0.1,
+    n_boot: int = 200,
+    confidence: float = 0.95,
+    seed: int = 0,
+) -> dict[str, pd.DataFrame]:
+    """The tables named in `COLUMNS`; all are empty where nothing was judged.
+
+    - `rejection_curves`: the risk of what is accepted, at `COVERAGES`.
+    - `rejection`: the risk of all, the area under that curve and that of the best order, and how well the score tells
+      failures apart. Losses are 0 or 1, so `prr` is 2 AUROC - 1, see `prediction_rejection_ratio`.
+    - `thresholds`: of `controlled_threshold`, for all prompts and for the groups of each column; `delta` holds for all
+      prompts, and for all the groups of one column together. The verdict is `CERTIFIED`, `TOO_RISKY` where the risk is
+      above the target at each of `COVERAGES`, else `TOO_FEW`.
+    - `trust`: see the module. Verdict, pooled AUROC and selection ratio are of the column `by`, the same in all its
+      rows. What the threshold of all prompts accepts is NaN where there is none.
+
+    The rows of all prompts come first and have empty `by` and `group`. A group with fewer than `MIN_SOURCES` captions
+    has NaN, and no part in verdicts.
+
+    Args:
+        results: A row per prompt, with `source_id`; `source_rank` where images were judged.
+        score: The column that is refused by; high is unsure.
+        by: Group columns.
+        target: Share of the accepted that may fail; by default about half of the share of all, see the module.
+        delta: Probability of a threshold that breaks its promise.
+        n_boot: Bootstrap replicates, of whole captions.
+        confidence: Of the intervals; 1 - confidence is the level of the verdict on trust.
+        seed: Of the resampling and of the order in which captions are bet on.
+
+    Raises:
+        AuditError: `target` or `delta` is not between 0 and 1.
+    """
+    rows = judged(results, score, by)
+    if rows.empty:
+        return {name: pd.DataFrame(columns=columns) for name, columns in COLUMNS.items()}
+    scopes = list(_scopes(rows, by, n_boot=n_boot, confidence=confidence, seed=seed))
+    thresholds = _thresholds(rows, scopes, target=target, delta=delta, seed=seed)
+    overall = float(thresholds["threshold"].iloc[0])
+    by_column = {column: [scope for scope in scopes if scope.by == column] for column in by}
+    tables = {
+        "rejection_curves": pd.concat([_curve(scope) for scope in scopes], ignore_index=True),
+        "rejection": pd.DataFrame([_rejection(scope) for scope in scopes]),
+        "thresholds": thresholds,
+        "trust": pd.concat([_trust(own, overall) for own in by_column.values() if own] or [pd.DataFrame()]),
+    }
+    return {
+        name: tables[name].assign(score=score).reindex(columns=columns).reset_index(drop=True)
+        for name, columns in COLUMNS.items()
+    }
+
+
+def judged(results: pd.DataFrame, score: str, by: Sequence[str]) -> pd.DataFrame:
+    """The rows with a score and a judged image: `score, loss`, `source_id` as a number, and the group columns as text.
+
+    A group is None where there is none. The numbers are in the order of the ids.
+    """
+    if "source_rank" not in results:
+        return pd.DataFrame(columns=["score", "loss", "source_id", *by])
+    rows = results.dropna(subset=[score, "source_rank", "source_id"])
+    groups = {column: rows[column].astype(str).where(rows[column].notna(), None) for column in by}
+    failed = (rows["source_rank"] > TOP).astype(np.float64)
+    source = pd.factorize(rows["source_id"], sort=True)[0]
+    columns = {"score": rows[score].astype(np.float64), "loss": failed, "source_id": source}
+    return pd.DataFrame(columns | groups).reset_index(drop=True)
+
+
+def _scopes(rows: pd.DataFrame, by: Sequence[str], *, n_boot: int, confidence: float, seed: int) -> Iterator[Scope]:
+    """All prompts, then the groups of every column; every scope sees the same captions drawn."""
+    n_sources = int(rows["source_id"].max()) + 1
+    drawn = np.concatenate([counts.astype(np.uint8) for counts in cluster_counts(n_sources, n_boot, seed)])
+    parts = [(column, str(group), part) for column in by for group, part in rows.groupby(column)]
+    for column, group, part in [("", "", rows), *parts]:
+        order = AcceptedOrder.of(*(part[name].to_numpy() for name in ("score", "loss", "source_id")))
+        yield Scope(
+            by=column,
+            group=group,
+            rows=part,
+            n_sources=part["source_id"].nunique(),
+            observed=order.observed(),
+            replicates=order.resampled(drawn),
+            confidence=confidence,
+        )
+
+
+def _curve(scope: Scope) -> pd.DataFrame:
+    low, high = scope.interval(scope.replicates.curve)
+    risk = scope.observed.curve[0] if scope.is_shown else np.nan
+    names = {"by": scope.by, "group": scope.group}
+    return pd.DataFrame({**names, "coverage": COVERAGES, "risk": risk, "low": low, "high": high})
+
+
+def _rejection(scope: Scope) -> dict[str, Any]:
+    counts = {"n_prompts": len(scope.rows), "n_sources": scope.n_sources}
+    names = {"by": scope.by, "group": scope.group} | counts
+    if not scope.is_shown:
+        return names
+    loss = scope.rows["loss"].to_numpy()
+    figures = {"risk_all": float(scope.observed.risk[0]), "aurc_best": area_under_risk_coverage(loss, loss)}
+    seen, drawn = scope.observed, scope.replicates
+    for name, value, replicates in (
+        ("aurc", seen.aurc, drawn.aurc),
+        ("auroc", seen.auroc, drawn.auroc),
+        ("prr", 2 * seen.auroc - 1, 2 * drawn.auroc - 1),
+    ):
+        low, high = scope.interval(replicates)
+        figures |= {name: float(value[0]), f"{name}_low": float(low[0]), f"{name}_high": float(high[0])}
+    return names | figures
+
+
+def _thresholds(
+    rows: pd.DataFrame, scopes: Sequence[Scope], *, target: float | None, delta: float, seed: int
+) -> pd.DataFrame:
+    """The certified threshold of every scope; groups that are not shown have no part in the shared `delta`."""
+    if target is None:
+        target, rows = _half_of_the_risk(rows, seed)
+    options: dict[str, Any] = {"target": target, "delta": delta, "seed": seed}
+    found = {("", ""): asdict(controlled_threshold(rows["score"], rows["loss"], rows["source_id"], **options))}
+    for column in dict.fromkeys(scope.by for scope in scopes if scope.by):
+        shown = [scope.group for scope in scopes if scope.by == column and scope.is_shown]
+        table = controlled_by_group(rows[rows[column].isin(shown)], column, **options)
+        found |= {(column, row["group"]): row for row in table.to_dict("records")}
+    table = [_threshold(scope, found.get((scope.by, scope.group), {}), target) for scope in scopes]
+    return pd.DataFrame(table).assign(target=target, delta=delta)
+
+
+def _half_of_the_risk(rows: pd.DataFrame, seed: int) -> tuple[float, pd.DataFrame]:
+    """A target, and the rows of the captions that it was not taken from."""
+    n_sources = int(rows["source_id"].max()) + 1
+    pilot = np.random.default_rng(seed).permutation(n_sources)[: math.ceil(PILOT_SHARE * n_sources)]
+    is_pilot = rows["source_id"].isin(pilot)
+    steps = round(PART_OF_RISK * rows.loc[is_pilot, "loss"].mean() / STEP)
+    return round(max(1, steps) * STEP, 2), rows[~is_pilot]
+
+
+def _threshold(scope: Scope, control: Mapping[str, Any], target: float) -> dict[str, Any]:
+    """One row of `thresholds`, from the fields of `RiskControl`, or none where nothing was learned."""
+    row = {"by": scope.by, "group": scope.group, "n_clusters": control.get("n_clusters", scope.n_sources)}
+    row |= {name: control.get(name, np.nan) for name in ("threshold", "accepted_share", "empirical_risk")}
+    too_risky = scope.n_sources >= MIN_SOURCES and (scope.observed.curve > target).all()
+    failed = TOO_RISKY if too_risky else TOO_FEW.format(n=row["n_clusters"])
+    return row | {"verdict": CERTIFIED if np.isfinite(row["threshold"]) else failed}
+
+
+def _trust(groups: Sequence[Scope], threshold: float) -> pd.DataFrame:
+    """One row for each group of a column, from its own AUROC and the pooled one, in the same replicates."""
+    shown = [scope for scope in groups if scope.is_shown]
+    pooled, drawn_pooled = (_pooled([getattr(scope, name) for scope in shown]) for name in ("observed", "replicates"))
+    table = pd.DataFrame([_group_trust(scope, pooled, drawn_pooled, threshold) for scope in groups])
+    table["p_bh"] = adjusted(table["p"], "bh")
+    share = table["accepted_share"]
+    return table.assign(
+        pooled_auroc=float(pooled[0]),
+        selection_ratio=share.min() / share.max() if share.max() > 0 else np.nan,
+        verdict=_verdict(table, 1 - groups[0].confidence),
+    )
+
+
+def _pooled(figures: Sequence[RejectionFigures]) -> np.ndarray:
+    """AUROC over the pairs of a failure and a success in the same group, `[replicate]`."""
+    won, pairs = (np.sum([getattr(own, name) for own in figures] or [[0.0]], axis=0) for name in ("won", "pairs"))
+    return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
+
+
+def _group_trust(scope: Scope, pooled: np.ndarray, drawn_pooled: np.ndarray, threshold: float) -> dict[str, Any]:
+    row: dict[str, Any] = {"by": scope.by, "group": scope.group}
+    row |= {"n_prompts": len(scope.rows), "n_sources": scope.n_sources, "p": np.nan, "p_equivalent": np.nan}
+    if not scope.is_shown:
+        return row | {"accepted_share": np.nan}
+    drawn = scope.replicates.auroc
+    low, high = scope.interval(np.stack([drawn, drawn - drawn_pooled], axis=1))
+    difference, error = float(scope.observed.auroc[0] - pooled[0]), _standard_error(scope, drawn - drawn_pooled)
+    accepted = float((scope.rows["score"] <= threshold).mean()) if np.isfinite(threshold) else np.nan
+    return row | {
+        "n_failed": int(scope.rows["loss"].sum()),
+        **dict(zip(("auroc", "auroc_low", "auroc_high"), (scope.observed.auroc[0], low[0], high[0]), strict=True)),
+        **dict(zip(("difference", "difference_low", "difference_high"), (difference, low[1], high[1]), strict=True)),
+        "p": 2 * norm.sf(abs(difference) / error),
+        "p_equivalent": norm.sf((MARGIN - abs(difference)) / error),
+        "accepted_share": accepted,
+    }
+
+
+def _standard_error(scope: Scope, replicates: np.ndarray) -> float:
+    """Over the replicates; NaN where a group has too few captions of either kind, or shows no spread."""
+    captions = scope.rows.groupby("loss")["source_id"].nunique().reindex([0, 1], fill_value=0)
+    if captions.min() < MIN_OF_EACH:
+        return float("nan")
+    error = float(np.nanstd(replicates, ddof=1))
+    return error if error > 0 else float("nan")
+
+
+def _verdict(table: pd.DataFrame, level: float) -> str:
+    tested = table.dropna(subset="p")
+    if len(tested) > 1 and (tested["p_equivalent"] <= level).all():
+        return "equal"
+    return "unequal" if len(tested) > 1 and (tested["p_bh"] <= level).any() else "unclear"
