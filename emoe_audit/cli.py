@@ -11,6 +11,9 @@ from typing import Any
 import click
 
 from emoe_audit.cli_ensemble import ensemble
+from emoe_audit.cli_measures import depicted, import_quality
+from emoe_audit.cli_prompts import prompts
+from emoe_audit.cli_report import export
 from emoe_audit.console import (
     EXIT_GATE_FAILED,
     EXIT_INCONCLUSIVE,
@@ -24,6 +27,8 @@ from emoe_audit.console import (
 )
 from emoe_audit.errors import AuditError
 from emoe_audit.options import (
+    analysis_config,
+    analysis_options,
     config_option,
     configs,
     ensemble_option,
@@ -53,6 +58,7 @@ def cli() -> None:
 @option("--concepts", type=click.IntRange(1), default=100, help="Captions of each kind when PROMPTS is not given.")
 @scoring_options
 @image_options
+@analysis_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes; store nothing.")
 @output_options
 @config_option
@@ -84,7 +90,14 @@ def run(
         return 0
     announce_fetch(spec, quiet)
     result = run_audit(
-        table, spec, out, scoring=scoring, images=images, command=command_line(), progress=progress_of(quiet)
+        table,
+        spec,
+        out,
+        scoring=scoring,
+        images=images,
+        analysis=analysis_config(settings),
+        command=command_line(),
+        progress=progress_of(quiet),
     )
     print_result(asdict(result), as_json)
     if result.n_errors:
@@ -128,26 +141,29 @@ def score(
 def quality(run_folder: Path, as_json: bool, quiet: bool) -> int:
     """Make and judge the images that a run still lacks."""
     from emoe_audit.audit import judge_pending
+    from emoe_audit.pictures import measure_references
     from emoe_audit.store import RunStore
 
     store = RunStore.open(run_folder)
     with store.locked():
         judge_pending(store, progress_of(quiet))
+        measure_references(store, progress_of(quiet))
     print_result({"images": str(store.path / "images")}, as_json)
     return EXIT_ROW_ERRORS if store.errors() else 0
 
 
 @cli.command()
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@analysis_options
 @output_options
-def analyze(run_folder: Path, as_json: bool, quiet: bool) -> int:
+def analyze(run_folder: Path, as_json: bool, quiet: bool, **settings: Any) -> int:
     """Compute the analysis tables of a run again."""
     from emoe_audit.audit import summarize
     from emoe_audit.store import RunStore
 
     store = RunStore.open(run_folder)
     with store.locked():
-        summarize(store, progress_of(quiet))
+        summarize(store, analysis_config(settings), progress_of(quiet))
     print_result({"analysis": str(store.path / "analysis")}, as_json)
     return 0
 
@@ -215,62 +231,11 @@ def dashboard(runs: Path, port: int) -> int:
     return serve(runs, port)
 
 
-@cli.group()
-def prompts() -> None:
-    """Make and check prompt tables."""
-
-
-@prompts.command("check")
-@click.argument("table", type=click.Path(path_type=Path))
-@output_options
-def check_prompts(table: Path, as_json: bool, quiet: bool) -> int:
-    """Read a prompt table and say what is wrong with it."""
-    from emoe_audit.prompts.read import read_prompts
-
-    read = read_prompts(table)
-    for error in read.row_errors:
-        click.echo(error.message, err=True)
-    print_result({"prompts": len(read.frame), "left_out": len(read.row_errors)}, as_json)
-    return EXIT_ROW_ERRORS if read.row_errors else 0
-
-
-@prompts.command("emoji")
-@ensemble_option
-@option("--concepts", type=click.IntRange(1), default=100, help="Captions to draw.")
-@option("--seed", type=int, default=0, help="Of the draw.")
-@option("--out", type=click.Path(path_type=Path), required=True, show_default=False, help="CSV file.")
-def emoji_prompts(ensemble: str, concepts: int, seed: int, out: Path) -> int:
-    """Write the prompts that an ensemble brings as a CSV table."""
-    from emoe_audit.experts.spec import load_spec
-    from emoe_audit.prompts.emoji import default_prompts
-    from emoe_audit.prompts.table import write_csv
-
-    write_csv(default_prompts(load_spec(ensemble), n_concepts=concepts, seed=seed), out)
-    click.echo(out)
-    return 0
-
-
-@prompts.command("coco")
-@click.argument("captions", type=click.Path(path_type=Path))
-@option("--images", type=click.IntRange(1), default=None, show_default="all", help="Images to draw.")
-@click.option("--all-captions", is_flag=True, help="Every caption of an image, not one in each language.")
-@option("--language", default="en", help="Of captions that do not say theirs (BCP-47).")
-@option("--seed", type=int, default=0, help="Of the draw.")
-@option("--out", type=click.Path(path_type=Path), required=True, show_default=False, help="CSV file.")
-def coco_prompts(captions: Path, images: int | None, all_captions: bool, language: str, seed: int, out: Path) -> int:
-    """Write a sample of a COCO captions file as a CSV table."""
-    from emoe_audit.prompts.coco import sample_coco
-    from emoe_audit.prompts.table import write_csv
-
-    table = sample_coco(captions, n_images=images, all_captions=all_captions, language=language, seed=seed)
-    write_csv(table, out)
-    for error in table.row_errors:
-        click.echo(error.message, err=True)
-    click.echo(out)
-    return EXIT_ROW_ERRORS if table.row_errors else 0
-
-
+cli.add_command(prompts)
 cli.add_command(ensemble)
+cli.add_command(import_quality)
+cli.add_command(depicted)
+cli.add_command(export)
 
 
 @cli.command()
@@ -304,6 +269,10 @@ def _table(path: Path | None, spec: Any, concepts: int, seed: int) -> Any:
         from emoe_audit.prompts.emoji import default_prompts
 
         return default_prompts(spec, n_concepts=concepts, seed=seed)
+    from emoe_audit.prompts.language_check import language_warnings
     from emoe_audit.prompts.read import read_prompts
 
-    return read_prompts(path)
+    read = read_prompts(path)
+    for warning in language_warnings(read.frame):
+        click.echo(f"warning: {warning}", err=True)
+    return read

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 from emoe_audit.loading import load_engine, settle_dtype
 from emoe_audit.progress import in_words
 from emoe_audit.prompts.table import PromptTable
-from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 
 PROBE_PROMPTS, PROBE_IMAGES = 32, 4
 IMAGE_KIB = 5
@@ -42,20 +44,37 @@ def estimate(
     }
 
 
+def seconds_each(
+    sample: Sequence[Prompt], spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig | None
+) -> tuple[float, float]:
+    """Seconds to score a prompt, and to draw an image (0 without `images`), measured on some prompts.
+
+    Raises:
+        AuditError: the ensemble cannot be loaded, or cannot draw.
+    """
+    engine = load_engine(spec, scoring)
+    engine.score(sample[:1])
+    scored = sample[:PROBE_PROMPTS]
+    a_prompt = _seconds(lambda: engine.score(scored)) / len(scored)
+    if images is None:
+        return a_prompt, 0.0
+    from emoe_audit.quality.images import ImageMaker
+
+    maker, drawn = ImageMaker(spec, images), sample[:PROBE_IMAGES]
+    return a_prompt, _seconds(lambda: maker.make(drawn)) / len(drawn)
+
+
+def n_checked(scoring: ScoringConfig) -> int:
+    """Prompts that the validity check of a run scores besides its own."""
+    return HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES + ALWAYS_CHECKED * bool(scoring.check_pairs)
+
+
 def _time(
     prompts: PromptTable, spec: EnsembleSpec, out: Path, scoring: ScoringConfig, images: ImageConfig, n_images: int
 ) -> str:
-    sample = list(prompts.prompts())[:PROBE_PROMPTS]
-    engine = load_engine(spec, settle_dtype(scoring, out))
-    engine.score(sample[:1])
-    n_checked = HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES + ALWAYS_CHECKED * bool(scoring.check_pairs)
-    seconds = _seconds(lambda: engine.score(sample)) / len(sample) * (len(prompts.frame) + n_checked)
-    if n_images:
-        from emoe_audit.quality.images import ImageMaker
-
-        maker = ImageMaker(spec, images)
-        seconds += _seconds(lambda: maker.make(sample[:PROBE_IMAGES])) / len(sample[:PROBE_IMAGES]) * n_images
-    return in_words(seconds)
+    sample = list(islice(prompts.prompts(), PROBE_PROMPTS))
+    a_prompt, an_image = seconds_each(sample, spec, settle_dtype(scoring, out), images if n_images else None)
+    return in_words(a_prompt * (len(prompts.frame) + n_checked(scoring)) + an_image * n_images)
 
 
 def _seconds(work: Any) -> float:

@@ -12,6 +12,8 @@ from typing import Any
 import langcodes
 
 OFTEN_MEANT = {"UK": "GB", "EL": "GR"}
+CLDR_LEAVES_OUT = {"202": "002", "419": "019"}
+"""The M49 region that one lies in, where CLDR names none: sub-Saharan Africa and Latin America."""
 _TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
 
 
@@ -70,6 +72,17 @@ def m49_region(country: str) -> str | None:
     """UN M49 sub-region of a country; None for a code that is none."""
     entry = _data()["countries"].get(country)
     return entry["region"] if entry else None
+
+
+@cache
+def countries_of(code: str) -> tuple[str, ...]:
+    """The countries of a UN M49 region, of the country itself where it is one; none for a code that is neither."""
+    data = _data()
+    if code in data["countries"]:
+        return (code,)
+    parts = [part for part, entry in data["regions"].items() if CLDR_LEAVES_OUT.get(part, entry["parent"]) == code]
+    inside = [country for country, entry in data["countries"].items() if entry["region"] == code]
+    return tuple(sorted({*inside, *(country for part in parts for country in countries_of(part))}))
 
 
 @cache
