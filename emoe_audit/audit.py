@@ -6,7 +6,6 @@ Everything computed is stored as it comes, so a run that is stopped goes on wher
 from __future__ import annotations
 
 import importlib.metadata
-import io
 import platform
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -23,12 +22,13 @@ from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.loading import load_engine, settle_dtype
 from emoe_audit.manifest import prompt_key, settings_hash
+from emoe_audit.pictures import measure_references
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.readings import append_scores, compare_translations
 from emoe_audit.report.render import write_report
 from emoe_audit.store import RunStore
-from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig
+from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig
 
 if TYPE_CHECKING:
     from emoe_audit.quality.illustrator import Illustrator
@@ -67,6 +67,7 @@ def run_audit(
     *,
     scoring: ScoringConfig | None = None,
     images: ImageConfig | None = None,
+    analysis: AnalysisConfig | None = None,
     command: str = "",
     progress: Progress = silent,
 ) -> RunResult:
@@ -78,6 +79,7 @@ def run_audit(
         out: The run folder; a run of the same prompts, ensemble and settings that lies there is resumed.
         scoring: How prompts are scored.
         images: How images are made; `n_images=0` makes none.
+        analysis: What the statistics rest on.
         command: The command line that makes the run again, for the report.
         progress: Called with stage, done, total.
 
@@ -89,7 +91,8 @@ def run_audit(
     store = start_run(prompts, spec, out, scoring, images, command=command, progress=progress)
     with store.locked():
         judge_pending(store, progress)
-        summarize(store, progress)
+        measure_references(store, progress)
+        summarize(store, analysis, progress)
         store.finish()
         report = write_report(store)
     return result(store, report)
@@ -184,7 +187,7 @@ def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:
     if images.n_images:
         from emoe_audit.quality.images import check_source
 
-        check_source(spec, images.expert)
+        check_source(spec, images.expert, images.safety_checker)
 
 
 def check_pending(store: RunStore, engine: ScoringEngine, n_pairs: int, progress: Progress = silent) -> None:
@@ -252,14 +255,16 @@ def source_captions(store: RunStore) -> dict[str, str]:
     return dict(zip(frame["source_id"], frame["caption"], strict=True))
 
 
-def summarize(store: RunStore, progress: Progress = silent) -> None:
+def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: Progress = silent) -> None:
     """Compute the analysis tables from everything that is stored."""
     progress("analysis", 0, 1)
     compare_translations(store)
     file = store.plan().ensemble.training_coverage
     coverage = None if file is None else read_coverage(file)
     by = group_columns(store.query("SELECT * FROM prompts"))
-    tables = analyze(store.query("SELECT * FROM results"), by, training_coverage=coverage)
+    tables = analyze(
+        store.query("SELECT * FROM results"), by, config, training_coverage=coverage, ratings=store.ratings()
+    )
     for name, table in tables.items():
         store.write_analysis(name, table)
     progress("analysis", 1, 1)
@@ -292,13 +297,15 @@ def _score(engine: Engine, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
 
 
 def _draw_and_judge(store: RunStore, illustrator: Illustrator, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
+    from emoe_audit.quality.images import made_from, png
+
     frame, pictures = illustrator.judge([_prompt(row) for row in rows])
     frame.insert(0, "key", [row["key"] for row in rows])
     frame.insert(1, "image", [f"images/{key[:2]}/{key}.png" for key in frame["key"]])
-    for name, picture in zip(frame["image"], pictures, strict=True):
-        content = io.BytesIO()
-        picture.save(content, "PNG")
-        store.write_image(name, content.getvalue())
+    plan = store.plan()
+    for row, name, picture in zip(rows, frame["image"], pictures, strict=True):
+        about = made_from(_prompt(row), plan.ensemble, plan.images, plan.ensemble_hash)
+        store.write_image(name, png(picture, about))
     return frame
 
 

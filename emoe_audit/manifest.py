@@ -11,7 +11,7 @@ from typing import Any
 from emoe_audit.errors import StoreError
 from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
 
-RUNS_ON = ("batch_size", "device", "check_pairs", "memory_budget")
+RUNS_ON = ("batch_size", "device", "check_pairs", "memory_budget", "reference_images")
 """Settings that change no row of a run: how it is computed, and whether its scores are tested."""
 
 

@@ -1,4 +1,14 @@
-"""The judge: an open_clip model that says how well an image shows what a text says."""
+"""The judge: an open_clip model that says how well an image shows what a text says.
+
+Four ways to name it:
+
+- `local-dir:FOLDER`, a folder with `open_clip_config.json`, safetensors and tokenizer;
+- `hf-hub:ORG/NAME`, such a folder on the hub;
+- `MODEL/TAG`, weights that open_clip knows, as in `ViT-B-32/laion2b_s34b_b79k`;
+- `MODEL/FILE.safetensors`, own weights of one of open_clip's models, as in `ViT-B-32//data/judge.safetensors`. Images
+  are then normalised as OpenAI's are, and `MODEL` says the activation: weights trained with QuickGELU need
+  `ViT-B-32-quickgelu`.
+"""
 
 from __future__ import annotations
 
@@ -10,13 +20,22 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
+from safetensors import SafetensorError
 
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import resolve_device
+from emoe_audit.experts.sources import PICKLE_SUFFIXES
 
 BATCH_SIZE = 64
 RANK_TOLERANCE = 1e-6
 """Rounding between a sum and a matrix product must not put a text behind itself."""
+FORMS = "local-dir:FOLDER, hf-hub:ORG/NAME, MODEL/PRETRAINED as in ViT-B-32/openai, or MODEL/FILE.safetensors"
+WEIGHTS = ("open_clip_model.safetensors", "open_clip_pytorch_model.safetensors")
+"""What open_clip prefers in a folder to every pickled file."""
+CONVERT = (
+    'python -c "from open_clip.factory import load_state_dict; from safetensors.torch import save_file; '
+    "save_file({{key: value.contiguous() for key, value in load_state_dict('{old}').items()}}, '{new}')\""
+)
 T = TypeVar("T")
 
 
@@ -27,20 +46,20 @@ class ClipJudge:
         """Load a model.
 
         Args:
-            model: `local-dir:FOLDER`, `hf-hub:ORG/NAME`, or open_clip's `MODEL/PRETRAINED`.
+            model: One of the four forms above.
             device: `auto`, `cpu`, `cuda` or `mps`.
 
         Raises:
-            QualityError: the model cannot be found or read.
+            QualityError: the model cannot be found or read, has no weights, or they are pickled.
         """
         self._device = resolve_device(device)
         name, pretrained = _open_clip_name(model)
         try:
             self._model, _, self._preprocess = open_clip.create_model_and_transforms(
-                name, pretrained=pretrained, device=self._device
+                name, pretrained=pretrained, device=self._device, require_pretrained=True
             )
             self._tokenizer = open_clip.get_tokenizer(name)
-        except (OSError, RuntimeError, ValueError, KeyError) as error:
+        except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
             raise QualityError(f"judge {model}: cannot be loaded: {error}") from error
         self._model.eval()
 
@@ -75,20 +94,54 @@ def text_ranks(images: np.ndarray, texts: np.ndarray, candidates: np.ndarray) ->
     return ranks
 
 
+def weights_file(model: str) -> Path | None:
+    """The file of own weights that `MODEL/FILE` names; None where `model` has another form."""
+    kind, _, _ = model.partition(":")
+    file = Path(model.partition("/")[2])
+    is_file = kind not in ("local-dir", "hf-hub") and file.suffix in (".safetensors", *PICKLE_SUFFIXES)
+    return file if is_file else None
+
+
 def _open_clip_name(model: str) -> tuple[str, str | None]:
     kind, _, rest = model.partition(":")
     if kind == "local-dir":
-        if not (Path(rest) / "open_clip_config.json").is_file():
-            raise QualityError(f"judge {rest}: no open_clip_config.json here")
+        _check_folder(Path(rest))
         return model, None
     if kind == "hf-hub":
         return model, None
     name, _, pretrained = model.partition("/")
     if not pretrained or name not in open_clip.list_models():
-        raise QualityError(
-            f"judge {model!r}: give local-dir:FOLDER, hf-hub:ORG/NAME or MODEL/PRETRAINED as in ViT-B-32/openai"
-        )
+        raise QualityError(f"judge {model!r}: give {FORMS}")
+    file = weights_file(model)
+    if file is not None:
+        _check_weights(file)
     return name, pretrained
+
+
+def _check_folder(folder: Path) -> None:
+    if not (folder / "open_clip_config.json").is_file():
+        raise QualityError(f"judge {folder}: no open_clip_config.json here")
+    if any((folder / name).is_file() for name in WEIGHTS):
+        return
+    pickled = sorted(file for file in folder.iterdir() if file.suffix in PICKLE_SUFFIXES)
+    if pickled:
+        _refuse(pickled[0], folder / WEIGHTS[0])
+    if not any(folder.glob("*.safetensors")):
+        raise QualityError(f"judge {folder}: no weights here; put them into {WEIGHTS[0]}")
+
+
+def _check_weights(file: Path) -> None:
+    if not file.is_file():
+        raise QualityError(f"judge {file}: no such file")
+    if file.suffix in PICKLE_SUFFIXES:
+        _refuse(file, file.with_suffix(".safetensors"))
+
+
+def _refuse(pickled: Path, instead: Path) -> None:
+    raise QualityError(
+        f"judge {pickled}: pickled weights can run code when they are read, so they are refused; convert them on a "
+        f"machine you trust: {CONVERT.format(old=pickled, new=instead)}"
+    )
 
 
 def _chunks(items: Sequence[T]) -> list[Sequence[T]]:

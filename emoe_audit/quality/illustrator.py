@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 
+import numpy as np
 import pandas as pd
 from PIL.Image import Image
 
@@ -12,6 +13,8 @@ from emoe_audit.prompts.emoji import SOURCE_LANGUAGE, caption_matrix
 from emoe_audit.quality.clip_score import ClipJudge, cosines, text_ranks
 from emoe_audit.quality.images import ImageMaker, image_seed
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
+
+MEASURES = ["clip_cosine", "clip_cosine_source", "source_rank"]
 
 
 class Illustrator:
@@ -35,9 +38,11 @@ class Illustrator:
 
         Columns: `image_seed`; `clip_cosine` with the prompt and `clip_cosine_source` with the source caption, both in
         [-1, 1]; `source_rank`, the place of the source caption among all by falling cosine, 1 for the first. The last
-        two are NaN where there is no source caption.
+        two are NaN where there is no source caption. Where a safety checker runs also `flagged`; an image that was
+        blanked is not judged, and all three measures are NaN.
         """
-        pictures = self._maker.make(prompts)
+        drawings = self._maker.draw(prompts)
+        pictures = [drawing.image for drawing in drawings]
         captions = pd.Series([self._sources.get(prompt.source_id) for prompt in prompts])
         seen, meant = self._judge.image_features(pictures), self._judge.text_features(captions.fillna("").tolist())
         columns = {
@@ -46,7 +51,17 @@ class Illustrator:
             "clip_cosine_source": pd.Series(cosines(seen, meant)).where(captions.notna()),
             "source_rank": pd.Series(text_ranks(seen, meant, self._candidates)).where(captions.notna()),
         }
-        return pd.DataFrame(columns).astype({"source_rank": float}), pictures
+        frame = pd.DataFrame(columns).astype({"source_rank": float})
+        return self._checked(frame, [drawing.flagged for drawing in drawings]), pictures
+
+    def _checked(self, frame: pd.DataFrame, flagged: list[bool | None]) -> pd.DataFrame:
+        policy = self._maker.config.safety_checker
+        if policy == "off":
+            return frame
+        frame["flagged"] = pd.Series(flagged, dtype=bool)
+        if policy == "blank":
+            frame.loc[frame["flagged"], MEASURES] = np.nan
+        return frame
 
 
 def _candidates(spec: EnsembleSpec, sources: Mapping[str, str]) -> list[str]:

@@ -1,10 +1,17 @@
-"""Images for the quality measures: a plain diffusers pipeline of the base, or of an expert laid over it."""
+"""Images for the quality measures: a plain diffusers pipeline of the base, or of an expert laid over it.
+
+What a model draws is what is measured, so a pipeline's own safety checker is left out unless it is asked for.
+"""
 
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Sequence
+import importlib.metadata
+import io
+import logging
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -13,33 +20,80 @@ import torch
 import transformers
 from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
 from PIL import Image
+from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import resolve_device
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
-from emoe_audit.experts.sources import DELTA_FILE
-from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
+from emoe_audit.experts.sources import DELTA_FILE, read_json
+from emoe_audit.scoring.batch_size import is_out_of_memory
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, SafetyPolicy
 
+log = logging.getLogger(__name__)
 SCORE_ONLY = "give --n-images 0 to score only"
+NO_CHECKER = "has no safety checker; give --safety-checker off"
+
+
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """An image, and what the safety checker said of it."""
+
+    image: Image.Image
+    flagged: bool | None = None
+    """None where no safety checker ran."""
 
 
 class ImageMaker:
-    """Makes one image a prompt. No safety checker runs: what a model draws is what is measured."""
+    """Makes one image a prompt."""
 
     def __init__(self, spec: EnsembleSpec, config: ImageConfig) -> None:
         """Load the pipeline.
 
         Raises:
-            QualityError: the base holds no pipeline that draws, or `config.expert` is none of the experts.
+            QualityError: the base holds no pipeline that draws, `config.expert` is none of the experts, or there is no
+                safety checker to run.
         """
         self.config = config
-        self._pipeline = load_pipeline(spec, config.expert)
+        self._name, self._at_once = spec.name, config.batch_size
+        self._pipeline = load_pipeline(spec, config.expert, config.safety_checker)
         self._pipeline.to(resolve_device(config.device))
         self._pipeline.set_progress_bar_config(disable=True)
+        self._checker = None if config.safety_checker == "off" else SafetyChecker(self._pipeline)
 
     def make(self, prompts: Sequence[Prompt]) -> list[Image.Image]:
-        """One image a prompt, in order. Translations of one caption start from the same noise."""
+        """The images of `draw`."""
+        return [drawing.image for drawing in self.draw(prompts)]
+
+    def draw(self, prompts: Sequence[Prompt]) -> list[Drawing]:
+        """One image a prompt, in order. Translations of one caption start from the same noise.
+
+        `config.batch_size` are drawn at once, and from the first time that memory runs out half as many.
+
+        Raises:
+            QualityError: memory does not last for one image.
+        """
+        done: list[Drawing] = []
+        while len(done) < len(prompts):
+            done += self._draw_if_memory_lasts(prompts[len(done) : len(done) + self._at_once])
+        return done
+
+    def _draw_if_memory_lasts(self, prompts: Sequence[Prompt]) -> list[Drawing]:
+        """Nothing where it did not; what a failed attempt held is free again after it."""
+        try:
+            return self._checked(self._drawn(prompts))
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            if len(prompts) == 1:
+                raise QualityError(
+                    f"{self._name}: out of memory with one image; give --device cpu, or {SCORE_ONLY}"
+                ) from error
+        self._at_once = len(prompts) // 2
+        log.warning("%s: out of memory; going on with %d images at once", self._name, self._at_once)
+        return []
+
+    def _drawn(self, prompts: Sequence[Prompt]) -> list[Image.Image]:
         generators = [torch.Generator().manual_seed(image_seed(self.config.seed, p.source_id)) for p in prompts]
         with _without_warnings():
             images: list[Image.Image] = self._pipeline(
@@ -49,6 +103,32 @@ class ImageMaker:
                 guidance_scale=self.config.guidance_scale,
             ).images
         return images
+
+    def _checked(self, images: list[Image.Image]) -> list[Drawing]:
+        if self._checker is None:
+            return [Drawing(image=image) for image in images]
+        flags, blanks = self._checker.flags(images), self.config.safety_checker == "blank"
+        return [
+            Drawing(image=Image.new("RGB", image.size) if flag and blanks else image, flagged=flag)
+            for image, flag in zip(images, flags, strict=True)
+        ]
+
+
+class SafetyChecker:
+    """A pipeline's own safety checker, taken out of it: there it would blank what it flags."""
+
+    def __init__(self, pipeline: Any) -> None:
+        """Take it; from now on the pipeline draws without."""
+        self._model, self._preprocess = pipeline.safety_checker, pipeline.feature_extractor
+        pipeline.safety_checker = None
+
+    @torch.no_grad()
+    def flags(self, images: Sequence[Image.Image]) -> list[bool]:
+        """Whether each image is flagged."""
+        pixels = self._preprocess(list(images), return_tensors="pt").pixel_values.to(self._model.device)
+        with _without_warnings():
+            _, flagged = self._model(images=torch.zeros(len(images), 1), clip_input=pixels)
+        return [bool(flag) for flag in flagged]
 
 
 @contextmanager
@@ -69,10 +149,37 @@ def image_seed(seed: int, source_id: str) -> int:
     return int.from_bytes(hashlib.sha256(f"{seed}:{source_id}".encode()).digest()[:4], "big")
 
 
+def made_from(prompt: Prompt, spec: EnsembleSpec, config: ImageConfig, ensemble_hash: str) -> dict[str, str]:
+    """What an image was made from, for `png`: enough to make it again. The expert of an image of the base is `base`."""
+    return {
+        "prompt": prompt.prompt,
+        "prompt_id": prompt.prompt_id,
+        "language": prompt.language,
+        "seed": str(image_seed(config.seed, prompt.source_id)),
+        "num_inference_steps": str(config.num_inference_steps),
+        "guidance_scale": str(config.guidance_scale),
+        "ensemble": spec.name,
+        "ensemble_hash": ensemble_hash,
+        "expert": config.expert or "base",
+        "Software": f"emoe-audit {importlib.metadata.version('emoe-audit')}",
+    }
+
+
+def png(image: Image.Image, texts: Mapping[str, str]) -> bytes:
+    """The image as PNG with texts in UTF-8 by keyword (iTXt chunks; `PIL.Image.open(...).text` reads them again)."""
+    about, content = PngInfo(), io.BytesIO()
+    for keyword, text in texts.items():
+        about.add_itxt(keyword, text)
+    image.save(content, "PNG", pnginfo=about)
+    return content.getvalue()
+
+
 def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
     """SHA-256 over what draws and judges: the files of pipeline, expert and judge; of a hub id its name."""
     if config.n_images == 0:
         return ""
+    from emoe_audit.quality.clip_score import weights_file
+
     drawn_by = [own for own in spec.experts if own.name == config.expert]
     sources = [f"{own.source}@{own.revision or ''}" for own in (spec.base, *drawn_by)] + [spec.judge or ""]
     digest = hashlib.sha256()
@@ -82,13 +189,24 @@ def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
             digest.update(source.encode())
         for file in sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ():
             digest.update(str(file.relative_to(folder)).encode())
-            with file.open("rb") as opened:
-                digest.update(hashlib.file_digest(opened, "sha256").digest())
+            digest.update(_file_digest(file))
+    weights = weights_file(spec.judge or "")
+    if weights is not None and weights.is_file():
+        digest.update(_file_digest(weights))
     return digest.hexdigest()
 
 
-def check_source(spec: EnsembleSpec, expert: str | None) -> None:
-    """Raise `QualityError` for a base that holds no pipeline, or an expert that cannot be laid over it."""
+def _file_digest(file: Path) -> bytes:
+    with file.open("rb") as opened:
+        return hashlib.file_digest(opened, "sha256").digest()
+
+
+def check_source(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyPolicy = "off") -> None:
+    """Raise `QualityError` for a base that holds no pipeline, or not what is asked for.
+
+    That is an expert that can be laid over it, and a safety checker unless that is off; of a base on the hub the
+    latter is known only when the pipeline is loaded.
+    """
     chosen = [own for own in spec.experts if own.name == expert]
     if expert is not None and not chosen:
         raise QualityError(f"{spec.name} has no expert {expert!r}; it has {', '.join(o.name for o in spec.experts)}")
@@ -99,25 +217,33 @@ def check_source(spec: EnsembleSpec, expert: str | None) -> None:
         raise QualityError(f"{spec.base.source}: a mixture that SegMoE saved cannot draw here; {SCORE_ONLY}")
     if spec.judge is None:
         raise QualityError(f"{spec.name}: names no judge; add `judge:` to its YAML, or {SCORE_ONLY}")
+    index = Path(spec.base.source) / "model_index.json"
+    if safety_checker != "off" and index.is_file() and not any(read_json(index).get("safety_checker") or ()):
+        raise QualityError(f"{spec.base.source}: {NO_CHECKER}")
 
 
-def load_pipeline(spec: EnsembleSpec, expert: str | None) -> Any:
+def load_pipeline(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyPolicy = "off") -> Any:
     """The whole pipeline of the base, or of an expert laid over it, in float32 on the CPU.
+
+    Its safety checker is a part of it unless that is off.
 
     Raises:
         QualityError: see `ImageMaker`.
     """
-    check_source(spec, expert)
+    check_source(spec, expert, safety_checker)
+    left_out = {"safety_checker": None} if safety_checker == "off" else {}
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
-        pipeline = DiffusionPipeline.from_pretrained(spec.base.source, revision=spec.base.revision, safety_checker=None)
+        pipeline = DiffusionPipeline.from_pretrained(spec.base.source, revision=spec.base.revision, **left_out)
     except (OSError, ValueError) as error:
         raise QualityError(
             f"{spec.base.source}: no Stable Diffusion pipeline that can draw: {error}; {SCORE_ONLY}"
         ) from error
     if not isinstance(pipeline, StableDiffusionPipeline | StableDiffusionXLPipeline):
         raise QualityError(f"{spec.base.source}: {type(pipeline).__name__} is not drawn with; {SCORE_ONLY}")
+    if safety_checker != "off" and getattr(pipeline, "safety_checker", None) is None:
+        raise QualityError(f"{spec.base.source}: {NO_CHECKER}")
     for part in pipeline.components.values():
         if isinstance(part, torch.nn.Module):
             part.float()

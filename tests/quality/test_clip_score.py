@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import re
 from pathlib import Path
 
 import numpy as np
@@ -9,10 +11,11 @@ import open_clip
 import pytest
 import torch
 from PIL import Image
+from safetensors.torch import load_file, save_file
 
 from emoe_audit.errors import QualityError
 from emoe_audit.quality import clip_score
-from emoe_audit.quality.clip_score import ClipJudge, cosines, text_ranks
+from emoe_audit.quality.clip_score import ClipJudge, cosines, text_ranks, weights_file
 from emoe_audit.types import EnsembleSpec
 
 
@@ -65,5 +68,110 @@ def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("name", ["ViT-B-32", "ViT-B-33/openai", "judge"])
 def test_another_name_is_told_the_three_forms(name: str) -> None:
-    with pytest.raises(QualityError, match=r"give local-dir:FOLDER, hf-hub:ORG/NAME or MODEL/PRETRAINED"):
+    with pytest.raises(QualityError, match=r"give local-dir:FOLDER, hf-hub:ORG/NAME, MODEL/PRETRAINED"):
         ClipJudge(name)
+
+
+@pytest.fixture
+def judge_folder(tiny_copy: Path) -> Path:
+    return tiny_copy / "judge"
+
+
+def pickle_weights(folder: Path) -> None:
+    """Put a pickled file in place of the safetensors."""
+    weights = folder / "open_clip_model.safetensors"
+    torch.save(load_file(weights), folder / "open_clip_pytorch_model.bin")
+    weights.unlink()
+
+
+def test_a_folder_without_weights_is_no_judge_of_random_weights(judge_folder: Path) -> None:
+    (judge_folder / "open_clip_model.safetensors").unlink()
+    with pytest.raises(QualityError, match=r"no weights here; put them into open_clip_model\.safetensors"):
+        ClipJudge(f"local-dir:{judge_folder}")
+
+
+def test_pickled_weights_are_refused_and_the_command_that_is_told_converts_them(
+    judge_folder: Path, judge: ClipJudge
+) -> None:
+    pickle_weights(judge_folder)
+    with pytest.raises(QualityError, match=r"open_clip_pytorch_model\.bin: pickled weights can run code") as refused:
+        ClipJudge(f"local-dir:{judge_folder}")
+    command = re.search(r'python -c "(.*)"$', str(refused.value))
+    assert command is not None
+    exec(command[1])
+    converted = ClipJudge(f"local-dir:{judge_folder}", device="cpu")
+    np.testing.assert_array_equal(converted.image_features(pictures(2)), judge.image_features(pictures(2)))
+
+
+def test_pickled_weights_beside_safe_ones_are_not_read(judge_folder: Path, judge: ClipJudge) -> None:
+    torch.save({"nothing": torch.zeros(1)}, judge_folder / "open_clip_pytorch_model.bin")
+    same = ClipJudge(f"local-dir:{judge_folder}", device="cpu")
+    np.testing.assert_array_equal(same.image_features(pictures(2)), judge.image_features(pictures(2)))
+
+
+def test_weights_that_are_no_safetensors_are_an_error(judge_folder: Path) -> None:
+    (judge_folder / "open_clip_model.safetensors").write_bytes(b"version https://git-lfs")
+    with pytest.raises(QualityError, match="cannot be loaded"):
+        ClipJudge(f"local-dir:{judge_folder}")
+
+
+def test_a_folder_on_the_hub_without_weights_is_no_judge_of_random_weights(
+    judge_folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise FileNotFoundError("no weights")
+
+    config = json.loads((judge_folder / "open_clip_config.json").read_text(encoding="utf-8"))
+    monkeypatch.setattr(open_clip.factory, "_get_hf_config", lambda *_, **__: config)
+    monkeypatch.setattr(open_clip.factory, "download_pretrained_from_hf", fail)
+    with pytest.raises(QualityError, match="judge hf-hub:org/judge: cannot be loaded: Required pretrained weights"):
+        ClipJudge("hf-hub:org/judge")
+
+
+@pytest.fixture
+def known_model(tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> open_clip.CLIP:
+    """A model that open_clip knows by the name `tiny-clip`, with open_clip's own tokenizer."""
+    assert tiny_spec.judge is not None
+    file = Path(tiny_spec.judge.removeprefix("local-dir:")) / "open_clip_config.json"
+    config = json.loads(file.read_text(encoding="utf-8"))["model_cfg"]
+    config["text_cfg"] = {"context_length": 16, "vocab_size": 49408, "width": 16, "heads": 2, "layers": 1}
+    monkeypatch.setitem(open_clip.factory._MODEL_CONFIGS, "tiny-clip", config)
+    return open_clip.CLIP(**config)
+
+
+def test_weights_in_a_file_are_those_of_the_model_that_is_named(known_model: open_clip.CLIP, tmp_path: Path) -> None:
+    save_file(known_model.state_dict(), tmp_path / "own.safetensors")
+    own, texts = ClipJudge(f"tiny-clip/{tmp_path / 'own.safetensors'}", device="cpu"), ["a dog", "a cat"]
+    with torch.no_grad():
+        expected = known_model.eval().encode_text(open_clip.get_tokenizer("tiny-clip")(texts), normalize=True)
+    np.testing.assert_allclose(own.text_features(texts), expected.numpy(), atol=1e-6)
+
+
+def test_a_file_is_found_from_the_working_folder_too(
+    known_model: open_clip.CLIP, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    save_file(known_model.state_dict(), tmp_path / "own.safetensors")
+    monkeypatch.chdir(tmp_path)
+    assert ClipJudge("tiny-clip/own.safetensors", device="cpu").text_features(["a dog"]).shape == (1, 16)
+
+
+def test_a_file_that_is_not_there_or_pickled_is_told(known_model: open_clip.CLIP, tmp_path: Path) -> None:
+    with pytest.raises(QualityError, match=r"gone\.safetensors: no such file"):
+        ClipJudge(f"tiny-clip/{tmp_path / 'gone.safetensors'}")
+    torch.save(known_model.state_dict(), tmp_path / "own.pt")
+    with pytest.raises(QualityError, match=r"own\.pt: pickled weights .*own\.safetensors'\)"):
+        ClipJudge(f"tiny-clip/{tmp_path / 'own.pt'}")
+
+
+@pytest.mark.parametrize(
+    ("model", "file"),
+    [
+        ("ViT-B-32//data/own.safetensors", "/data/own.safetensors"),
+        ("ViT-B-32/data/own.pt", "data/own.pt"),
+        ("ViT-B-32/laion2b_s34b_b79k", None),
+        ("hf-hub:org/name.safetensors", None),
+        ("local-dir:/data/own.safetensors", None),
+    ],
+)
+def test_only_the_form_with_a_file_names_one(model: str, file: str | None) -> None:
+    assert weights_file(model) == (None if file is None else Path(file))

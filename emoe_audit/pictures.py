@@ -1,0 +1,107 @@
+"""The images of a run against real ones, and who they show: what is measured besides the judge's own cosine.
+
+How well the judge reads each group, and how far drawn images are from real ones, needs real images of what the prompts
+say (`--reference-images`); who is shown needs labelled ones.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import pandas as pd
+
+from emoe_audit.analysis.summary import group_columns
+from emoe_audit.errors import QualityError
+from emoe_audit.progress import Progress, silent
+from emoe_audit.store import RunStore
+
+
+def measure_references(store: RunStore, progress: Progress = silent) -> None:
+    """Write the tables `references`, `judge_bias` and `kid`; a real image that cannot be read is a row error.
+
+    - `references`: what the judge makes of the real image of each prompt, see `reference.judge_references`.
+    - `judge_bias`: its means by group, see `reference.judge_by_group`.
+    - `kid`: kernel distance of drawn from real images, overall and by group, see `fidelity.kid_by_group`.
+
+    Raises:
+        QualityError: the prompts name no real images, or the ensemble names no judge.
+    """
+    plan = store.plan()
+    folder = plan.images.reference_images
+    if folder is None:
+        return
+    if plan.ensemble.judge is None:
+        raise QualityError(f"{plan.ensemble.name}: names no judge for real images; add `judge:` to its YAML")
+    from emoe_audit.quality.clip_score import ClipJudge
+    from emoe_audit.quality.fidelity import kid_by_group
+    from emoe_audit.quality.reference import judge_by_group, judge_references, read_pictures, reference_column
+
+    progress("real images", 0, 1)
+    results = store.query("SELECT * FROM results")
+    judge = ClipJudge(plan.ensemble.judge, device=plan.images.device)
+    real = read_pictures(results, Path(folder), reference_column(results), judge.image_features)
+    for error in real.row_errors:
+        store.record_error(error)
+    judged = results.join(judge_references(results, real, judge))
+    store.write_analysis("references", judged[["prompt_id", *judged.columns.difference(results.columns)]])
+    columns = group_columns(store.query("SELECT * FROM prompts"))
+    store.write_analysis("judge_bias", pd.concat([judge_by_group(judged, by) for by in columns]))
+    drawn = read_pictures(_shown(results), store.path, "image", judge.image_features)
+    distances = pd.concat([kid_by_group(results, by, drawn, real) for by in columns])
+    store.write_analysis("kid", distances.drop_duplicates(["by", "group"]))
+    progress("real images", 1, 1)
+
+
+def measure_depicted(
+    store: RunStore, attribute: str, labelled: Path, reference: Mapping[str, float], subject_file: Path | None = None
+) -> pd.DataFrame:
+    """Write and return the table `depicted`, see `depicted.who_is_depicted`.
+
+    Args:
+        store: A run with images.
+        attribute: `skin_tone`, `shown_tone` or `gender`.
+        labelled: The folder of images by which the judge's errors are known.
+        reference: Shares of classes to compare with.
+        subject_file: The source captions that are of people; by default those that the ensemble itself brings.
+
+    Raises:
+        QualityError: the ensemble names no judge, or no image was made of a subject whose prompt names no class.
+        AuditError: the reference is no distribution over the classes.
+    """
+    from emoe_audit.quality.clip_score import ClipJudge
+    from emoe_audit.quality.depicted import (
+        GENDER,
+        SHOWN_TONE,
+        SKIN_TONE,
+        read_labelled,
+        subjects,
+        things,
+        who_is_depicted,
+    )
+
+    spec = store.plan().ensemble
+    if spec.judge is None:
+        raise QualityError(f"{spec.name}: names no judge; add `judge:` to its YAML")
+    own = {"skin_tone": SKIN_TONE, "shown_tone": SHOWN_TONE, "gender": GENDER}[attribute]
+    concepts = list(subjects(spec)["en"]) if subject_file is None else subject_file.read_text("utf-8").splitlines()
+    found = who_is_depicted(
+        store.query("SELECT * FROM results"),
+        store.path,
+        ClipJudge(spec.judge),
+        own,
+        read_labelled(labelled).of(own),
+        concepts=concepts,
+        reference=reference,
+        things=things(spec) if subject_file is None else (),
+    )
+    store.write_analysis("depicted", found)
+    return found
+
+
+def _shown(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows without the images that a safety checker blanked, which show nothing that was drawn."""
+    if "flagged" not in results:
+        return results
+    blank = (results["flagged"] == True) & results["clip_cosine"].isna()  # noqa: E712 - missing is not flagged
+    return results.assign(image=results["image"].where(~blank, None))

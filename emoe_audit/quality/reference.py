@@ -1,0 +1,184 @@
+"""Real images of what prompts say: how well the judge itself reads each language.
+
+A low `clip_cosine` has two causes: the model cannot draw what a prompt says, or the judge cannot read it. The cosine of
+a real image with the same prompt tells them apart, for no model has drawn that one.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+
+from emoe_audit.errors import QualityError
+from emoe_audit.quality.clip_score import RANK_TOLERANCE, ClipJudge, cosines
+from emoe_audit.types import RowError
+
+REFERENCE_COLUMNS = ("reference_image", "image_file")
+"""Columns of a prompt table that may name a real image; the first of them that is there counts."""
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+CHUNK = 64
+"""Images held at once."""
+MIN_CAPTIONS = 2
+"""Captions of a language without which a rank says nothing."""
+JUDGED = ["reference_cosine", "reference_rank", "chance_rank", "clip_cosine_minus_reference"]
+COLUMNS = ["by", "group", "n_prompts", *JUDGED]
+
+Features = Callable[[Sequence[Image.Image]], np.ndarray]
+"""Images to features, `[image, feature]`: `ClipJudge.image_features` or `Inception.image_features`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictures:
+    """Images on disk by their features; several prompts may share one."""
+
+    features: np.ndarray
+    """`[image, feature]`, every file name once."""
+    place: pd.Series
+    """The row of `features` for each prompt, by the index of the prompts; -1 where there is none."""
+    row_errors: tuple[RowError, ...] = ()
+
+
+def reference_column(prompts: pd.DataFrame) -> str:
+    """The column that names real images. Raises `QualityError` where there is none."""
+    found = next((column for column in REFERENCE_COLUMNS if column in prompts), None)
+    if found is None:
+        raise QualityError(f"the prompts name no real images; add a column {' or '.join(REFERENCE_COLUMNS)} to them")
+    return found
+
+
+def read_pictures(prompts: pd.DataFrame, folder: Path, column: str, features: Features) -> Pictures:
+    """Read the images that `column` names, relative to `folder`; an empty cell is no image.
+
+    A name that leads out of the folder, or to no image, is a row error of every prompt that has it.
+
+    Args:
+        prompts: With `prompt_id` and `column`.
+        folder: No file outside is opened, whatever a name or a link says.
+        column: Of file names.
+        features: What is wanted of the images.
+    """
+    names = prompts[column].dropna().astype(str)
+    names = names[names != ""]
+    known: dict[str, int] = {}
+    faults: dict[str, str] = {}
+    found = []
+    for chunk in _chunks(list(dict.fromkeys(names))):
+        images = []
+        for name in chunk:
+            try:
+                images.append(open_picture(folder, name))
+                known[name] = len(known)
+            except QualityError as fault:
+                faults[name] = str(fault)
+        if images:
+            found.append(features(images))
+    errors = [
+        RowError(stage="image", message=f"column {column}: {faults[name]}", prompt_id=prompt_id, column=column)
+        for prompt_id, name in zip(prompts.loc[names.index, "prompt_id"], names, strict=True)
+        if name in faults
+    ]
+    place = pd.Series(-1, index=prompts.index, dtype=np.int64)
+    place.loc[names.index] = [known.get(name, -1) for name in names]
+    every = np.concatenate(found) if found else np.empty((0, 0), dtype=np.float32)
+    return Pictures(features=every, place=place, row_errors=tuple(errors))
+
+
+def open_picture(folder: Path, name: str) -> Image.Image:
+    """An image inside a folder as RGB, what is transparent on white.
+
+    Raises:
+        QualityError: the name leads out of the folder, to nothing, or to what is no image.
+    """
+    shown = repr(name[:200])
+    try:
+        path = (folder / name).resolve()
+        is_inside, is_file = path.is_relative_to(folder.resolve()), path.is_file()
+    except (OSError, ValueError) as error:
+        raise QualityError(f"{shown} is no file name: {error}") from error
+    if not is_inside:
+        raise QualityError(f"{shown} lies outside {folder}; only images inside it are read")
+    if not is_file:
+        raise QualityError(f"{shown} is not in {folder}")
+    try:
+        too_large = Image.DecompressionBombWarning
+        with warnings.catch_warnings(action="error", category=too_large), Image.open(path, formats=FORMATS) as image:
+            return _on_white(image)
+    except Exception as error:
+        raise QualityError(f"{shown} is not an image that can be read ({', '.join(FORMATS)}): {error}") from error
+
+
+def judge_references(results: pd.DataFrame, real: Pictures, judge: ClipJudge) -> pd.DataFrame:
+    """What the judge makes of the real images, one row per prompt, by the index of `results`.
+
+    Columns: `reference_cosine` of the real image with the prompt, in [-1, 1]; `reference_rank`, the place of the prompt
+    by falling cosine among all different prompts of its language, 1 for the first, ties in the middle; `chance_rank`,
+    the mean rank of a judge that reads nothing of the language, (n + 1) / 2; `clip_cosine_minus_reference`, what the
+    image of the run lacks against the real one, negative where it shows the prompt less well. NaN where there is no
+    real image, and the ranks where a language has a single prompt.
+
+    Args:
+        results: A row per prompt with `prompt`, `language` and `clip_cosine`: the candidates are all of them.
+        real: The real images, read for the same rows with the judge's features.
+        judge: The judge of the run.
+    """
+    judged = pd.DataFrame(np.nan, index=results.index, columns=JUDGED)
+    has_image = real.place >= 0
+    for _, rows in results.groupby("language"):
+        rows_with = rows[has_image.loc[rows.index]]
+        if rows_with.empty:
+            continue
+        texts = rows["prompt"].drop_duplicates().tolist()
+        captions = judge.text_features(texts)
+        own = captions[pd.Index(texts).get_indexer(rows_with["prompt"])]
+        seen = real.features[real.place.loc[rows_with.index].to_numpy()]
+        judged.loc[rows_with.index, "reference_cosine"] = cosines(seen, own)
+        if len(texts) >= MIN_CAPTIONS:
+            judged.loc[rows_with.index, "reference_rank"] = _ranks(seen, own, captions)
+            judged.loc[rows_with.index, "chance_rank"] = (len(texts) + 1) / 2
+    judged["clip_cosine_minus_reference"] = results["clip_cosine"] - judged["reference_cosine"]
+    return judged
+
+
+def judge_by_group(results: pd.DataFrame, by: str) -> pd.DataFrame:
+    """How well the judge reads each group, see `COLUMNS`: means over its prompts with a real image, sorted by group.
+
+    Where `reference_rank` comes near `chance_rank` the judge cannot read the group, and its `clip_cosine` says nothing
+    of the model.
+
+    Args:
+        results: A row per prompt with `by` and the columns of `judge_references`.
+        by: The group column.
+    """
+    rows = results[results["reference_cosine"].notna() & results[by].notna()]
+    groups = rows.assign(group=rows[by].astype(str)).groupby("group")
+    table = groups[JUDGED].mean().astype(np.float64)
+    table["n_prompts"], table["by"] = groups.size(), by
+    return table.reset_index()[COLUMNS]
+
+
+def _ranks(images: np.ndarray, own: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+    """Mean of the best and the worst place that ties allow: a judge that takes all texts for the same gets chance."""
+    ranks = []
+    for start in range(0, len(images), CHUNK):
+        seen = images[start : start + CHUNK]
+        lead = seen @ candidates.T - (seen * own[start : start + CHUNK]).sum(axis=1, keepdims=True)
+        better, as_good = (lead > RANK_TOLERANCE).sum(axis=1), (lead >= -RANK_TOLERANCE).sum(axis=1)
+        ranks.append((1 + better + as_good) / 2)
+    return np.concatenate(ranks)
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    drawn = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
+
+
+def _chunks(names: list[str]) -> Iterator[list[str]]:
+    return (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))
