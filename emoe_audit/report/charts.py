@@ -12,7 +12,6 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from emoe_audit.report.data import (
-    QUALITY,
     Cloud,
     Estimate,
     GroupRow,
@@ -44,7 +43,7 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     `narrow` keeps only the ranking score. Of more than 40 groups the 30 most unsure and the 10 surest are drawn.
     """
     rows = shown_rows(table)
-    panels = [m for m in (*side_by_side(table.score), QUALITY) if m in table.overall][: 1 if narrow else None]
+    panels = [m for m in (*side_by_side(table.score), table.quality) if m in table.overall][: 1 if narrow else None]
     figure = make_subplots(
         cols=len(panels), shared_yaxes=True, horizontal_spacing=0.035, column_widths=[1.25, 1, 1][: len(panels)]
     )
@@ -73,13 +72,13 @@ def shown_rows(table: GroupTable) -> list[tuple[int, GroupRow]]:
 def _group_marks(rows: list[tuple[int, GroupRow]], measure: str, side: Side) -> go.Scatter:
     name, colour, symbol = SIDES[side]
     drawn = [
-        (place, row, row.estimates[measure]) for place, row in rows if row.gap.side == side and measure in row.estimates
+        (place, row, row.estimates[measure]) for place, row in rows if row.side == side and measure in row.estimates
     ]
     places = decimals([estimate.mean for _, _, estimate in drawn])
     return go.Scatter(
-        x=[_plain(estimate.mean) for _, _, estimate in drawn],
+        x=[chart_number(estimate.mean) for _, _, estimate in drawn],
         y=[place for place, _, _ in drawn],
-        error_x=_whiskers([estimate for _, _, estimate in drawn], colour),
+        error_x=whiskers([(own.mean, own.low, own.high) for _, _, own in drawn], colour),
         mode="markers",
         marker={"color": colour, "symbol": symbol, "size": 8, "line": {"width": 1.6, "color": colour}},
         name=name,
@@ -141,8 +140,8 @@ def _cloud_marks(cloud: Cloud, *, first: bool) -> go.Scatter:
     sizes = 6 if per_prompt else [2 + 10 * math.sqrt(point.n / largest) for point in cloud.points]
     hover = "%{text}<br>score %{x:.3g}, quality %{y:.3f}" if per_prompt else "%{text} prompts near %{x:.3g}, %{y:.3f}"
     return go.Scatter(
-        x=[_plain(point.x) for point in cloud.points],
-        y=[_plain(point.y) for point in cloud.points],
+        x=[chart_number(point.x) for point in cloud.points],
+        y=[chart_number(point.y) for point in cloud.points],
         mode="markers",
         marker={"size": sizes, "color": BLUE, "opacity": 0.38 if per_prompt else 0.6, "line": {"width": 0}},
         name="one prompt" if per_prompt else "prompts; area shows how many",
@@ -155,9 +154,9 @@ def _cloud_marks(cloud: Cloud, *, first: bool) -> go.Scatter:
 def _quartile_line(table: QuartileTable, *, first: bool) -> go.Scatter:
     quality = [quarter.quality for quarter in table.quartiles]
     return go.Scatter(
-        x=[_plain(quarter.score_mean) for quarter in table.quartiles],
-        y=[_plain(estimate.mean) for estimate in quality],
-        error_y=_whiskers(quality, INK),
+        x=[chart_number(quarter.score_mean) for quarter in table.quartiles],
+        y=[chart_number(estimate.mean) for estimate in quality],
+        error_y=whiskers([(own.mean, own.low, own.high) for own in quality], INK),
         mode="lines+markers",
         line={"color": INK, "width": 1.5},
         marker={"color": INK, "symbol": "diamond", "size": 9},
@@ -167,19 +166,20 @@ def _quartile_line(table: QuartileTable, *, first: bool) -> go.Scatter:
     )
 
 
-def _whiskers(estimates: list[Estimate], colour: str) -> dict[str, Any]:
+def whiskers(estimates: list[tuple[float, float, float]], colour: str) -> dict[str, Any]:
+    """Error bars for means with the ends of their intervals."""
     return {
         "type": "data",
         "symmetric": False,
-        "array": [_plain(estimate.high - estimate.mean) for estimate in estimates],
-        "arrayminus": [_plain(estimate.mean - estimate.low) for estimate in estimates],
+        "array": [chart_number(high - mean) for mean, _, high in estimates],
+        "arrayminus": [chart_number(mean - low) for mean, low, _ in estimates],
         "color": colour,
         "thickness": 1.6,
         "width": 0,
     }
 
 
-def _plain(value: float) -> float | None:
+def chart_number(value: float) -> float | None:
     """Six significant digits are more than a screen shows."""
     return float(f"{value:.6g}") if math.isfinite(value) else None
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from emoe_audit.report.data import QUALITY, Cloud, CloudPoint, side_by_side
+from emoe_audit.report.data import Cloud, CloudPoint, side_by_side
 from emoe_audit.report.labels import clip_text
 from emoe_audit.report.rows import records
 
@@ -39,21 +39,21 @@ CELLS = """
 """
 
 
-def collect_clouds(store: RunStore, ranking: str) -> tuple[Cloud, ...]:
-    """The score that ranks and the plain one against `clip_cosine`, none where no image was judged.
+def collect_clouds(store: RunStore, ranking: str, quality: str) -> tuple[Cloud, ...]:
+    """The score that ranks and the plain one against a measure of quality, none where no image was judged.
 
     Scores lie on a logarithmic axis.
     """
-    return tuple(cloud for score in side_by_side(ranking) if (cloud := _cloud(store, score)).n_prompts)
+    return tuple(cloud for score in side_by_side(ranking) if (cloud := _cloud(store, score, quality)).n_prompts)
 
 
-def _cloud(store: RunStore, score: str) -> Cloud:
-    names = {"score": score, "quality": QUALITY}
+def _cloud(store: RunStore, score: str, quality: str) -> Cloud:
+    names = {"score": score, "quality": quality}
     count = int(store.query(COUNT.format(**names)).n.iloc[0])
     few = count <= MAX_POINTS
     return Cloud(
         score=score,
-        measure=QUALITY,
+        measure=quality,
         kind="prompts" if few else "grid",
         n_prompts=count,
         points=_points(store, names) if few else _cells(store, names),

@@ -8,11 +8,20 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from emoe_audit.analysis.summary import SCORES
+from emoe_audit.analysis.summary import COVERAGE, SCORES
 from emoe_audit.errors import StoreError
 from emoe_audit.report.cloud import collect_clouds
+from emoe_audit.report.collect_findings import (
+    adjusted,
+    against_real,
+    confounders,
+    gap_tables,
+    refusal_tables,
+    who_is_depicted,
+)
 from emoe_audit.report.data import (
     NOISY_SCORES,
+    QUALITY,
     RELATIVE_SCORE,
     Correlation,
     Estimate,
@@ -48,6 +57,10 @@ SCOPE = """
            median({noise} / sqrt(n_noise)) / stddev_samp({ranking}) AS noise_share
     FROM results
 """
+GROUPS = """
+    SELECT groups.*, p_bh AS p FROM groups
+    LEFT JOIN (SELECT "by", "group", p_bh FROM gaps WHERE measure = ?) USING ("by", "group")
+"""
 
 
 def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
@@ -60,18 +73,27 @@ def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
     manifest = store.manifest() or store.plan()
     validity = read_validity(store)
     ranking = ranking_score(store, validity)
-    groups, scope = group_tables(store, ranking), read_scope(store, ranking)
+    quality = next(iter(store.ratings()), QUALITY)
+    groups, scope = group_tables(store, ranking, quality), read_scope(store, ranking)
+    columns = [table.by for table in groups]
     quartiles, correlations = quartile_tables(store, ranking), correlation_rows(store, ranking)
     return ReportData(
         run=store.path.name,
         complete=store.is_complete,
         manifest=manifest,
         ranking=ranking,
-        verdict=verdict(manifest.ensemble.name, ranking, groups, quartiles, correlations, validity),
+        quality=quality,
+        verdict=verdict(manifest.ensemble.name, ranking, groups, quartiles, correlations, validity, quality),
         validity=validity,
         scope=scope,
         groups=groups,
-        clouds=collect_clouds(store, ranking),
+        gaps=gap_tables(store, columns, (ranking, quality)),
+        refusals=refusal_tables(store, columns, ranking),
+        confounders=confounders(store, (ranking, quality)),
+        adjusted=adjusted(store, ranking),
+        against_real=against_real(store),
+        depicted=who_is_depicted(store),
+        clouds=collect_clouds(store, ranking, quality),
         quartiles=quartiles,
         correlations=correlations,
         gallery=collect_gallery(store, ranking, gallery_concepts),
@@ -133,24 +155,32 @@ def _in_words(error: RowError) -> str:
     return f"{error.stage}{' (' + ', '.join(where) + ')' if where else ''}: {clip_text(error.message, 200)}"
 
 
-def group_tables(store: RunStore, ranking: str) -> tuple[GroupTable, ...]:
+def group_tables(store: RunStore, ranking: str, quality: str) -> tuple[GroupTable, ...]:
     """One table per group column: language, region, then the others by name; most unsure group first."""
-    frame = store.query("SELECT * FROM groups")
+    frame = store.query(GROUPS, [ranking])
     order = [by for by in COLUMN_ORDER if (frame["by"] == by).any()]
     order += sorted(set(frame["by"]) - set(order))
-    return tuple(_group_table(by, ranking, frame[frame["by"] == by]) for by in order)
+    return tuple(_group_table(by, ranking, quality, frame[frame["by"] == by], store) for by in order)
 
 
-def _group_table(by: str, ranking: str, frame: pd.DataFrame) -> GroupTable:
+def _group_table(by: str, ranking: str, quality: str, frame: pd.DataFrame, store: RunStore) -> GroupTable:
     rows = [_group_row(by, str(group), ranking, part) for group, part in frame.groupby("group", sort=False)]
-    first = frame.dropna(subset=["mean", "gap"]).drop_duplicates("measure")
     return GroupTable(
         by=by,
         title=f"By {by}",
         score=ranking,
-        overall={r.measure: float(r.mean - r.gap) for r in records(first)},
+        quality=quality,
+        overall=_overall(by, sorted(set(frame["measure"]) - {COVERAGE}), store),
         rows=tuple(sorted(rows, key=lambda row: _most_unsure_first(row, ranking))),
     )
+
+
+def _overall(by: str, measures: list[str], store: RunStore) -> dict[str, float]:
+    """The mean of each measure over all prompts that are in a group, those of groups too small to be shown included."""
+    column = '"' + by.replace('"', '""') + '"'
+    means = ", ".join(f"avg({measure}) AS {measure}" for measure in measures)
+    row = store.query(f"SELECT {means} FROM results WHERE {column} IS NOT NULL").iloc[0]
+    return {measure: float(row[measure]) for measure in measures if pd.notna(row[measure])}
 
 
 def _most_unsure_first(row: GroupRow, ranking: str) -> tuple[bool, float, str]:
@@ -175,6 +205,7 @@ def _group_row(by: str, group: str, ranking: str, part: pd.DataFrame) -> GroupRo
         n_sources=int(part.n_sources.max()),
         estimates=estimates,
         gap=gap,
+        p=to_float(part.p.iloc[0]),
     )
 
 

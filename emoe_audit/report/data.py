@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from emoe_audit.analysis.summary import SCORES
+from emoe_audit.report.findings import Adjusted, AgainstReal, Confounder, Depicted, GapTable, RefusalTable
 from emoe_audit.types import RunManifest
 
 Side = Literal["above", "below", "unclear"]
@@ -20,9 +21,13 @@ RELATIVE_SCORE = "relative_disagreement"
 PLAIN_SCORE = "disagreement"
 """The published score, shown next to the ranking score."""
 QUALITY = "clip_cosine"
-"""The quality measure that the verdict rests on: image against native prompt."""
+"""The quality measure that the verdict rests on where none was imported: image against native prompt."""
 NOISY_SCORES = (RELATIVE_SCORE, PLAIN_SCORE)
 """The scores that average over noises, so that the noise in one is known."""
+
+
+LEVEL = 0.05
+"""The share of false ones to be expected among the groups that are called clearly above or below."""
 
 
 def scores_from(ranking: str) -> tuple[str, ...]:
@@ -62,6 +67,13 @@ class GroupRow:
     n_sources: int
     estimates: dict[str, Estimate]
     gap: Estimate
+    p: float
+    """Of the test against the other groups, adjusted for the number of groups (Benjamini-Hochberg)."""
+
+    @property
+    def side(self) -> Side:
+        """The side of the gap, where it is clear by itself and among all groups tested at once."""
+        return self.gap.side if self.p <= LEVEL else "unclear"
 
     def mean(self, measure: str) -> float:
         """The group's mean of a measure, NaN where it was not measured."""
@@ -77,6 +89,8 @@ class GroupTable:
     title: str
     score: str
     """The score that ranks."""
+    quality: str = QUALITY
+    """The measure of quality that stands next to it."""
     overall: dict[str, float]
     """The mean over all prompts, by measure."""
     rows: tuple[GroupRow, ...]
@@ -87,8 +101,8 @@ class GroupTable:
         return tuple(row for row in self.rows if math.isfinite(row.mean(self.score)))
 
     def on_side(self, side: Side) -> list[GroupRow]:
-        """The groups whose gap to the overall mean is clear in that direction, in the table's order."""
-        return [row for row in self.rows if row.gap.side == side]
+        """The groups that lie clearly in that direction from the overall mean, in the table's order."""
+        return [row for row in self.rows if row.side == side]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -265,16 +279,26 @@ class Verdict:
 class ReportData:
     """Everything that a report says about one run."""
 
+    schema: Literal["emoe-audit/report/1"] = "emoe-audit/report/1"
+    """The form of `report.json`, published as `reports/report.schema.json`."""
     run: str
     complete: bool
     manifest: RunManifest
     ranking: str
     """The score by which groups and prompts are ranked, see `collect.ranking_score`."""
+    quality: str
+    """The measure of quality that the verdict rests on: one that was imported, else the judge's."""
     verdict: Verdict
     validity: Validity | None
     """None where the check was left out."""
     scope: Scope
     groups: tuple[GroupTable, ...]
+    gaps: tuple[GapTable, ...]
+    refusals: tuple[RefusalTable, ...]
+    confounders: tuple[Confounder, ...]
+    adjusted: tuple[Adjusted, ...]
+    against_real: tuple[AgainstReal, ...]
+    depicted: tuple[Depicted, ...]
     clouds: tuple[Cloud, ...]
     quartiles: tuple[QuartileTable, ...]
     correlations: tuple[Correlation, ...]

@@ -23,7 +23,9 @@ MEASURES = {
     "clip_cosine_source": "CLIP cosine, source caption",
     "n_tokens": "Tokens",
     "tokens_per_word": "Tokens per word",
-    "truncated": "Share cut short",
+    "truncated": "Cut short",
+    "log_length": "Length in characters",
+    "script": "Script",
     COVERAGE: "Training coverage",
 }
 GROUP_COLUMNS = {"language": ("language", "languages"), "region": ("region", "regions")}

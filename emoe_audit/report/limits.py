@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from emoe_audit.report.data import LEVEL
 from emoe_audit.report.labels import column_label, counted
 
 if TYPE_CHECKING:
@@ -50,11 +51,10 @@ def _of_a_table(table: GroupTable) -> list[str]:
         said.append(
             f"{small} of {len(table.rows)} {plural} hold fewer than {FEW_SOURCES} captions: their intervals are rough."
         )
-    by_chance = round(0.05 * len(table.rows))
-    if by_chance >= 1:
+    if len(table.rows) > 2:
         said.append(
-            f"{len(table.rows)} {plural} are compared at once with 95% intervals and no correction: "
-            f"about {by_chance} would look clear by chance alone."
+            f"{len(table.rows)} {plural} are tested at once: of those called clear, {LEVEL:.0%} are expected to be "
+            "false. Intervals are of one group each."
         )
     return said
 

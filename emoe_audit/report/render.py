@@ -9,7 +9,7 @@ import json
 import math
 import os
 from datetime import datetime
-from functools import cache
+from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,19 +18,21 @@ import jinja2
 from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
+from emoe_audit.analysis.disparity import MIN_SOURCES
 from emoe_audit.analysis.summary import COVERAGE
 from emoe_audit.report import charts, labels
 from emoe_audit.report.collect import collect
 from emoe_audit.report.data import (
     NOISY_SCORES,
     PLAIN_SCORE,
-    QUALITY,
     RELATIVE_SCORE,
     GroupTable,
     ReportData,
     Trust,
     side_by_side,
 )
+from emoe_audit.report.gap_charts import WORDS, gaps_figure
+from emoe_audit.report.refusal_charts import refusal_figure
 
 if TYPE_CHECKING:
     from emoe_audit.store import RunStore
@@ -39,9 +41,14 @@ SECTIONS = (
     ("verdict", "Verdict"),
     ("scope", "Scope"),
     ("groups", "Groups"),
+    ("gaps", "Gaps"),
     ("quality", "Image quality"),
+    ("refusal", "Refusing"),
     ("gallery", "Gallery"),
+    ("real", "Real images"),
+    ("depicted", "Who is depicted"),
     ("correlations", "Correlations"),
+    ("confounders", "Confounders"),
     ("method", "Method"),
     ("limits", "Limits"),
     ("reproduce", "Reproduce"),
@@ -51,6 +58,18 @@ STATUS_TEXT: dict[Trust, str] = {
     "unconfirmed": "? Sign not confirmed in this run",
     "contradicted": "✗ Sign contradicted in this run",
     "unchecked": "? Sign not checked in this run",
+}
+SPREAD_WORDS = {
+    "max_minus_min": "Largest minus smallest mean",
+    "worst_to_best_ratio": "Worst over best mean",
+    "worst_group_mean": "Worst mean",
+    "between_group_sd": "Standard deviation of the true means",
+    "between_group_sd_uncorrected": "Standard deviation of the means",
+}
+TRUST_WORDS = {
+    "equal": "Yes: in every one it tells failures from the rest as well as in the others, within 0.1 of AUROC.",
+    "unequal": "No: in some it tells failures from the rest clearly better, or worse, than in the others.",
+    "unclear": "This run cannot say: no group is clearly better or worse, and not all are surely alike.",
 }
 WITHOUT_INTERVAL = (COVERAGE, "n_tokens")
 NOT_IN_JSON = {"data_uri"}
@@ -84,6 +103,11 @@ def render_html(data: ReportData) -> str:
     )
 
 
+def render_section(name: str, data: ReportData) -> str:
+    """One section of the report that holds no chart."""
+    return _environment().get_template(f"sections/{name}.html.j2").render(data=data)
+
+
 def render_page(template: str, figures: dict[str, dict[str, Any]], **values: Any) -> str:
     """A page with styles, charts and images inside, scripts allowed by their hash, and nothing from the network.
 
@@ -102,19 +126,15 @@ def render_page(template: str, figures: dict[str, dict[str, Any]], **values: Any
 
 def report_figures(data: ReportData) -> dict[str, dict[str, Any]]:
     """The charts as Plotly JSON by their name on the page, each in a wide and a narrow form."""
-    figures = {
-        f"groups-{index}": {
-            "wide": charts.groups_figure(table).to_plotly_json(),
-            "narrow": charts.groups_figure(table, narrow=True).to_plotly_json(),
-        }
-        for index, table in enumerate(data.groups)
-    }
+    drawings = {f"groups-{index}": partial(charts.groups_figure, table) for index, table in enumerate(data.groups)}
+    drawings |= {f"gaps-{index}": partial(gaps_figure, table) for index, table in enumerate(data.gaps)}
+    drawings |= {f"refusal-{index}": partial(refusal_figure, table) for index, table in enumerate(data.refusals)}
     if data.clouds:
-        figures["quality"] = {
-            "wide": charts.quality_figure(data.clouds, data.quartiles).to_plotly_json(),
-            "narrow": charts.quality_figure(data.clouds, data.quartiles, narrow=True).to_plotly_json(),
-        }
-    return figures
+        drawings["quality"] = partial(charts.quality_figure, data.clouds, data.quartiles)
+    return {
+        name: {"wide": draw().to_plotly_json(), "narrow": draw(narrow=True).to_plotly_json()}
+        for name, draw in drawings.items()
+    }
 
 
 def content_security_policy(scripts: list[str]) -> str:
@@ -160,18 +180,24 @@ def _environment() -> jinja2.Environment:
         "score_words": labels.score_words,
         "without_interval": WITHOUT_INTERVAL,
         "plain_rank": _plain_rank,
+        "gap_words": WORDS,
+        "trust_words": TRUST_WORDS,
+        "gap_places": lambda table: labels.decimals([gap.difference for gap in table.gaps]),
+        "difference_places": lambda rows: labels.decimals([row.raw_difference for row in rows]),
+        "spread_words": SPREAD_WORDS,
+        "min_spread_sources": MIN_SOURCES,
         "level_name": lambda level: "prompts" if level == "prompt" else labels.column_label(level, plural=True),
     }
     return environment
 
 
-def table_measures(ranking: str) -> tuple[str, ...]:
+def table_measures(ranking: str, quality: str) -> tuple[str, ...]:
     """The columns of a table of groups, the score that ranks first."""
-    return tuple(dict.fromkeys((*side_by_side(ranking), RELATIVE_SCORE, QUALITY, *WITHOUT_INTERVAL)))
+    return tuple(dict.fromkeys((*side_by_side(ranking), RELATIVE_SCORE, quality, *WITHOUT_INTERVAL)))
 
 
 def _measures_of(table: GroupTable) -> list[str]:
-    return [m for m in table_measures(table.score) if any(m in row.estimates for row in table.rows)]
+    return [m for m in table_measures(table.score, table.quality) if any(m in row.estimates for row in table.rows)]
 
 
 def _places(table: GroupTable, measure: str) -> int:

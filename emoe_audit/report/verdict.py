@@ -34,14 +34,15 @@ def verdict(
     quartiles: tuple[QuartileTable, ...],
     correlations: tuple[Correlation, ...],
     validity: Validity | None = None,
+    quality: str = QUALITY,
 ) -> Verdict:
     """Say in plain words what the numbers support of a ranking by the score `ranking`, and nothing more."""
     own = tuple(c for c in correlations if c.x == ranking)
-    checks = sign_checks(ranking, own, validity)
+    checks = sign_checks(ranking, own, validity, quality)
     status = trust_status([check.side for check in checks])
     return Verdict(
         where=_where(ensemble, groups),
-        quality=_quality(ranking, quartiles, own),
+        quality=_quality(ranking, quality, quartiles, own),
         validity=_validity(ranking, validity),
         trust=_trust(status, checks, own),
         status=status,
@@ -56,13 +57,15 @@ class SignCheck:
     side: Side
 
 
-def sign_checks(ranking: str, own: tuple[Correlation, ...], validity: Validity | None = None) -> list[SignCheck]:
+def sign_checks(
+    ranking: str, own: tuple[Correlation, ...], validity: Validity | None = None, quality: str = QUALITY
+) -> list[SignCheck]:
     """What this run holds against the ranking score: image quality, known training coverage, strange prompts.
 
     `own` are the correlations of that score. Quality and coverage must be less, and the score of a strange prompt more,
     where a score is right.
     """
-    wanted = [(QUALITY, "prompt"), (COVERAGE, "language")]
+    wanted = [(quality, "prompt"), (COVERAGE, "language")]
     found = (_find(own, measure, level) for measure, level in wanted)
     checks = [SignCheck(name=_name(correlation), side=correlation.side) for correlation in found if correlation]
     tested = validity.of(ranking) if validity else None
@@ -145,9 +148,9 @@ def _times(row: GroupRow, table: GroupTable) -> str:
     return number(row.mean(table.score) / table.overall[table.score], 2)
 
 
-def _quality(ranking: str, quartiles: tuple[QuartileTable, ...], own: tuple[Correlation, ...]) -> str:
-    table = next((t for t in quartiles if (t.score, t.measure) == (ranking, QUALITY)), None)
-    correlation = _find(own, QUALITY, "prompt")
+def _quality(ranking: str, quality: str, quartiles: tuple[QuartileTable, ...], own: tuple[Correlation, ...]) -> str:
+    table = next((t for t in quartiles if (t.score, t.measure) == (ranking, quality)), None)
+    correlation = _find(own, quality, "prompt")
     if table is None or correlation is None or len(table.quartiles) < 2:
         return "No images were judged in this run, so it cannot say whether unsure prompts come out worse as images."
     first, last = table.quartiles[0].quality.mean, table.quartiles[-1].quality.mean
@@ -158,7 +161,7 @@ def _quality(ranking: str, quartiles: tuple[QuartileTable, ...], own: tuple[Corr
         "unclear": ("Disagreement and image quality are not clearly related in this run", "goes"),
     }[correlation.side]
     return (
-        f"{opening}: from the surest quarter of prompts to the most unsure, mean {measure_label(QUALITY)} {verb} "
+        f"{opening}: from the surest quarter of prompts to the most unsure, mean {measure_label(quality)} {verb} "
         f"from {number(first, 2)} to {number(last, 2)} ({_rho(correlation)}, over {correlation.n:,} prompts)."
     )
 
@@ -179,7 +182,7 @@ def _trust(status: Trust, checks: list[SignCheck], own: tuple[Correlation, ...])
 
 
 def _name(check: Correlation) -> str:
-    if check.y == QUALITY:
+    if check.y != COVERAGE:
         return "image quality"
     return f"the known training coverage of {check.n} languages ({_rho(check)})"
 

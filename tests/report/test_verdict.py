@@ -31,7 +31,7 @@ def correlation(
     return Correlation(x=score, y=y, level=level, given=given, n=40, rho=rho, low=rho - half, high=rho + half)
 
 
-def table(gaps: dict[str, tuple[float, float]], score: str = RELATIVE) -> GroupTable:
+def table(gaps: dict[str, tuple[float, float]], score: str = RELATIVE, p: float = 0.01) -> GroupTable:
     """Groups with a gap interval each, around an overall mean of 1; an undefined interval lies around a gap of 0.5."""
     rows = []
     for group, (low, high) in gaps.items():
@@ -39,7 +39,7 @@ def table(gaps: dict[str, tuple[float, float]], score: str = RELATIVE) -> GroupT
         gap = Estimate(mean=middle, low=low, high=high, n_prompts=9)
         own = Estimate(mean=1 + gap.mean, low=1 + low, high=1 + high, n_prompts=9)
         estimates = {score: own}
-        rows.append(GroupRow(group=group, label=group, n_prompts=9, n_sources=9, estimates=estimates, gap=gap))
+        rows.append(GroupRow(group=group, label=group, n_prompts=9, n_sources=9, estimates=estimates, gap=gap, p=p))
     return GroupTable(by="language", title="By language", score=score, overall={score: 1.0}, rows=tuple(rows))
 
 
@@ -95,7 +95,7 @@ def test_that_no_group_stands_out_is_told_in_these_words_too(score: str, told: s
 def test_a_group_without_the_score_is_neither_counted_nor_the_surest() -> None:
     unscored = GroupRow(
         group="Welsh", label="Welsh", n_prompts=9, n_sources=9, estimates={},
-        gap=Estimate(mean=math.nan, low=math.nan, high=math.nan, n_prompts=0),
+        gap=Estimate(mean=math.nan, low=math.nan, high=math.nan, n_prompts=0), p=math.nan,
     )  # fmt: skip
     known = table(GAPS, TRANSLATION)
     said = verdict("emoji", TRANSLATION, (replace(known, rows=(*known.rows, unscored)),), FALLING, ()).where
@@ -106,6 +106,11 @@ def test_no_group_is_named_when_none_is_clear() -> None:
     said = verdict("emoji", RELATIVE, (table({"Thai": (-0.1, 0.6), "English": (-0.5, 0.1)}),), FALLING, ()).where
     assert said.startswith("No language stands out")
     assert "Thai" not in said
+
+
+def test_a_group_that_is_clear_by_itself_but_not_among_all_that_are_tested_is_not_named() -> None:
+    said = verdict("emoji", RELATIVE, (table(GAPS, p=0.2),), FALLING, ()).where
+    assert said.startswith("No language stands out")
 
 
 def test_an_undefined_interval_is_no_claim() -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 
 from emoe_audit.analysis.summary import SCORES, analyze
 from emoe_audit.store import RunStore
+from emoe_audit.types import AnalysisConfig
 
 PROBES = {"pseudo-words": True, "shuffled letters": True, "rare words": False}
 """Whether each is strict."""
@@ -20,7 +21,9 @@ def add_translations(store: RunStore, *, without: Collection[str] = ()) -> RunSt
     score = (1 - rows["relative"]).where(~rows["language"].isin(list(without)))
     parts = {"translation_disagreement": score, "translation_text": score, "translation_mid_block": np.nan}
     store.write_analysis("translations", rows[["key", "source_id"]].assign(**parts))
-    for name, table in analyze(store.query("SELECT * FROM results"), ["language", "region"], n_boot=20).items():
+    for name, table in analyze(
+        store.query("SELECT * FROM results"), ["language", "region"], config=AnalysisConfig(n_boot=20)
+    ).items():
         store.write_analysis(name, table)
     return store
 
