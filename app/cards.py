@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -10,12 +11,14 @@ from typing import Any
 import pandas as pd
 
 from emoe_audit.report.charts import SIDES
+from emoe_audit.report.comparison import ImagePair
 from emoe_audit.report.data import ReportData, scores_from
 from emoe_audit.report.gallery import embed_image
 from emoe_audit.report.labels import clip_text, counted, decimals, group_label, measure_label, number
 from emoe_audit.report.render import STATUS_TEXT
 
 IMAGE_BYTES = 60_000
+SIDE_WORDS = {side: words for side, (words, _, _) in SIDES.items()}
 BLANK = '<div class="blank">no image</div>'
 STYLE = (Path(__file__).parent / "cards.css").read_text(encoding="utf-8")
 
@@ -31,7 +34,7 @@ def run_head(report: ReportData) -> str:
         ("Whether the score is valid here", escape(verdict.validity)),
         ("How far to trust this", escape(verdict.trust) + _status(report)),
     ]
-    return _wrap(
+    return wrap(
         f"<h1><bdi>{escape(report.manifest.ensemble.name)}</bdi></h1>"
         f'<div class="sub">{", ".join(parts)}{"" if report.complete else ", unfinished"}</div>'
         '<div class="verdict">'
@@ -51,14 +54,38 @@ def legend() -> str:
         f'<span><span class="mark" style="border-color:{colour}{_filled(colour, symbol)}"></span>{name}</span>'
         for name, colour, symbol in SIDES.values()
     )
-    return _wrap(f'<div class="legend">{marks}<span>bars: 95% intervals; dotted: mean over all prompts</span></div>')
+    return wrap(f'<div class="legend">{marks}<span>bars: 95% intervals; dotted: mean over all prompts</span></div>')
 
 
 def _filled(colour: str, symbol: str) -> str:
     return "" if symbol.endswith("open") else f";background:{colour}"
 
 
-def prompt_head(run: Path, row: Any, ranking: str, share_below: float) -> str:
+def scope(report: ReportData) -> str:
+    """What was audited, in numbers."""
+    own = report.scope
+    facts = [
+        ("Prompts scored", own.n_scored), ("Captions", own.n_sources), ("Languages", own.n_languages),
+        ("Regions", own.n_regions), ("Images judged", own.n_judged), ("Rows left out", own.faults.total),
+        ("Prompts cut short", own.n_truncated),
+    ]  # fmt: skip
+    body = "".join(f"<div><span>{name}</span>{value:,}</div>" for name, value in facts)
+    return wrap(f'<div class="facts">{body}</div>')
+
+
+def pairs(a: Path, b: Path, found: Sequence[ImagePair], *, blurred: bool = False) -> str:
+    """Prompts with the images of two runs side by side."""
+    cards = "".join(
+        f'<div class="card pair"><b>{escape(group_label("language", pair.language))}</b>'
+        f"{_picture(a, pair.image_a, pair.prompt)}{_picture(b, pair.image_b, pair.prompt)}"
+        f"<div><b>{pair.rank_a:.2f}</b> to <b>{pair.rank_b:.2f}</b> <small>rank</small></div>"
+        f'<span dir="auto" lang="{escape(pair.language)}">{escape(clip_text(pair.prompt, 90))}</span></div>'
+        for pair in found
+    )
+    return wrap(f'<div class="grid pairs{" blurred" if blurred else ""}">{cards}</div>')
+
+
+def prompt_head(run: Path, row: Any, ranking: str, share_below: float, *, blurred: bool = False) -> str:
     """The text of a prompt, its image and its numbers with the noise floor, the score that ranks first."""
     others = [score for score in scores_from(ranking)[1:] if pd.notna(row[score])]
     facts = [
@@ -72,14 +99,14 @@ def prompt_head(run: Path, row: Any, ranking: str, share_below: float) -> str:
     ]
     body = "".join(f"<div><span>{name}</span>{value}</div>" for name, value in facts)
     title = f"{group_label('language', row.language)} ({row.language}), prompt {row.prompt_id}"
-    return _wrap(
-        f'<div class="head"><div><div class="sub"><bdi>{escape(title)}</bdi></div>'
+    return wrap(
+        f'<div class="head{" blurred" if blurred else ""}"><div><div class="sub"><bdi>{escape(title)}</bdi></div>'
         f'<div class="text" dir="auto" lang="{escape(row.language)}">{escape(clip_text(row.prompt, 2000))}</div>'
         f'<div class="facts">{body}</div></div>{_image(run, row)}</div>'
     )
 
 
-def translations(run: Path, rows: pd.DataFrame, ranking: str, key: str) -> str:
+def translations(run: Path, rows: pd.DataFrame, ranking: str, key: str, *, blurred: bool = False) -> str:
     """The translations of one caption as cards, most unsure first: image, language, score, quality, text."""
     places = decimals(rows[ranking].tolist())
     ordered = rows.sort_values(ranking, ascending=False)
@@ -87,7 +114,7 @@ def translations(run: Path, rows: pd.DataFrame, ranking: str, key: str) -> str:
         _card(run, row, _rounded(score, places), here=str(row.key) == key)
         for row, score in zip(ordered.itertuples(), ordered[ranking], strict=True)
     )
-    return _wrap(f'<div class="grid">{cards}</div>')
+    return wrap(f'<div class="grid{" blurred" if blurred else ""}">{cards}</div>')
 
 
 def _card(run: Path, row: Any, score: str, *, here: bool) -> str:
@@ -101,10 +128,12 @@ def _card(run: Path, row: Any, score: str, *, here: bool) -> str:
 
 
 def _image(run: Path, row: Any) -> str:
-    if not isinstance(row.image, str):
-        return ""
-    uri = embed_image(run, row.image, IMAGE_BYTES)
-    return f'<img src="{uri}" alt="{escape(clip_text(row.prompt, 120))}">' if uri else ""
+    return _picture(run, row.image, row.prompt) if isinstance(row.image, str) else ""
+
+
+def _picture(run: Path, image: str, prompt: str) -> str:
+    uri = embed_image(run, image, IMAGE_BYTES)
+    return f'<img src="{uri}" alt="{escape(clip_text(prompt, 120))}">' if uri else ""
 
 
 def _with_noise(row: Any, score: str) -> str:
@@ -123,5 +152,6 @@ def _rounded(value: float, places: int | None = None) -> str:
     return number(float(value), decimals([float(value)]) if places is None else places)
 
 
-def _wrap(body: str) -> str:
+def wrap(body: str) -> str:
+    """HTML with the styles of the pages."""
     return f'<style>{STYLE}</style><div class="ea">{body}</div>'

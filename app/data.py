@@ -4,15 +4,24 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from emoe_audit.analysis.summary import SCORES
+from emoe_audit.analysis.gaps import MARGIN, detectable_gaps
+from emoe_audit.analysis.paired import contrast_table
+from emoe_audit.analysis.refusal import TOP
+from emoe_audit.analysis.summary import QUALITY, SCORES
+from emoe_audit.compare import compare_runs
 from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData, collect
+from emoe_audit.report.collect_findings import gap_table
+from emoe_audit.report.comparison import Comparison
 from emoe_audit.report.data import RELATIVE_SCORE
+from emoe_audit.report.findings import GapTable
+from emoe_audit.report.labels import group_label
 from emoe_audit.store import RunStore, list_runs
 from emoe_audit.types import RunManifest
 
@@ -24,6 +33,29 @@ ORDER_BY: dict[Order, str] = {
     "surest": "{ranking} ASC NULLS LAST, prompt_id",
     "as written": "prompt_id",
 }
+GAPS = """
+    WITH cells AS (
+        SELECT source_id, {by}::VARCHAR AS "group", avg({measure}) AS value FROM results
+        WHERE isfinite({measure}) AND {by} IS NOT NULL GROUP BY ALL
+    )
+    SELECT own."group", count(*) AS n, avg(own.value - other.value) AS mean,
+           nullif(stddev_samp(own.value - other.value), 0) AS sd,
+           (SELECT stddev_samp({measure}) FROM results WHERE isfinite({measure})) AS spread
+    FROM cells own JOIN cells other USING (source_id)
+    WHERE other."group" = ? AND own."group" <> ? GROUP BY own."group" ORDER BY own."group"
+"""
+READINGS = """
+    SELECT key, reading FROM readings WHERE key IN (
+        SELECT key FROM prompts WHERE language = (SELECT language FROM prompts WHERE key = ? LIMIT 1)
+    )
+"""
+REFUSED = """
+    SELECT {by}::VARCHAR AS "group", count({score}) AS n_prompts, avg(({score} > ?)::INT) AS refused,
+           avg((source_rank > {top})::INT) FILTER ({score} <= ?) AS fails_accepted,
+           avg((source_rank > {top})::INT) FILTER ({score} > ?) AS fails_refused
+    FROM results WHERE {by} IS NOT NULL AND isfinite({score}) GROUP BY 1 ORDER BY refused DESC, 1
+"""
+N_NEIGHBOURS = 12
 SHOWN = f"key, prompt_id, prompt, language, {', '.join(SCORES)}, clip_cosine, image IS NOT NULL AS drawn"
 
 
@@ -104,10 +136,94 @@ def prompt_rows(run: Path, key: str) -> pd.DataFrame:
     return _query(str(run), stamp(run), sql, (key, key, MAX_TRANSLATIONS))
 
 
-def share_below(run: Path, score: float) -> float:
-    """The share of ranked prompts with a lower score."""
-    sql = f"SELECT avg(({ranking(run)} < ?)::INT) AS share FROM results"
-    return float(_query(str(run), stamp(run), sql, (score,)).share.iloc[0])
+def share_below(run: Path, value: float, score: str | None = None) -> float:
+    """The share of prompts with a lower score, by default the one that ranks."""
+    sql = f"SELECT avg(({score or ranking(run)} < ?)::INT) AS share FROM results"
+    return float(_query(str(run), stamp(run), sql, (value,)).share.iloc[0])
+
+
+def group_columns(run: Path) -> list[str]:
+    """The columns by which the prompts of a run are grouped."""
+    return list(
+        _query(str(run), stamp(run), 'SELECT DISTINCT "by" FROM groups ORDER BY ("by" <> \'language\'), "by"', ()).by
+    )
+
+
+def group_names(run: Path, by: str) -> dict[str, str]:
+    """The groups of a column by the name that is shown."""
+    groups = _query(str(run), stamp(run), 'SELECT DISTINCT "group" FROM groups WHERE "by" = ?', (by,))["group"]
+    return dict(sorted((_named(group_label(by, group), group), group) for group in groups))
+
+
+def gap_measures(report: ReportData) -> list[str]:
+    """The measures in which groups are compared, the score that ranks first."""
+    return list(dict.fromkeys((report.ranking, report.quality, *SCORES, *QUALITY)))
+
+
+def reference_gaps(run: Path, by: str, measure: str, reference: str) -> GapTable | None:
+    """The gap of every group to a reference within captions; None where no caption has both."""
+    sql = GAPS.format(by=quoted(by), measure=quoted(measure))
+    summary = _query(str(run), stamp(run), sql, (reference, reference)).set_index("group")
+    if summary.empty:
+        return None
+    margin = MARGIN * float(summary["spread"].iloc[0])
+    table = contrast_table(summary, by, reference, margin=margin if margin > 0 else None)
+    return gap_table(by, measure, table.assign(design="paired", margin=margin, detectable=detectable_gaps(table)))
+
+
+def neighbours(run: Path, key: str) -> pd.DataFrame:
+    """The prompts of the same language that are read most like one, with the cosine of their readings."""
+    found = _query(str(run), stamp(run), READINGS, (key,))
+    if found.empty or key not in set(found["key"]):
+        return pd.DataFrame()
+    readings = np.stack([np.frombuffer(own, np.float16) for own in found["reading"]]).astype(np.float32)
+    readings /= np.linalg.norm(readings, axis=1, keepdims=True)
+    cosine = readings @ readings[int(found.index[found["key"] == key][0])]
+    near = found.assign(cosine=cosine)[found["key"] != key].nlargest(N_NEIGHBOURS, "cosine")
+    rows = _query(
+        str(run), stamp(run), f"SELECT {SHOWN} FROM results WHERE list_contains(?, key)", (tuple(near["key"]),)
+    )
+    return near[["key", "cosine"]].merge(rows, on="key")
+
+
+def prompts_between(run: Path, score: str, scores: tuple[float, float], quality: tuple[float, float]) -> pd.DataFrame:
+    """The most unsure prompts whose score and image quality lie in these ranges."""
+    sql = (
+        f"SELECT {SHOWN} FROM results WHERE {score} BETWEEN ? AND ? AND clip_cosine BETWEEN ? AND ? "
+        f"ORDER BY {score} DESC, prompt_id LIMIT {4 * PAGE_SIZE}"
+    )
+    return _query(str(run), stamp(run), sql, (*scores, *quality))
+
+
+def score_steps(run: Path, score: str) -> list[float]:
+    """The scores below which 0, 1, ... 100 percent of the prompts lie, each once."""
+    shares = [percent / 100 for percent in range(101)]
+    steps = _query(str(run), stamp(run), f"SELECT quantile_cont({score}, {shares}) AS q FROM results", ()).q.iloc[0]
+    return sorted({float(step) for step in steps}) if steps is not None else []
+
+
+def refused(run: Path, by: str, score: str, threshold: float) -> pd.DataFrame:
+    """Of every group the share above a threshold, and what fails on both sides of it, most refused first."""
+    sql = REFUSED.format(by=quoted(by), score=score, top=TOP)
+    rows = _query(str(run), stamp(run), sql, (threshold,) * 3)
+    return rows.assign(label=[_named(group_label(by, group), group) for group in rows["group"]])
+
+
+def comparison(a: Path, b: Path, by: str) -> Comparison:
+    """Two runs compared.
+
+    Raises AuditError where they cannot be.
+    """
+    return _comparison(str(a), str(b), by, stamp(a), stamp(b))
+
+
+def _named(label: str, group: str) -> str:
+    return group if label == group else f"{label} ({group})"
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _comparison(a: str, b: str, by: str, changed_a: float, changed_b: float) -> Comparison:
+    return compare_runs(RunStore.open(a), RunStore.open(b), by=by)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
@@ -116,5 +232,5 @@ def _report(run: str, changed: float) -> ReportData:
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
-def _query(run: str, changed: float, sql: str, params: tuple[str | int | float, ...]) -> pd.DataFrame:
+def _query(run: str, changed: float, sql: str, params: tuple[Any, ...]) -> pd.DataFrame:
     return RunStore.open(run).query(sql, params)

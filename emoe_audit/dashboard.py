@@ -6,6 +6,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+MAX_UPLOAD_MIB = 50
 PACKAGE = Path(__file__).parent
 PLACES = (PACKAGE / "_app" / "dashboard.py", PACKAGE.parent / "app" / "dashboard.py")
 
@@ -15,6 +16,7 @@ def serve(runs: Path, port: int) -> int:
     page = next(place for place in PLACES if place.is_file())
     address = ["--server.address", "localhost", "--server.port", str(port)]
     quiet = ["--browser.gatherUsageStats", "false", "--server.headless", "true"]
+    bounds = ["--server.maxUploadSize", str(MAX_UPLOAD_MIB)]
     command = [
         sys.executable,
         "-m",
@@ -23,6 +25,7 @@ def serve(runs: Path, port: int) -> int:
         str(page),
         *address,
         *quiet,
+        *bounds,
         "--",
         "--runs",
         str(runs.resolve()),

@@ -28,17 +28,28 @@ def compare_translations(store: RunStore) -> None:
 
     Which languages are to be believed is learned from at most `SAMPLE` captions, those in most languages first.
     """
-    captions = store.query(
+    captions = _translated(store)
+    if not captions:
+        return
+    readers = fit_readers(store)
+    store.write_analysis(
+        "translations", pd.concat([_compared(store, readers, part) for part in chunks(captions, SAMPLE)])
+    )
+
+
+def fit_readers(store: RunStore) -> Readers:
+    """The languages of a run as `compare_translations` knows them: how each reads, and how far it is to be believed."""
+    return Readers.fit(Readings.of(_rows(store, _translated(store)[:SAMPLE])))
+
+
+def _translated(store: RunStore) -> list[str]:
+    """The captions that are there in enough languages, those in most languages first."""
+    captions: list[str] = store.query(
         "SELECT source_id FROM prompts JOIN readings USING (key) GROUP BY source_id "
         "HAVING count(DISTINCT language) >= ? ORDER BY count(DISTINCT language) DESC, sha256(source_id)",
         [MIN_LANGUAGES],
     )["source_id"].to_list()
-    if not captions:
-        return
-    readers = Readers.fit(Readings.of(_rows(store, captions[:SAMPLE])))
-    store.write_analysis(
-        "translations", pd.concat([_compared(store, readers, part) for part in chunks(captions, SAMPLE)])
-    )
+    return captions
 
 
 def _compared(store: RunStore, readers: Readers, captions: Sequence[str]) -> pd.DataFrame:

@@ -23,5 +23,5 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def app_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `streamlit run` does it: the modules beside the entry can be imported."""
     monkeypatch.syspath_prepend(str(APP))
-    for name in ("cards", "data"):
+    for name in ("cards", "choice", "data", "jobs", "live", "show"):
         monkeypatch.delitem(sys.modules, name, raising=False)

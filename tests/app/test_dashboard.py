@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -20,13 +19,13 @@ Open = Callable[..., AppTest]
 
 
 @pytest.fixture
-def open_app(runs_root: Path, monkeypatch: pytest.MonkeyPatch) -> Open:
-    """Open the dashboard at an address."""
+def open_app(runs_root: Path) -> Open:
+    """Open a page of the dashboard, by default the table of prompts, with what its address says."""
 
-    def open_at(root: Path = runs_root, **query: str) -> AppTest:
-        monkeypatch.setattr(sys, "argv", ["dashboard.py", "--runs", str(root)])
+    def open_at(root: Path = runs_root, at: str = "prompts", **query: str) -> AppTest:
         st.cache_data.clear()
-        app = AppTest.from_file(str(APP / "dashboard.py"), default_timeout=60)
+        app = AppTest.from_file(str(APP / "pages" / f"{at}.py"), default_timeout=120)
+        app.session_state["runs_root"] = str(root)
         for name, value in query.items():
             app.query_params[name] = value
         return run_cleanly(app)
@@ -56,7 +55,7 @@ def test_an_empty_folder_says_how_to_make_a_run(tmp_path: Path, open_app: Open) 
 
 
 def test_the_runs_are_listed_and_the_chosen_one_shows_its_verdict(open_app: Open, runs_root: Path) -> None:
-    app = open_app(run="plain")
+    app = open_app(at="overview", run="plain")
     assert sorted(option.split(" ")[0] for option in app.selectbox[0].options) == ["hostile", "plain"]
     from emoe_audit.report import collect
 
@@ -101,7 +100,7 @@ def test_a_page_of_the_address_is_the_page_that_is_shown(open_app: Open) -> None
 
 
 def test_a_group_of_the_address_is_the_group_that_is_shown(open_app: Open) -> None:
-    app = open_app(run="plain", **{"only-language": "Swahili (sw)"})
+    app = open_app(run="plain", by="language", group="Swahili (sw)")
     assert set(rows(app).language) == {"sw"}
     assert "40 prompts" in app.caption[0].value
 
@@ -171,9 +170,8 @@ def test_a_run_that_is_not_analysed_still_shows_its_prompts(tmp_path: Path, open
 
     store = RunStore.open(tmp_path / "going", plan=synthetic_plan())
     store.write_prompts(FRAME[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
-    app = open_app(tmp_path)
-    assert "emoe-audit analyze" in app.warning[0].value
-    assert len(rows(app)) == 25
+    assert "emoe-audit analyze" in open_app(tmp_path, at="overview").warning[0].value
+    assert len(rows(open_app(tmp_path))) == 25
 
 
 def test_hostile_texts_stay_texts(open_app: Open, runs_root: Path) -> None:
@@ -187,7 +185,7 @@ def test_hostile_texts_stay_texts(open_app: Open, runs_root: Path) -> None:
 
 def test_a_hostile_group_can_be_chosen(open_app: Open) -> None:
     app = open_app(run="hostile", by="style")
-    options = app.selectbox[1].options
-    app.selectbox[1].select(options[1])
+    names = app.selectbox(key="group").options
+    app.selectbox(key="group").select(names[1])
     run_cleanly(app)
     assert "40 prompts" in app.caption[0].value

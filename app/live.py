@@ -1,0 +1,84 @@
+"""The ensemble of a run, loaded once for all who look at it, to score and draw what somebody types."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import data
+import pandas as pd
+import streamlit as st
+from PIL.Image import Image
+
+from emoe_audit.analysis.translations import TRANSLATION_SCORE, Readers, Readings
+from emoe_audit.prompts.tags import TagError, check_language
+from emoe_audit.readings import fit_readers
+from emoe_audit.store import RunStore
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
+
+MAX_LINES, MAX_CHARACTERS = 40, 2000
+MAX_IMAGES = 8
+ONE_AT_A_TIME = threading.Lock()
+"""Sessions share the experts."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Typed:
+    """What somebody typed: a caption in some languages, and the lines that are none."""
+
+    prompts: tuple[Prompt, ...]
+    faults: tuple[str, ...]
+
+
+def read_lines(text: str) -> Typed:
+    """One prompt a line, `language: prompt`; a line without a language is of an unknown one."""
+    prompts, faults = [], []
+    for number, line in enumerate(text.splitlines()[:MAX_LINES], start=1):
+        tag, colon, rest = line.partition(":")
+        prompt = (rest if colon else line).strip()[:MAX_CHARACTERS].replace("\0", "")
+        try:
+            language = check_language(tag.strip()) if colon else "und"
+        except TagError as error:
+            faults.append(f"line {number}: {error}")
+            continue
+        if prompt:
+            prompts.append(Prompt(prompt_id=str(number), prompt=prompt, language=language, source_id="typed"))
+    return Typed(prompts=tuple(prompts), faults=tuple(faults))
+
+
+def score(run: Path, prompts: Sequence[Prompt]) -> pd.DataFrame:
+    """The scores of the prompts, the translation score where they are there in enough languages."""
+    plan = RunStore.open(run).plan()
+    with ONE_AT_A_TIME:
+        scored = _engine(plan.ensemble, plan.scoring).score(prompts)
+    rows = scored.assign(language=[prompt.language for prompt in prompts], source_id="typed")
+    distances = _readers(str(run), data.stamp(run)).distances(Readings.of(rows))
+    named = rows.assign(prompt=[prompt.prompt for prompt in prompts]).drop(columns=["reading", "source_id"])
+    return named.assign(**{TRANSLATION_SCORE: distances.mean(axis=1)})
+
+
+def draw(run: Path, prompts: Sequence[Prompt]) -> list[Image]:
+    """An image of each of the first prompts. Raises `QualityError` where the base cannot draw."""
+    plan = RunStore.open(run).plan()
+    from emoe_audit.quality.images import ImageMaker
+
+    @st.cache_resource(max_entries=1, show_spinner="Loading what draws")
+    def maker(spec: EnsembleSpec, images: ImageConfig) -> ImageMaker:
+        return ImageMaker(spec, images)
+
+    with ONE_AT_A_TIME:
+        return maker(plan.ensemble, plan.images).make(prompts[:MAX_IMAGES])
+
+
+@st.cache_resource(max_entries=1, show_spinner="Loading the experts")
+def _engine(spec: EnsembleSpec, scoring: ScoringConfig):  # type: ignore[no-untyped-def]
+    from emoe_audit.loading import load_engine
+
+    return load_engine(spec, scoring)
+
+
+@st.cache_resource(max_entries=4, show_spinner="Reading how the languages of this run agree")
+def _readers(run: str, changed: float) -> Readers:
+    return fit_readers(RunStore.open(run))

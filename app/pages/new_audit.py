@@ -1,0 +1,116 @@
+"""New audit: upload a table, see it checked, start, watch, cancel and resume. The engine is the command line's."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import choice
+import jobs
+import pandas as pd
+import show
+import streamlit as st
+
+from emoe_audit.errors import AuditError
+from emoe_audit.experts.spec import embedded_names
+from emoe_audit.prompts.table import PromptTable
+from emoe_audit.report.labels import clip_text
+from emoe_audit.types import ImageConfig, ScoringConfig
+
+SHOWN_FAULTS, SHOWN_ROWS = 50, 200
+WATCH_SECONDS = 2
+
+
+def page() -> None:
+    """Draw the page."""
+    root = choice.root()
+    st.subheader("New audit")
+    uploaded = st.file_uploader(
+        "Prompt table", type=[ending[1:] for ending in jobs.FORMATS],
+        help="A column `prompt`; `language`, `region` and `source_id` make the audit worth its name.",
+    )  # fmt: skip
+    if uploaded is not None:
+        try:
+            offer(root, uploaded.name, uploaded.getvalue())
+        except AuditError as error:
+            st.error(clip_text(str(error), 600))
+    st.subheader("Audits started here")
+    watch(root)
+
+
+def offer(root: Path, file_name: str, content: bytes) -> None:
+    """Check an uploaded table, ask for settings, and start."""
+    show_checked(jobs.check_upload(file_name, content))
+    with st.form("settings"):
+        name = st.text_input("Name of the run", placeholder="my-audit", max_chars=60)
+        left, middle, right = st.columns(3)
+        ensemble = left.selectbox("Ensemble", ensembles(root))
+        n_images = middle.number_input("Images at most", 0, 100_000, ImageConfig().n_images)
+        n_noise = right.number_input("Noises to average over", 1, 64, ScoringConfig().n_noise)
+        if not st.form_submit_button("Start", type="primary"):
+            return
+    jobs.check_name(root, name)
+    prompts = jobs.keep_upload(root, name, file_name, content)
+    settings = ("--n-images", str(n_images), "--n-noise", str(n_noise))
+    spec = str(root / "ensembles" / ensemble) if ensemble not in embedded_names() else str(ensemble)
+    jobs.start(root, name, ("run", str(prompts), "--ensemble", spec, "--out", str(root / name), *settings))
+    st.success(f"{name} has been started.")
+
+
+def ensembles(root: Path) -> list[str]:
+    """The embedded ensembles, and those that lie in the folder `ensembles` beside the runs."""
+    own = [file.parent.name for file in sorted((root / "ensembles").glob("*/ensemble.yaml"))]
+    return [*embedded_names(), *own]
+
+
+def show_checked(table: PromptTable) -> None:
+    """What was read, and what was left out with its line and column."""
+    faults = table.row_errors
+    languages = table.frame["language"].nunique()
+    st.text(f"{len(table.frame):,} prompts in {languages:,} languages; {len(faults):,} rows are left out.")
+    if faults:
+        rows = pd.DataFrame(
+            [
+                {
+                    "Line": fault.line,
+                    "Column": fault.column,
+                    "What is wrong": fault.message,
+                }
+                for fault in faults[:SHOWN_FAULTS]
+            ]
+        )
+        columns = {
+            "Line": show.number("Line", 9),
+            "Column": show.text("Column"),
+            "What is wrong": show.text("What is wrong"),
+        }
+        show.table("faults", rows, columns, "Rows that are left out")
+    with st.expander("The first prompts"):
+        st.dataframe(table.frame.head(SHOWN_ROWS), hide_index=True, alt="The first prompts of the table")
+
+
+@st.fragment(run_every=WATCH_SECONDS)
+def watch(root: Path) -> None:
+    """How far each audit is, with what can be done about it."""
+    found = jobs.jobs(root)
+    if not found:
+        st.text("None yet.")
+    for job in found:
+        state = jobs.state(root, job)
+        words = jobs.last_words(root, job)
+        name_box, state_box, button_box = st.columns([2, 4, 1], vertical_alignment="center")
+        name_box.text(job.name)
+        done = jobs.share_done(words)
+        if state == "running":
+            state_box.progress(done or 0.0, clip_text(words, 160) or "starting")
+            if button_box.button("Cancel", key=f"cancel-{job.name}"):
+                jobs.cancel(job)
+        elif state == "stopped":
+            state_box.text(f"stopped: {clip_text(words, 300)}")
+            if button_box.button("Resume", key=f"resume-{job.name}"):
+                jobs.start(root, job.name, job.arguments)
+        else:
+            state_box.text("finished")
+            button_box.page_link("pages/overview.py", label="Open", query_params={"run": job.name})
+
+
+page()

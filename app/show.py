@@ -1,0 +1,56 @@
+"""Figures and tables as all pages show them: in a wide and a narrow form, with downloads that no spreadsheet runs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+
+from emoe_audit.report.export import csv_parts
+
+CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]]}
+
+
+def figure(name: str, draw: Callable[..., go.Figure], alt: str) -> None:
+    """A chart in its wide and its narrow form; the style sheet shows the one that fits."""
+    for form in ("wide", "narrow"):
+        with st.container(key=f"{form}-{name}"):
+            drawn = draw(narrow=form == "narrow")
+            config = CONFIG | {"toImageButtonOptions": {"filename": name, "format": "svg"}}
+            st.plotly_chart(drawn, theme=None, config=config, key=f"chart-{form}-{name}", alt=alt)
+
+
+def table(name: str, rows: pd.DataFrame, columns: dict[str, Any], alt: str, **options: Any) -> Any:
+    """Rows with the columns that are shown, and all of them for download."""
+    event = st.dataframe(
+        rows, hide_index=True, column_order=list(columns), column_config=columns, placeholder="–", alt=alt, **options
+    )
+    download(name, lambda: rows)
+    return event
+
+
+def download(name: str, rows: Callable[[], pd.DataFrame]) -> None:
+    """A button that gives a table as CSV, in which no text is run as a formula."""
+    st.download_button(
+        "Table as CSV",
+        data=lambda: ("\ufeff" + "".join(csv_parts([rows()]))).encode(),
+        file_name=f"{name}.csv",
+        mime="text/csv",
+        key=f"download-{name}",
+        icon=":material/download:",
+        type="tertiary",
+        on_click="ignore",
+    )
+
+
+def number(label: str, places: int = 3, **options: Any) -> Any:
+    """A column of numbers."""
+    return st.column_config.NumberColumn(label, format=f"%.{places}g", **options)
+
+
+def text(label: str, **options: Any) -> Any:
+    """A column of texts."""
+    return st.column_config.TextColumn(label, **options)

@@ -1,0 +1,87 @@
+"""Each page against plain pandas: what it shows is what the run holds."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import pytest
+import streamlit as st
+from scipy.stats import false_discovery_control, ttest_rel
+from streamlit.testing.v1 import AppTest
+
+from tests.app.conftest import APP
+from tests.illustrated import illustrated_frame
+
+FRAME = illustrated_frame()
+Open = Callable[..., AppTest]
+
+
+@pytest.fixture
+def open_page(runs_root: Path) -> Open:
+    """Open a page with what its address says."""
+
+    def open_at(at: str, root: Path = runs_root, **query: str) -> AppTest:
+        st.cache_data.clear()
+        app = AppTest.from_file(str(APP / "pages" / f"{at}.py"), default_timeout=120)
+        app.session_state["runs_root"] = str(root)
+        for name, value in query.items():
+            app.query_params[name] = value
+        app.run()
+        assert not app.exception, app.exception
+        return app
+
+    return open_at
+
+
+def frame_with(app: AppTest, column: str) -> pd.DataFrame:
+    """The first table that has this column."""
+    tables: list[Any] = [own.value for own in app.dataframe]
+    return next(pd.DataFrame(own) for own in tables if column in own)
+
+
+@pytest.mark.parametrize("at", ["overview", "languages", "regions", "prompts", "quality", "method"])
+@pytest.mark.parametrize("run", ["plain", "hostile"])
+def test_every_page_opens_on_every_run_and_its_address_names_the_run(open_page: Open, at: str, run: str) -> None:
+    assert run in open_page(at, run=run).query_params["run"]
+
+
+def test_the_gap_to_a_reference_is_the_paired_t_test_of_scipy(open_page: Open) -> None:
+    app = open_page("languages", run="plain", reference="Finnish", measure="relative_disagreement")
+    cells = FRAME.pivot(index="source_id", columns="language", values="relative_disagreement")
+    others = [language for language in cells if language != "fi"]
+    p = [ttest_rel(cells[language], cells["fi"]).pvalue for language in others]
+    shown = frame_with(app, "difference").set_index("group")
+    expected = pd.DataFrame({"difference": cells[others].sub(cells["fi"], axis=0).mean(), "p": p}, index=others)
+    assert shown["difference"].to_dict() == pytest.approx(expected["difference"].to_dict())
+    assert shown["p"].to_dict() == pytest.approx(expected["p"].to_dict())
+    assert shown.loc[others, "p_bh"].to_numpy() == pytest.approx(false_discovery_control(p))
+
+
+def test_a_threshold_refuses_of_each_group_what_lies_above_it(open_page: Open) -> None:
+    app = open_page("quality", run="plain", **{"refused-by": "language"})
+    steps = FRAME["relative_disagreement"].quantile([share / 100 for share in range(101)])
+    expected = (FRAME["relative_disagreement"] > steps.iloc[50]).groupby(FRAME["language"]).mean()
+    shown = frame_with(app, "refused").set_index("group")["refused"]
+    assert shown.to_dict() == pytest.approx(expected.to_dict())
+
+
+def test_the_worst_groups_stand_on_the_first_page(open_page: Open) -> None:
+    expected = FRAME.groupby("language")["relative_disagreement"].mean().nlargest(5)
+    shown = frame_with(open_page("overview", run="plain"), "Language")
+    assert shown["Relative disagreement"].to_numpy() == pytest.approx(expected.to_numpy())
+
+
+def test_a_run_compared_with_itself_is_no_comparison(open_page: Open) -> None:
+    assert "two different runs" in open_page("compare", run="plain", **{"with": "plain"}).info[0].value
+
+
+def test_two_runs_without_a_common_prompt_say_so(open_page: Open) -> None:
+    assert "no prompt" in open_page("compare", run="plain", **{"with": "hostile"}).warning[0].value
+
+
+def test_nothing_typed_loads_nothing(open_page: Open) -> None:
+    app = open_page("try_prompt", run="plain")
+    assert not app.dataframe and not app.error
