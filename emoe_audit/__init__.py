@@ -19,9 +19,10 @@ if TYPE_CHECKING:
     from emoe_audit.scoring.disagreement import register_score
     from emoe_audit.scoring.engine import ScoringEngine
     from emoe_audit.store import RunStore
-    from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
+    from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, ScoringConfig
 
 _HOMES = {
+    "AnalysisConfig": "types",
     "AuditError": "errors",
     "EnsembleSpec": "types",
     "ImageConfig": "types",
@@ -40,6 +41,7 @@ _HOMES = {
 }
 
 __all__ = [
+    "AnalysisConfig",
     "AuditError",
     "EnsembleSpec",
     "ImageConfig",
