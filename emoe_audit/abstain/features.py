@@ -1,0 +1,109 @@
+"""What a score yields anyway, as the features of a prompt; and whether the judge found its caption again.
+
+The features are those of a reading, the sketches of the text state and of the mid-block, and the scores of `SCORES`.
+The score of translations and its two parts are features where every prompt that is learned from has them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import pandas as pd
+
+from emoe_audit.analysis.refusal import TOP
+from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
+from emoe_audit.errors import AuditError
+from emoe_audit.store import RunStore
+
+SCORES = ("disagreement", "relative_disagreement", "feature_power", "n_tokens", "tokens_per_word")
+TRANSLATION_SCORES = (TRANSLATION_SCORE, *PARTS)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Features:
+    """The prompts of a run, each key once."""
+
+    rows: pd.DataFrame
+    """`key, source_id, language`, the scores, and `good`: 1 where the judge found the caption, NaN where not judged."""
+    reading: np.ndarray
+    """Sketches of text state and mid-block, `[row, part x bucket]`; NaN where the run holds none."""
+    scores: tuple[str, ...]
+    """Names of the scores that are features."""
+
+    @property
+    def x(self) -> np.ndarray:
+        """All features, `[row, feature]`: the sketches, then the scores."""
+        return np.hstack([self.reading, self.rows[list(self.scores)].to_numpy(dtype=np.float64)])
+
+    @property
+    def blocks(self) -> tuple[int, int]:
+        """Numbers of features of the two sketches, with which `x` begins."""
+        half = self.reading.shape[1] // 2
+        return half, half
+
+    @property
+    def good(self) -> np.ndarray:
+        """`[row]`."""
+        good: np.ndarray = self.rows["good"].to_numpy(dtype=np.float64)
+        return good
+
+    def where(self, kept: np.ndarray) -> Features:
+        """Only the rows where `kept` is true."""
+        return replace(self, rows=self.rows[kept].reset_index(drop=True), reading=self.reading[kept])
+
+
+def judged_features(store: RunStore) -> Features:
+    """The prompts of a run that have an image and a reading, to learn from.
+
+    Raises:
+        AuditError: there are none.
+    """
+    rows = _rows(store, "WHERE reading IS NOT NULL AND source_id IS NOT NULL").dropna(subset="source_rank")
+    if rows.empty:
+        raise AuditError(
+            f"{store.path}: no prompt has both a judged image and a reading, so there is nothing to learn from; "
+            f"make images with `emoe-audit run ... --n-images 2000`, or go on with `emoe-audit quality {store.path}`"
+        )
+    translated = bool(rows.reindex(columns=TRANSLATION_SCORES).notna().all(axis=None))
+    return _features(rows, SCORES + (TRANSLATION_SCORES if translated else ()))
+
+
+def features_of(store: RunStore, keys: Sequence[str], scores: Sequence[str]) -> Features:
+    """The prompts with these keys, to predict for.
+
+    Raises:
+        AuditError: the run holds none of a score that is a feature.
+    """
+    rows = _rows(store, "WHERE key IN (SELECT unnest(?::VARCHAR[]))", [list(keys)])
+    missing = [score for score in scores if score not in rows]
+    if missing:
+        raise AuditError(f"{store.path}: has no column {missing[0]!r}, from which the model predicts")
+    return _features(rows, tuple(scores))
+
+
+def _rows(store: RunStore, condition: str, values: Sequence[object] = ()) -> pd.DataFrame:
+    rows = store.query(
+        f"SELECT * FROM results LEFT JOIN readings USING (key) {condition} "
+        "QUALIFY row_number() OVER (PARTITION BY key ORDER BY prompt_id) = 1 ORDER BY key",
+        values,
+    )
+    return rows if "source_rank" in rows else rows.assign(source_rank=np.nan)
+
+
+def _features(rows: pd.DataFrame, scores: tuple[str, ...]) -> Features:
+    good = (rows["source_rank"] <= TOP).astype(np.float64).where(rows["source_rank"].notna())
+    return Features(
+        rows=rows[["key", "source_id", "language", *scores]].assign(good=good),
+        reading=_readings(rows["reading"]),
+        scores=scores,
+    )
+
+
+def _readings(content: pd.Series) -> np.ndarray:
+    """`[row, number]` from half-precision bytes; a row of NaN where there are none."""
+    held = [np.frombuffer(own, dtype=np.float16) if isinstance(own, bytes | bytearray) else None for own in content]
+    width = max((len(own) for own in held if own is not None), default=0)
+    empty = np.full(width, np.nan)
+    return np.stack([empty if own is None else own.astype(np.float64) for own in held] or [empty])[: len(held)]

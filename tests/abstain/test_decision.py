@@ -1,0 +1,116 @@
+"""Who is accepted, who is refused, and why."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import replace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoe_audit.abstain.decision import Limit, Limits, decide
+
+LIMIT = Limit(threshold=0.4, certified=True, accepted_share=0.5, risk=0.1, n_captions=100)
+LIMITS = Limits(seen=LIMIT, unseen=replace(LIMIT, threshold=0.1), farthest=2.0, target=0.2, delta=0.1)
+NAN = math.nan
+
+
+@pytest.mark.parametrize(
+    ("p_good", "distance", "unseen", "decision", "reason"),
+    [
+        (0.9, 1.0, False, "accept", ""),
+        (0.7, 1.0, False, "accept", ""),
+        (0.5, 1.0, False, "refuse", "low predicted quality"),
+        (0.9, 2.5, False, "refuse", "outside of what was learned"),
+        (0.1, 2.5, False, "refuse", "outside of what was learned"),
+        (0.95, 1.0, True, "accept", ""),
+        (0.7, 1.0, True, "refuse", "outside of what was learned"),
+        (0.5, 1.0, True, "refuse", "low predicted quality"),
+        (NAN, NAN, False, "refuse", "not measured"),
+        (NAN, NAN, True, "refuse", "not measured"),
+    ],
+)
+def test_a_decision_and_its_reason(p_good: float, distance: float, unseen: bool, decision: str, reason: str) -> None:
+    predicted = pd.DataFrame({"p_good": [p_good], "confidence": [1.0], "distance": [distance]})
+    found = decide(predicted, np.array([unseen]), LIMITS)
+    assert list(found) == ["p_good", "confidence", "decision", "reason"]
+    assert found.loc[0, ["decision", "reason"]].to_list() == [decision, reason]
+
+
+def test_where_nothing_is_known_of_unseen_languages_all_of_them_are_refused() -> None:
+    predicted = pd.DataFrame({"p_good": [1.0], "confidence": [1.0], "distance": [0.0]})
+    limits = replace(LIMITS, unseen=replace(LIMIT, threshold=NAN))
+    assert decide(predicted, np.array([True]), limits)["decision"][0] == "refuse"
+    assert decide(predicted, np.array([False]), limits)["decision"][0] == "accept"
+
+
+def held_out(n_captions: int, seed: int = 0) -> pd.DataFrame:
+    """Five prompts a caption whose predicted probability is the true one."""
+    rng = np.random.default_rng(seed)
+    p_good = rng.beta(0.5, 0.5, 5 * n_captions)
+    bad = (rng.random(len(p_good)) > p_good) * 1.0
+    return pd.DataFrame(
+        {
+            "p_good": p_good,
+            "bad": bad,
+            "source_id": np.repeat(np.arange(n_captions), 5),
+            "unseen": np.tile([False, False, False, False, True], n_captions),
+            "distance": rng.permutation(5 * n_captions) + 1.0,
+        }
+    )
+
+
+def test_with_many_captions_the_limit_is_certified_and_keeps_its_promise_on_others() -> None:
+    limit = Limit.learn(held_out(400), target=0.2, delta=0.1)
+    others = held_out(20_000, seed=1)
+    accepted = others["bad"][1 - others["p_good"] <= limit.threshold]
+    assert limit.certified
+    assert 0.3 < limit.accepted_share < 0.7
+    assert accepted.mean() <= 0.2
+
+
+def test_with_few_captions_it_keeps_the_target_on_these_and_says_that_it_promises_nothing() -> None:
+    rows = held_out(10)
+    limit = Limit.learn(rows, target=0.2, delta=0.1)
+    ordered = rows.sort_values("p_good", ascending=False)["bad"].to_numpy()
+    means = np.cumsum(ordered) / np.arange(1, len(ordered) + 1)
+    n_accepted = np.flatnonzero(means <= 0.2)[-1] + 1
+    assert not limit.certified
+    assert limit.accepted_share == pytest.approx(n_accepted / len(rows))
+    assert limit.risk == pytest.approx(means[n_accepted - 1])
+
+
+def test_where_every_prompt_is_bad_nothing_is_accepted() -> None:
+    limit = Limit.learn(held_out(10).assign(bad=1.0), target=0.2, delta=0.1)
+    assert math.isnan(limit.threshold)
+    assert limit.accepted_share == 0
+    assert not limit.certified
+
+
+def test_one_in_a_hundred_held_out_prompts_in_languages_seen_is_too_far() -> None:
+    rows = held_out(50)
+    seen = rows[~rows["unseen"]].assign(distance=np.random.default_rng(0).permutation(200)[:200] + 1.0)
+    limits = Limits.learn(pd.concat([seen, rows[rows["unseen"]].assign(distance=1e9)]), target=0.2, delta=0.1)
+    assert limits.farthest == 199
+    assert Limits.learn(seen.iloc[:50], target=0.2, delta=0.1).farthest == math.inf
+
+
+def test_where_no_language_was_held_out_nothing_is_accepted_in_new_ones() -> None:
+    limits = Limits.learn(held_out(50).assign(unseen=False), target=0.2, delta=0.1)
+    assert math.isnan(limits.unseen.threshold)
+    assert math.isnan(limits.unseen.risk)
+    assert limits.unseen.n_captions == 0
+    assert limits.seen.n_captions == 50
+
+
+def test_limits_go_through_json_and_back() -> None:
+    import json
+
+    limits = replace(LIMITS, unseen=replace(LIMIT, threshold=NAN, risk=NAN), farthest=math.inf)
+    text = json.dumps(limits.to_json(), allow_nan=False)
+    back = Limits.from_json(json.loads(text))
+    assert back.seen == limits.seen
+    assert back.farthest == math.inf
+    assert math.isnan(back.unseen.threshold)
+    assert math.isnan(back.unseen.risk)
