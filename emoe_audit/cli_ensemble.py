@@ -12,6 +12,7 @@ import click
 from emoe_audit.console import EXIT_ROW_ERRORS, command_line, progress_of
 from emoe_audit.errors import AuditError
 from emoe_audit.options import DEFAULT_ENSEMBLE, option, output_options
+from emoe_audit.types import SplitParts
 
 VERIFIED_ENSEMBLE = "emoji-b"
 """The one on which no choice was made."""
@@ -50,6 +51,47 @@ def tiny_ensemble(folder: Path, seed: int) -> int:
 
     make_tiny_ensemble(folder, seed=seed)
     click.echo(folder)
+    return 0
+
+
+@ensemble.command("emergent")
+@click.argument("checkpoint")
+@option("--out", type=click.Path(path_type=Path), required=True, show_default=False, help="Folder to write.")
+@option("--expert", default=None, help="Of an ensemble; by default its base.")
+@option("--revision", default=None, help="Of a hub id.")
+@option("--members", type=click.IntRange(2), default=4, help="Experts of the ensemble.")
+@option("--n-clusters", type=click.IntRange(1), default=None, help="Of each layer; by default 64 where they fit.")
+@option("--top-k", type=click.IntRange(1), default=None, help="Clusters that a token keeps; by default a quarter.")
+@option("--what", type=click.Choice(["unet", "unet+text"]), default="unet", help="What is split.")
+@option("--seed", type=int, default=0, help="Of clusters and members.")
+def emergent_ensemble(
+    checkpoint: str,
+    out: Path,
+    expert: str | None,
+    revision: str | None,
+    members: int,
+    n_clusters: int | None,
+    top_k: int | None,
+    what: SplitParts,
+    seed: int,
+) -> int:
+    """Make an ensemble of one checkpoint: an ensemble by name, a folder, a single file or a hub id."""
+    from emoe_audit.experts.emergent_recipe import make_emergent_ensemble
+
+    spec = make_emergent_ensemble(
+        checkpoint,
+        out,
+        expert=expert,
+        revision=revision,
+        n_members=members,
+        n_clusters=n_clusters,
+        top_k=top_k,
+        seed=seed,
+        what=what,
+    )
+    click.echo(out)
+    prompts = "" if spec.captions else " PROMPTS"
+    click.echo(f"now: emoe-audit ensemble check {out}; emoe-audit run{prompts} --ensemble {out} --out RUN", err=True)
     return 0
 
 

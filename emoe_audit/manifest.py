@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoe_audit.errors import StoreError
-from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
+from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
 
 RUNS_ON = ("batch_size", "device", "check_pairs", "memory_budget", "reference_images")
 """Settings that change no row of a run: how it is computed, and whether its scores are tested."""
@@ -47,7 +47,8 @@ def manifest_from(data: dict[str, Any]) -> RunManifest:
     """A manifest from its JSON object. Raises `KeyError` or `TypeError` where that is none."""
     spec = data["ensemble"]
     experts = tuple(_expert(expert) for expert in spec["experts"])
-    ensemble = EnsembleSpec(**{**spec, "base": _expert(spec["base"]), "experts": experts})
+    emergent = spec.get("emergent") and EmergentSpec(**spec["emergent"])
+    ensemble = EnsembleSpec(**{**spec, "base": _expert(spec["base"]), "experts": experts, "emergent": emergent})
     configs = {"scoring": ScoringConfig(**data["scoring"]), "images": ImageConfig(**data["images"])}
     return RunManifest(**{**data, "ensemble": ensemble, **configs})
 

@@ -14,6 +14,7 @@ from transformers import CLIPTokenizer
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.checkpoint import Base, read_base
 from emoe_audit.experts.devices import resolve_device, resolve_dtype
+from emoe_audit.experts.emergent import Members, read_members
 from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.paths import read_path
@@ -70,7 +71,8 @@ def load_ensemble(
     projections and feed-forwards (`moe_layers`) of the down blocks are each expert's own, everything else, the
     mid-block too, is the base's. In both the base's is what comes before down block `split`. `top_k` takes part in the
     hash; the engine routes by it. Text encoder, tokenizer and scheduler are the base's in both: every expert is given
-    the same states of a prompt, as in SegMoE, so an expert's own text encoder takes no part.
+    the same states of a prompt, as in SegMoE, so an expert's own text encoder takes no part. Where the spec is
+    `emergent`, the experts are members of one checkpoint, see `emoe_audit.experts.emergent`.
 
     An ensemble that does not fit into `memory_budget` bytes is streamed: experts and text encoders are read again
     each time they are needed, one at a time; where there is room for two experts, the next one while one is used. What
@@ -81,33 +83,38 @@ def load_ensemble(
     """
     spec = name_or_spec if isinstance(name_or_spec, EnsembleSpec) else load_spec(name_or_spec)
     place = resolve_device(device), resolve_dtype(dtype)
-    base = read_base(spec.base)
-    texts = base.read_texts()
-    loads: list[Callable[[], UNetWeights]] = [partial(read_path, spec, expert, base.unet) for expert in spec.experts]
+    members, base = None, read_base(spec.base)
+    if spec.emergent is not None:
+        members, base = read_members(spec, base)
+    texts, loads = base.read_texts(), _loads(spec, base, members)
     if memory_budget is None:
         loads = [cache(load) for load in loads]
-    footprint = _survey(loads, texts, base.unet, place[1].itemsize, n_noise)
+    n_states = 1 if members is None else members.n_states
+    footprint = _survey(loads, texts, base.unet, place[1].itemsize, n_noise, n_states)
     residency = choose_residency(footprint, memory_budget, spec.name)
     is_resident = residency == "all"
 
     hasher, mover = TensorHasher(base.unet.tensors), TensorMover(*place, shared=base.unet.tensors)
     digests, unets = [], []
-    for load in loads:
+    for index, load in enumerate(loads):
         path = load()
-        digests.append(_path_digest(path, hasher))
+        digests.append(_path_digest(path, hasher, members, index))
         if is_resident:
-            unets.append(_unet(path, mover))
+            unets.append(_unet(path, mover, members, index))
         del path
     return Ensemble(
         spec=spec,
         experts=tuple(expert.name for expert in spec.experts),
         tokenizer=texts[0].tokenizer,
         max_length=texts[0].max_length,
-        text_encoders=_text_encoders(base, texts, TensorMover(*place), is_resident),
+        text_encoders=_text_encoders(base, texts, TensorMover(*place), is_resident, members),
         scheduler=base.scheduler,
         unets=unets
         if is_resident
-        else Streamed([partial(_load_unet, load, place) for load in loads], reads_ahead=residency == "two"),
+        else Streamed(
+            [partial(_load_unet, load, place, members, index) for index, load in enumerate(loads)],
+            reads_ahead=residency == "two",
+        ),
         footprint=footprint,
         memory_budget=memory_budget,
         residency=residency,
@@ -118,19 +125,34 @@ def load_ensemble(
     )
 
 
-def _unet(path: UNetWeights, mover: TensorMover) -> UNet2DConditionModel:
-    return build_unet(path.config, mover.move(path.tensors), path.where)
+def _loads(spec: EnsembleSpec, base: Base, members: Members | None) -> list[Callable[[], UNetWeights]]:
+    """What reads each expert's path; members of one checkpoint have one."""
+    if members is not None:
+        return [lambda: base.unet for _ in spec.experts]
+    return [partial(read_path, spec, expert, base.unet) for expert in spec.experts]
 
 
-def _load_unet(load: Callable[[], UNetWeights], place: tuple[torch.device, torch.dtype]) -> UNet2DConditionModel:
-    return _unet(load(), TensorMover(*place))
+def _unet(path: UNetWeights, mover: TensorMover, members: Members | None, index: int) -> UNet2DConditionModel:
+    unet = build_unet(path.config, mover.move(path.tensors), path.where)
+    return unet if members is None else members.unet(index, unet)
+
+
+def _load_unet(
+    load: Callable[[], UNetWeights], place: tuple[torch.device, torch.dtype], members: Members | None, index: int
+) -> UNet2DConditionModel:
+    return _unet(load(), TensorMover(*place), members, index)
 
 
 def _text_encoders(
-    base: Base, texts: Sequence[TextEncoderWeights], mover: TensorMover, is_resident: bool
+    base: Base,
+    texts: Sequence[TextEncoderWeights],
+    mover: TensorMover,
+    is_resident: bool,
+    members: Members | None,
 ) -> Sequence[TextEncoder]:
     def build(weights: TextEncoderWeights) -> TextEncoder:
-        return build_text_encoder(weights, mover.move(weights.tensors))
+        tensors = mover.move(weights.tensors)
+        return build_text_encoder(weights, tensors) if members is None else members.text_encoder(weights, tensors)
 
     def load(index: int) -> TextEncoder:
         return build(base.read_texts()[index])
@@ -146,6 +168,7 @@ def _survey(
     base: UNetWeights,
     itemsize: int,
     n_noise: int,
+    n_states: int,
 ) -> Footprint:
     """Bytes in memory, before anything has been read from disk. All paths take the same latents and text states.
 
@@ -175,15 +198,16 @@ def _survey(
     _, height, breadth = _latent_shape(base)
     return survey.footprint(
         [text.tensors for text in texts],
-        states=width * texts[0].max_length,
+        states=n_states * width * texts[0].max_length,
         channels=config["block_out_channels"],
         n_latent=height * breadth,
         n_noise=n_noise,
     )
 
 
-def _path_digest(path: UNetWeights, hasher: TensorHasher) -> str:
-    return json_digest([hasher.state(path.tensors), {field: path.config[field] for field in UNET_FIELDS}])
+def _path_digest(path: UNetWeights, hasher: TensorHasher, members: Members | None, index: int) -> str:
+    own = [] if members is None else [members.digest(index)]
+    return json_digest([hasher.state(path.tensors), {field: path.config[field] for field in UNET_FIELDS}, *own])
 
 
 def _ensemble_hash(base: Base, experts: Sequence[str], texts: Sequence[TextEncoderWeights], top_k: int | None) -> str:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import yaml
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder, read_segmoe_yaml, segmoe_folder_spec
 from emoe_audit.experts.spec_reader import LOCAL_JUDGE, SpecReader, nearest
-from emoe_audit.types import EnsembleSpec, ExpertSpec
+from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec
 
 SPEC_FILE = "ensemble.yaml"
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -69,6 +70,7 @@ def save_spec(spec: EnsembleSpec, folder: Path) -> Path:
         "judge": _relative(spec.judge.removeprefix(LOCAL_JUDGE), folder) if spec.judge else None,
         "captions": _relative(spec.captions, folder),
         "training_coverage": _relative(spec.training_coverage, folder),
+        "emergent": _emergent_entry(spec.emergent, folder),
     }
     path = folder / SPEC_FILE
     text = yaml.safe_dump({key: value for key, value in entry.items() if value}, sort_keys=False, allow_unicode=True)
@@ -89,6 +91,12 @@ def _expert_entry(expert: ExpertSpec, folder: Path) -> dict[str, Any]:
         "segmoe_expert": expert.segmoe_expert,
     }
     return {key: value for key, value in entry.items() if value is not None}
+
+
+def _emergent_entry(emergent: EmergentSpec | None, folder: Path) -> dict[str, Any] | None:
+    if emergent is None:
+        return None
+    return asdict(emergent) | {"clusters": _relative(emergent.clusters, folder)}
 
 
 def _relative(path: str | None, folder: Path) -> str | None:

@@ -13,7 +13,7 @@ from typing import NoReturn, cast, get_args
 import yaml
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.types import Assembly, EnsembleSpec, ExpertSpec, MoeLayers
+from emoe_audit.types import Assembly, EmergentSpec, EnsembleSpec, ExpertSpec, MoeLayers, SplitParts
 
 SPEC_KEYS = (
     "name",
@@ -26,8 +26,10 @@ SPEC_KEYS = (
     "judge",
     "captions",
     "training_coverage",
+    "emergent",
 )
 EXPERT_KEYS = ("name", "source", "revision", "loras", "segmoe_expert")
+EMERGENT_KEYS = ("clusters", "n_clusters", "top_k", "seed", "what")
 LOCAL_JUDGE = "local-dir:"
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
@@ -54,6 +56,7 @@ class SpecReader:
             judge=self._judge(nodes.get("judge")),
             captions=self._file(nodes.get("captions")),
             training_coverage=self._file(nodes.get("training_coverage")),
+            emergent=self._emergent(nodes["emergent"]) if "emergent" in nodes else None,
         )
 
     def has(self, key: str) -> bool:
@@ -114,6 +117,16 @@ class SpecReader:
             revision=self._text(nodes["revision"]) if "revision" in nodes else None,
             loras=tuple(self._source(item) for item in self._items(nodes.get("loras"))),
             segmoe_expert=self._number(nodes["segmoe_expert"], 0) if "segmoe_expert" in nodes else None,
+        )
+
+    def _emergent(self, node: yaml.Node) -> EmergentSpec:
+        nodes = self._mapping(node, EMERGENT_KEYS, required=("clusters", "n_clusters", "top_k"))
+        return EmergentSpec(
+            clusters=str(self._file(nodes["clusters"])),
+            n_clusters=self._number(nodes["n_clusters"], 0),
+            top_k=self._number(nodes["top_k"], 0),
+            seed=self._number(nodes.get("seed"), 0),
+            what=cast(SplitParts, self._choice(nodes.get("what"), get_args(SplitParts), "unet")),
         )
 
     def _items(self, node: yaml.Node | None) -> list[yaml.Node]:

@@ -31,6 +31,8 @@ MakeBaseline = Callable[[ScoringEngine], Baseline]
 DROPOUT, DROPOUT_SAMPLES = 0.1, 4
 BASELINES: dict[str, MakeBaseline] = {}
 """Every baseline by name, as a function that makes it for an engine."""
+WHOLE_UNETS = ("latent_variance", "decu")
+"""Those that need whole UNets of the experts."""
 ORIENTED: dict[str, tuple[str, float]] = {
     "feature_power": ("feature_power", -1.0),
     "token_count": ("n_tokens", 1.0),

@@ -15,8 +15,9 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
-from emoe_audit.audit import check_pending, judge_pending, start_run, summarize
+from emoe_audit.audit import judge_pending, start_run, summarize
 from emoe_audit.coverage import read_coverage
+from emoe_audit.ensemble_checks import check_pending
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.hashing import json_digest
 from emoe_audit.loading import load_engine
@@ -26,7 +27,8 @@ from emoe_audit.report.collect import ranking_score, read_validity
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
-from emoe_audit.validity.baselines import BASELINES, Baseline, oriented_scores, text_distance
+from emoe_audit.validity import members  # noqa: F401  registers its rows
+from emoe_audit.validity.baselines import BASELINES, WHOLE_UNETS, Baseline, oriented_scores, text_distance
 from emoe_audit.validity.ground import Ground
 from emoe_audit.validity.table import Verification, tabulate
 
@@ -106,7 +108,7 @@ def verify(
     with store.locked():
         check_pending(store, engine.engine, engine.engine.config.check_pairs, progress)
         judge_pending(store, progress, among=plain)
-        summarize(store, progress)
+        summarize(store, progress=progress)
         store.finish()
     results = store.query("SELECT * FROM results")
     columns = oriented_scores() | {name: (name, 1.0) for name in (*PARTS, *engine.baselines)}
@@ -135,9 +137,13 @@ def known_coverage(spec: EnsembleSpec) -> pd.DataFrame:
 def bench_engine(
     spec: EnsembleSpec, scoring: ScoringConfig, captions: pd.DataFrame, coverage: pd.DataFrame
 ) -> BenchEngine:
-    """The ensemble's engine with every registered baseline, and the distance to its training captions."""
+    """The ensemble's engine with every registered baseline, and the distance to its training captions.
+
+    Emergent members have no whole UNets of their own, so baselines of these are left out.
+    """
     engine = load_engine(spec, scoring)
-    baselines = {name: make(engine) for name, make in BASELINES.items()}
+    left_out = () if spec.emergent is None else WHOLE_UNETS
+    baselines = {name: make(engine) for name, make in BASELINES.items() if name not in left_out}
     return BenchEngine(engine, baselines | {"text_distance": text_distance(engine, _drawn(captions, coverage))})
 
 

@@ -43,11 +43,13 @@ class Study:
         """Load what is needed.
 
         Raises:
-            EnsembleError: the ensemble is of SDXL's kind, has one expert, a split or gated paths.
+            EnsembleError: the ensemble is of SDXL's kind, has one expert, a split, gated paths or emergent members.
             QualityError: base or experts are no pipelines that can draw, so there are no whole UNets.
         """
-        if spec.split or spec.top_k is not None:
-            raise EnsembleError(f"{spec.name}: ensembles with split or gated paths are not taken apart; leave both out")
+        if spec.split or spec.top_k is not None or spec.emergent is not None:
+            raise EnsembleError(
+                f"{spec.name}: ensembles with split, gated paths or emergent members are not taken apart"
+            )
         self.engine = load_engine(spec, ScoringConfig(seed=seed, batch_size=BATCH, device=device))
         if len(self.engine.ensemble.text_encoders) == 2:
             raise EnsembleError(f"{spec.name}: only Stable Diffusion 1.x and 2.x are taken apart, not SDXL")
