@@ -10,10 +10,10 @@ EXAMPLE := reports/example
 VERIFICATION := reports/verification
 EMBEDDED := emoji-a emoji-b
 
-.PHONY: help audit test dashboard lint bench bench-sd15 verification ablations recipes example clean
+.PHONY: help audit test dashboard lint bench bench-sd15 bench-statistics bench-experts schema verification ablations recipes example clean
 
 help: ## what each target does
-	@grep -E '^[a-z]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 12
+	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
@@ -39,6 +39,16 @@ bench: $(STAMP) ## measure; figures go to reports/benchmarks/
 
 bench-sd15: $(STAMP) ## measure at Stable Diffusion 1.5's true size; figures go to reports/benchmarks/sd15.json
 	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_sd15_memory.py tests/benchmarks/test_sd15_speed.py -m benchmark -n 0 -s
+
+bench-statistics: $(STAMP) ## measure the statistics; figures go to reports/benchmarks/statistics.json
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_statistics.py tests/benchmarks/test_risk.py \
+	  tests/benchmarks/test_compare_ensembles.py tests/benchmarks/test_report_size.py -m benchmark -n 0 -s
+
+bench-experts: $(STAMP) ## measure emergent experts and abstaining; figures go to reports/benchmarks/experts.json
+	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_experts.py tests/benchmarks/test_abstain.py -m benchmark -n 0 -s
+
+schema: $(STAMP) ## the published form of report.json
+	$(BIN)/python -m emoe_audit.report.schema > reports/report.schema.json
 
 verification: $(STAMP) ## every score against known training; pages and tables go to reports/verification/
 	mkdir -p $(VERIFICATION)

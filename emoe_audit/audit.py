@@ -18,6 +18,7 @@ import pandas as pd
 from emoe_audit.analysis.summary import analyze, group_columns
 from emoe_audit.batches import chunks, one_by_one_if_it_fails
 from emoe_audit.coverage import read_coverage
+from emoe_audit.ensemble_checks import check_pending, watch_experts
 from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.loading import load_engine, settle_dtype
@@ -28,11 +29,10 @@ from emoe_audit.prompts.table import PromptTable
 from emoe_audit.readings import append_scores, compare_translations
 from emoe_audit.report.render import write_report
 from emoe_audit.store import RunStore
-from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, Prompt, RowError, RunManifest, ScoringConfig
+from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, Prompt, RunManifest, ScoringConfig
 
 if TYPE_CHECKING:
     from emoe_audit.quality.illustrator import Illustrator
-    from emoe_audit.scoring.engine import ScoringEngine
 
 SCORE_CHUNK = 256
 """Prompts scored between two shards: what a kill can cost."""
@@ -124,6 +124,7 @@ def start_run(
         score_pending(store, engine, progress)
         if ours is not None:
             check_pending(store, ours, scoring.check_pairs, progress)
+            watch_experts(store, ours, progress)
     return store
 
 
@@ -188,22 +189,6 @@ def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:
         from emoe_audit.quality.images import check_source
 
         check_source(spec, images.expert, images.safety_checker)
-
-
-def check_pending(store: RunStore, engine: ScoringEngine, n_pairs: int, progress: Progress = silent) -> None:
-    """Test the scores on prompts that are strange to every model, once a run; a test that fails is recorded."""
-    if not n_pairs or store.has_analysis("validity"):
-        return
-    from emoe_audit.validity.check import check, check_captions
-
-    try:
-        found = check(engine, check_captions(engine.ensemble.spec), n_per_language=n_pairs, progress=progress)
-    except AuditError as error:
-        store.record_error(RowError(stage="score", message=f"the scores could not be checked: {error}"))
-        return
-    outcome = found.to_frame()
-    if len(outcome):
-        store.write_analysis("validity", outcome)
 
 
 def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequence[str] | None = None) -> None:

@@ -10,6 +10,7 @@ from typing import Any
 
 import click
 
+from emoe_audit.cli_abstain import abstain
 from emoe_audit.cli_ensemble import ensemble
 from emoe_audit.cli_measures import depicted, import_quality
 from emoe_audit.cli_prompts import prompts
@@ -233,6 +234,7 @@ def dashboard(runs: Path, port: int) -> int:
 
 cli.add_command(prompts)
 cli.add_command(ensemble)
+cli.add_command(abstain)
 cli.add_command(import_quality)
 cli.add_command(depicted)
 cli.add_command(export)

@@ -18,9 +18,9 @@ from emoe_audit.store import RunStore
 
 
 def measure_references(store: RunStore, progress: Progress = silent) -> None:
-    """Write the tables `references`, `judge_bias` and `kid`; a real image that cannot be read is a row error.
+    """Write the tables `real_images`, `judge_bias` and `kid`; a real image that cannot be read is a row error.
 
-    - `references`: what the judge makes of the real image of each prompt, see `reference.judge_references`.
+    - `real_images`: what the judge makes of the real image of each prompt, see `reference.judge_references`.
     - `judge_bias`: its means by group, see `reference.judge_by_group`.
     - `kid`: kernel distance of drawn from real images, overall and by group, see `fidelity.kid_by_group`.
 
@@ -44,7 +44,7 @@ def measure_references(store: RunStore, progress: Progress = silent) -> None:
     for error in real.row_errors:
         store.record_error(error)
     judged = results.join(judge_references(results, real, judge))
-    store.write_analysis("references", judged[["prompt_id", *judged.columns.difference(results.columns)]])
+    store.write_analysis("real_images", judged[["prompt_id", *judged.columns.difference(results.columns)]])
     columns = group_columns(store.query("SELECT * FROM prompts"))
     store.write_analysis("judge_bias", pd.concat([judge_by_group(judged, by) for by in columns]))
     drawn = read_pictures(_shown(results), store.path, "image", judge.image_features)

@@ -41,7 +41,8 @@ NO_TRANSLATIONS = (
 ANALYSES = (
     *("groups", "gaps", "disparity", "quartiles", "correlations", "validity"),
     *("rejection_curves", "rejection", "thresholds", "trust"),
-    *("references", "judge_bias", "kid", "confounders", "adjusted", "depicted"),
+    *("real_images", "judge_bias", "kid", "confounders", "adjusted", "depicted"),
+    *("expert_use", "expert_use_divergence", "abstain", "abstention"),
 )
 RATINGS = "ratings"
 """Quality that was measured elsewhere, by `prompt_id`."""

@@ -13,7 +13,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-install_import_hook(["emoe_audit.experts", "emoe_audit.scoring"], "beartype.beartype")
+install_import_hook(["emoe_audit.experts", "emoe_audit.scoring", "emoe_audit.abstain"], "beartype.beartype")
 
 if TYPE_CHECKING:
     from emoe_audit.types import EnsembleSpec

@@ -29,16 +29,19 @@ ALLOWED = {
     "loading": {"types", "store", "experts", "scoring"},
     "quality": {"types", "errors", "experts", "prompts", "scoring", "analysis"},
     "validity": {"types", "errors", "coverage", "experts", "scoring", "quality", "analysis"}
-    | {"prompts", "progress", "audit", "loading", "report", "store", "record"},
+    | {"prompts", "progress", "audit", "ensemble_checks", "loading", "report", "store", "record"},
     "report": {"types", "errors", "store", "analysis", "prompts"},
     "recipes": {"types", "errors", "coverage", "prompts", "experts", "validity", "record"},
     "gate": {"errors", "store", "analysis"},
+    "abstain": {"types", "errors", "store", "analysis"},
     "translation": {"types", "errors", "batches", "progress", "prompts", "experts"},
+    "ensemble_checks": {"types", "errors", "analysis", "progress", "store", "scoring", "validity"},
     "ratings": {"types", "store", "quality"},
     "pictures": {"errors", "analysis", "progress", "store", "quality"},
     "pilot": {"types", "errors", "analysis", "estimate", "progress", "store"},
     "compare": {"errors", "store", "analysis", "report"},
-    "app": {"types", "errors", "store", "analysis", "prompts", "report"},
+    "app": {"types", "errors", "store", "analysis", "prompts", "report", "compare", "readings"}
+    | {"loading", "quality", "experts"},
 }
 FILES = sorted((ROOT / "emoe_audit").rglob("*.py")) + sorted((ROOT / "app").rglob("*.py"))
 

@@ -210,6 +210,8 @@ def check_source(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyP
     chosen = [own for own in spec.experts if own.name == expert]
     if expert is not None and not chosen:
         raise QualityError(f"{spec.name} has no expert {expert!r}; it has {', '.join(o.name for o in spec.experts)}")
+    if chosen and spec.emergent is not None:
+        raise QualityError(f"{spec.name}: members of one checkpoint draw as the checkpoint does; leave the expert out")
     for own in (spec.base, *chosen):
         if Path(own.source).is_file() or own.loras or own.segmoe_expert is not None:
             raise QualityError(f"{own.source}: only a pipeline in a folder or on the hub can draw; {SCORE_ONLY}")

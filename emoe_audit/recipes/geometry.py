@@ -24,11 +24,13 @@ WITHOUT_COUNTRY = ""
 ANTARCTICA = "AQ"
 DRAWN_WITH_ANOTHER = {
     **{"BQ": [-68.3, 12.2], "CC": [96.8, -12.2], "CX": [105.6, -10.5], "GF": [-53.1, 4.0], "GI": [-5.4, 36.1]},
+    **{"MO": [113.5, 22.2], "VA": [12.5, 41.9]},
     **{"GP": [-61.6, 16.2], "MQ": [-61.0, 14.6], "RE": [55.5, -21.1], "SJ": [16.0, 78.9], "TK": [-171.8, -9.2]},
     **{"TV": [179.2, -8.5], "XK": [20.9, 42.6], "YT": [45.2, -12.8]},
 }
 """Longitude and latitude of codes that have no shape of their own in Natural Earth at these scales."""
 DECIMALS = 1
+HALF = 180
 
 Ring = list[list[float]]
 
@@ -56,8 +58,36 @@ def outlines(topology: dict[str, Any], codes: dict[str, str]) -> dict[str, list[
     for country in topology["objects"]["countries"]["geometries"]:
         polygons = country["arcs"] if country["type"] == "MultiPolygon" else [country["arcs"]]
         code = codes.get(country.get("id", ""), WITHOUT_COUNTRY)
-        found.setdefault(code, []).extend(_ring(polygon[0], arcs) for polygon in polygons)
+        rings = [part for polygon in polygons for part in cut_at_date_line(_ring(polygon[0], arcs)) if len(part) > 2]
+        if rings:
+            found.setdefault(code, []).extend(rings)
     return found
+
+
+def cut_at_date_line(ring: Ring) -> list[Ring]:
+    """The parts of a ring on both sides of 180 degrees, whose crossing a plane map would draw around the world."""
+    longitude, latitude = np.array(ring).T
+    unrolled = np.unwrap(longitude, period=360)
+    if unrolled.max() <= HALF and unrolled.min() >= -HALF:
+        return [ring]
+    turn = 360 if unrolled.min() < -HALF else 0
+    points = list(zip((unrolled + turn).tolist(), latitude.tolist(), strict=True))
+    west = [[x, y] for x, y in _clipped(points, 1)]
+    east = [[x - 360, y] for x, y in _clipped(points, -1)]
+    return [[[round(x, DECIMALS), y] for x, y in part] for part in (west, east)]
+
+
+def _clipped(points: list[tuple[float, float]], side: int) -> list[tuple[float, float]]:
+    """What lies on one side of 180 degrees (Sutherland and Hodgman 1974): below it for `side` 1, above for -1."""
+    kept: list[tuple[float, float]] = []
+    for (x0, y0), (x1, y1) in pairwise([points[-1], *points]):
+        inside = [side * (HALF - x) >= 0 for x in (x0, x1)]
+        if inside[0] != inside[1]:
+            share = (HALF - x0) / (x1 - x0)
+            kept.append((float(HALF), round(y0 + share * (y1 - y0), DECIMALS)))
+        if inside[1]:
+            kept.append((x1, y1))
+    return kept
 
 
 def middle(rings: list[Ring]) -> list[float]:

@@ -12,9 +12,11 @@ from emoe_audit.analysis.summary import COVERAGE, SCORES
 from emoe_audit.errors import StoreError
 from emoe_audit.report.cloud import collect_clouds
 from emoe_audit.report.collect_findings import (
+    abstention,
     adjusted,
     against_real,
     confounders,
+    expert_use,
     gap_tables,
     refusal_tables,
     who_is_depicted,
@@ -93,6 +95,8 @@ def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
         adjusted=adjusted(store, ranking),
         against_real=against_real(store),
         depicted=who_is_depicted(store),
+        expert_use=expert_use(store),
+        abstention=abstention(store),
         clouds=collect_clouds(store, ranking, quality),
         quartiles=quartiles,
         correlations=correlations,
@@ -167,7 +171,7 @@ def _group_table(by: str, ranking: str, quality: str, frame: pd.DataFrame, store
     rows = [_group_row(by, str(group), ranking, part) for group, part in frame.groupby("group", sort=False)]
     return GroupTable(
         by=by,
-        title=f"By {by}",
+        title=f"By {by.replace('_', ' ')}",
         score=ranking,
         quality=quality,
         overall=_overall(by, sorted(set(frame["measure"]) - {COVERAGE}), store),

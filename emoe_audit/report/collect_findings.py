@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
-from dataclasses import fields
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
 from emoe_audit.analysis.summary import SCORES
 from emoe_audit.report.findings import (
+    Abstention,
     Adjusted,
     AgainstReal,
     Confounder,
     Depicted,
+    ExpertUse,
     Gap,
     GapTable,
     Refusal,
@@ -40,6 +42,7 @@ AGAINST_REAL = """
     SELECT b.*, k.kid, k.kid_sd FROM judge_bias b LEFT JOIN kid k USING ("by", "group")
     ORDER BY b."by", b.reference_rank / b.chance_rank DESC, b."group"
 """
+DIVERGENCE = ("layer", "divergence", "expected", "p", "p_by")
 CURVES = 'SELECT * FROM rejection_curves WHERE score = ? ORDER BY "by", "group", coverage'
 
 
@@ -60,7 +63,9 @@ def gap_table(by: str, measure: str, gaps: pd.DataFrame, spread: pd.DataFrame | 
     order = (worse * gaps["difference"]).argsort(kind="stable")
     named = gaps.assign(label=[group_label(by, group) for group in gaps["group"]]).iloc[order]
     figures = () if spread is None else rows_as(spread, Spread)
-    return GapTable(by=by, title=f"By {by}", measure=measure, gaps=rows_as(named, Gap), spread=figures)
+    return GapTable(
+        by=by, title=f"By {by.replace('_', ' ')}", measure=measure, gaps=rows_as(named, Gap), spread=figures
+    )
 
 
 def confounders(store: RunStore, measures: Sequence[str]) -> tuple[Confounder, ...]:
@@ -81,6 +86,26 @@ def against_real(store: RunStore) -> tuple[AgainstReal, ...]:
         return ()
     frame = store.query(AGAINST_REAL)
     return rows_as(_labelled(frame), AgainstReal)
+
+
+def expert_use(store: RunStore) -> tuple[ExpertUse, ...]:
+    """The layers of an ensemble from one checkpoint, those in which languages differ most first."""
+    if not store.has_analysis("expert_use"):
+        return ()
+    layers = store.query("SELECT * FROM expert_use_divergence WHERE language = '' ORDER BY divergence - expected DESC")
+    drawn = store.query("SELECT * FROM expert_use WHERE layer = ?", [layers["layer"].iloc[0]])
+    shares = drawn.pivot(index="language", columns="expert", values="share")
+    labels = tuple(group_label("language", str(language)) for language in shares.index)
+    found = [ExpertUse(**{name: row[name] for name in DIVERGENCE}) for row in layers.to_dict("records")]
+    values = tuple(tuple(map(float, row)) for row in shares.to_numpy())
+    return (replace(found[0], languages=labels, shares=values), *found[1:])
+
+
+def abstention(store: RunStore) -> tuple[Abstention, ...]:
+    """How often each group is refused, where a model has decided on the run, most refused first."""
+    if not store.has_analysis("abstention"):
+        return ()
+    return rows_as(_labelled(store.query("SELECT * FROM abstention ORDER BY abstained DESC NULLS LAST")), Abstention)
 
 
 def who_is_depicted(store: RunStore) -> tuple[Depicted, ...]:
@@ -110,7 +135,7 @@ def _refusal_table(
     first = own.iloc[0]
     return RefusalTable(
         by=by,
-        title=f"By {by}",
+        title=f"By {by.replace('_', ' ')}",
         score=ranking,
         target=float(first.target),
         delta=float(first.delta),

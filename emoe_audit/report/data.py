@@ -10,7 +10,16 @@ from dataclasses import dataclass
 from typing import Literal
 
 from emoe_audit.analysis.summary import SCORES
-from emoe_audit.report.findings import Adjusted, AgainstReal, Confounder, Depicted, GapTable, RefusalTable
+from emoe_audit.report.findings import (
+    Abstention,
+    Adjusted,
+    AgainstReal,
+    Confounder,
+    Depicted,
+    ExpertUse,
+    GapTable,
+    RefusalTable,
+)
 from emoe_audit.types import RunManifest
 
 Side = Literal["above", "below", "unclear"]
@@ -299,6 +308,8 @@ class ReportData:
     adjusted: tuple[Adjusted, ...]
     against_real: tuple[AgainstReal, ...]
     depicted: tuple[Depicted, ...]
+    expert_use: tuple[ExpertUse, ...]
+    abstention: tuple[Abstention, ...]
     clouds: tuple[Cloud, ...]
     quartiles: tuple[QuartileTable, ...]
     correlations: tuple[Correlation, ...]

@@ -163,6 +163,45 @@ class RefusalTable:
     selection_ratio: float
     """The smallest share of a group accepted at the threshold of all, over the largest."""
 
+    @property
+    def shown(self) -> list[Refusal]:
+        """The groups of enough captions to say anything of."""
+        return [group for group in self.groups if math.isfinite(group.risk_all)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExpertUse:
+    """Which experts inside one checkpoint the languages use, in one layer, see `analysis.expert_use`."""
+
+    layer: str
+    divergence: float
+    """Jensen-Shannon, between languages, in bits."""
+    expected: float
+    """The same where languages are dealt out at random within captions."""
+    p: float
+    p_by: float
+    languages: tuple[str, ...] = ()
+    """Labels, in the order of `shares`; empty but for the layer in which languages differ most."""
+    shares: tuple[tuple[float, ...], ...] = ()
+    """Share of a language's tokens that use each expert, `[language][expert]`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Abstention:
+    """How often the abstaining model refuses the prompts of a group, see `emoe_audit.abstain`."""
+
+    by: str
+    group: str
+    label: str
+    n_prompts: int
+    abstained: float
+    low: float
+    high: float
+    low_quality: float
+    """Share refused because they will be drawn wrong."""
+    outside: float
+    """Share refused because nothing like them was learned from."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class AgainstReal:

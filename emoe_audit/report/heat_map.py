@@ -1,4 +1,4 @@
-"""The heat map of groups by measure: squares, because the report draws with Plotly's basic bundle."""
+"""Heat maps, of groups by measure and of languages by expert: squares, which Plotly's basic bundle can draw."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import plotly.graph_objects as go
 from emoe_audit.analysis.summary import SCORES
 from emoe_audit.report.charts import ROW_HEIGHT, style
 from emoe_audit.report.data import GroupTable
+from emoe_audit.report.findings import ExpertUse
 from emoe_audit.report.labels import chart_text, measure_label, number
 
 SCALE = "Cividis_r"
@@ -54,6 +55,31 @@ def heat_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
         range=[-0.6, len(measures) - 0.4], tickvals=list(range(len(measures))), tickangle=-40, automargin=True,
         showgrid=False, ticktext=[measure_label(m) for m in measures],
     )  # fmt: skip
+    return figure
+
+
+def experts_figure(use: ExpertUse, *, narrow: bool = False) -> go.Figure:
+    """A row per language, a column per expert: the share of tokens that use it, over the mean of all languages."""
+    shares = np.array(use.shares)
+    ratio = np.divide(shares, shares.mean(axis=0), out=np.ones_like(shares), where=shares.mean(axis=0) > 0)
+    rows, columns = np.meshgrid(np.arange(shares.shape[0]), np.arange(shares.shape[1]), indexing="ij")
+    bar = {"title": {"text": "times the mean of all languages", "side": "right"}, "thickness": 11, "outlinewidth": 0}
+    figure = go.Figure(
+        go.Scatter(
+            x=columns.ravel(), y=rows.ravel(), mode="markers", customdata=shares.ravel().round(4),
+            marker={
+                "symbol": "square", "size": 5 if narrow else 12, "color": ratio.ravel().round(3), "cmin": 0, "cmax": 2,
+                "colorscale": SCALE, "showscale": not narrow, "colorbar": bar,
+            },
+            hovertemplate="expert %{x}<br>%{customdata:.1%} of tokens, %{marker.color:.2f} of the mean<extra></extra>",
+        )
+    )  # fmt: skip
+    style(figure, height=ROW_HEIGHT * len(use.languages) + 110, top=8, left=12)
+    figure.update_yaxes(
+        range=[len(use.languages) - 0.4, -0.6], tickvals=list(range(len(use.languages))), automargin=True,
+        showgrid=False, ticktext=[chart_text(label, 22 if narrow else 30) for label in use.languages],
+    )  # fmt: skip
+    figure.update_xaxes(title={"text": f"expert of {use.layer}", "font_size": 13}, showgrid=False)
     return figure
 
 

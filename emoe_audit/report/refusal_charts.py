@@ -18,14 +18,12 @@ def refusal_figure(table: RefusalTable, *, narrow: bool = False) -> go.Figure:
     The groups with the smallest and the largest risk are coloured; `narrow` draws only these.
     """
     figure = go.Figure()
-    best, worst = table.groups[-1], table.groups[0]
-    for group in () if narrow else table.groups[1:-1]:
+    for group in () if narrow else table.shown[1:-1]:
         figure.add_trace(_line(group, SOFT, 0.8, in_legend=False))
     figure.add_trace(_band(table.overall))
     figure.add_trace(_line(table.overall, INK, 2.6))
-    if best is not worst:
-        figure.add_trace(_line(worst, VERMILION, 1.8))
-        figure.add_trace(_line(best, BLUE, 1.8))
+    for group, colour in zip((table.shown[0], table.shown[-1]), (VERMILION, BLUE), strict=True) if table.shown else ():
+        figure.add_trace(_line(group, colour, 1.8))
     style(figure, height=HEIGHT, top=60 if narrow else 40, left=58)
     figure.add_hline(y=table.target, line={"color": INK, "width": 1, "dash": "dot"}, layer="below")
     figure.update_xaxes(title={"text": "share accepted, the surest first", "font_size": 13}, range=[0, 1.02])

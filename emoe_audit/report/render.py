@@ -32,6 +32,7 @@ from emoe_audit.report.data import (
     side_by_side,
 )
 from emoe_audit.report.gap_charts import WORDS, gaps_figure
+from emoe_audit.report.heat_map import experts_figure
 from emoe_audit.report.refusal_charts import refusal_figure
 
 if TYPE_CHECKING:
@@ -45,8 +46,10 @@ SECTIONS = (
     ("quality", "Image quality"),
     ("refusal", "Refusing"),
     ("gallery", "Gallery"),
+    ("abstention", "Abstaining"),
     ("real", "Real images"),
     ("depicted", "Who is depicted"),
+    ("experts", "Experts"),
     ("correlations", "Correlations"),
     ("confounders", "Confounders"),
     ("method", "Method"),
@@ -128,7 +131,13 @@ def report_figures(data: ReportData) -> dict[str, dict[str, Any]]:
     """The charts as Plotly JSON by their name on the page, each in a wide and a narrow form."""
     drawings = {f"groups-{index}": partial(charts.groups_figure, table) for index, table in enumerate(data.groups)}
     drawings |= {f"gaps-{index}": partial(gaps_figure, table) for index, table in enumerate(data.gaps)}
-    drawings |= {f"refusal-{index}": partial(refusal_figure, table) for index, table in enumerate(data.refusals)}
+    drawings |= {
+        f"refusal-{index}": partial(refusal_figure, table)
+        for index, table in enumerate(data.refusals)
+        if index == 0 or table.shown
+    }
+    if data.expert_use:
+        drawings["experts"] = partial(experts_figure, data.expert_use[0])
     if data.clouds:
         drawings["quality"] = partial(charts.quality_figure, data.clouds, data.quartiles)
     return {

@@ -20,10 +20,11 @@ from plotly.colors import sample_colorscale
 from emoe_audit.prompts.tags import countries_of
 from emoe_audit.report.charts import FONT, INK, SOFT, chart_number, style
 from emoe_audit.report.data import GroupTable
+from emoe_audit.report.heat_map import HIGH_IS_BAD
 from emoe_audit.report.labels import chart_text, decimals, measure_label, number
 
-SCALE = "Cividis"
-"""Told apart by every common kind of colour vision."""
+SCALES = {True: "Cividis_r", False: "Cividis"}
+"""By whether high is worse: dark is worse. Told apart by every common kind of colour vision."""
 LAND, SEA_EDGE = "#eceef1", "#ffffff"
 A = (1.340264, -0.081106, 0.000893, 0.003796)
 """Of the projection."""
@@ -52,7 +53,7 @@ def map_figure(table: GroupTable, measure: str, *, narrow: bool = False) -> go.F
     places = decimals(values)
     for label, countries, value in drawn:
         share = (value - low) / (high - low) if high > low else 0.5
-        colour = sample_colorscale(SCALE, [share])[0]
+        colour = sample_colorscale(SCALES[measure in HIGH_IS_BAD], [share])[0]
         hover = f"<b>{chart_text(label, 60)}</b><br>{measure_label(measure)} {number(value, places)}"
         figure.add_trace(_area([world.shapes[c] for c in countries if c in world.shapes], colour, hover))
         figure.add_trace(_dots([world.points[c] for c in countries if c in world.points], colour, hover))
@@ -133,5 +134,6 @@ def _scale(low: float, high: float, measure: str) -> go.Scatter:
         "title": {"text": measure_label(measure), "side": "top", "font": {"size": 12, "family": FONT, "color": INK}},
     }  # fmt: skip
     ends = [chart_number(low), chart_number(high)]
-    marker = {"color": ends, "colorscale": SCALE, "showscale": True, "colorbar": bar, "size": 0.1}
+    scale = SCALES[measure in HIGH_IS_BAD]
+    marker = {"color": ends, "colorscale": scale, "showscale": True, "colorbar": bar, "size": 0.1}
     return go.Scatter(x=[None, None], y=[None, None], mode="markers", marker=marker, hoverinfo="skip")
