@@ -20,7 +20,6 @@ from emoe_audit.report.render import STATUS_TEXT
 IMAGE_BYTES = 60_000
 SIDE_WORDS = {side: words for side, (words, _, _) in SIDES.items()}
 BLANK = '<div class="blank">no image</div>'
-STYLE = (Path(__file__).parent / "cards.css").read_text(encoding="utf-8")
 
 
 def run_head(report: ReportData) -> str:
@@ -153,5 +152,5 @@ def _rounded(value: float, places: int | None = None) -> str:
 
 
 def wrap(body: str) -> str:
-    """HTML with the styles of the pages."""
-    return f'<style>{STYLE}</style><div class="ea">{body}</div>'
+    """HTML that takes the style of the pages, `cards.css`."""
+    return f'<div class="ea">{body}</div>'

@@ -5,12 +5,12 @@ from __future__ import annotations
 from pathlib import Path
 
 import data
+import show
 import streamlit as st
 
 from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData
 from emoe_audit.report.data import GroupTable
-from emoe_audit.report.labels import clip_text
 from emoe_audit.types import RunManifest
 
 
@@ -44,7 +44,7 @@ def report_of(run: Path) -> ReportData:
     try:
         return data.report(run)
     except StoreError as error:
-        st.warning(clip_text(str(error), 300))
+        st.warning(show.plain(str(error), 300))
         st.stop()
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import streamlit as st
 
+STYLE = Path(__file__).with_name("cards.css")
 PAGES = {
     "overview": "Overview",
     "languages": "Languages",
@@ -25,6 +26,7 @@ def main() -> None:
     parser.add_argument("--runs", type=Path, default=Path("reports"), help="the folder that holds the runs")
     arguments = parser.parse_args(sys.argv[1:])
     st.set_page_config(page_title="emoe-audit", layout="wide")
+    st.html(STYLE)
     st.session_state["runs_root"] = str(arguments.runs)
     pages = [st.Page(f"pages/{name}.py", title=title, default=name == "overview") for name, title in PAGES.items()]
     st.navigation(pages, position="top").run()

@@ -120,10 +120,13 @@ def count_prompts(run: Path, chosen: PromptFilter) -> int:
 
 
 def prompts_page(run: Path, chosen: PromptFilter, order: Order, page: int) -> pd.DataFrame:
-    """One page of prompts, counted from 1."""
+    """One page of prompts, counted from 1; only ids are sorted, texts are read for the page alone."""
     where, params = chosen.where()
     ordered = ORDER_BY[order].format(ranking=ranking(run))
-    sql = f"SELECT {SHOWN} FROM results WHERE {where} ORDER BY {ordered} LIMIT ? OFFSET ?"
+    sql = (
+        f"WITH page AS (SELECT prompt_id FROM results WHERE {where} ORDER BY {ordered} LIMIT ? OFFSET ?) "
+        f"SELECT {SHOWN} FROM results WHERE prompt_id IN (SELECT prompt_id FROM page) ORDER BY {ordered}"
+    )
     return _query(str(run), stamp(run), sql, (*params, PAGE_SIZE, (page - 1) * PAGE_SIZE))
 
 
@@ -143,7 +146,9 @@ def share_below(run: Path, value: float, score: str | None = None) -> float:
 
 
 def group_columns(run: Path) -> list[str]:
-    """The columns by which the prompts of a run are grouped."""
+    """The columns by which the prompts of a run are grouped; none while it is not analysed."""
+    if not RunStore.open(run).has_analysis("groups"):
+        return []
     return list(
         _query(str(run), stamp(run), 'SELECT DISTINCT "by" FROM groups ORDER BY ("by" <> \'language\'), "by"', ()).by
     )

@@ -26,6 +26,8 @@ from emoe_audit.store import RunStore
 State = Literal["running", "finished", "stopped"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 FORMATS = (".csv", ".jsonl", ".parquet")
+STARTED: dict[int, subprocess.Popen[bytes]] = {}
+"""The processes of this dashboard, which has to take leave of them when they end."""
 MAIN = "from emoe_audit.cli import main; main()"
 PROGRESS = re.compile(r"(\w+): ([\d,]+) of ([\d,]+)")
 
@@ -89,6 +91,7 @@ def start(root: Path, name: str, arguments: tuple[str, ...]) -> None:
             [sys.executable, "-c", MAIN, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
+    STARTED[process.pid] = process
     job = Job(name=name, arguments=arguments, pid=process.pid)
     (folder / f"{name}.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
 
@@ -136,14 +139,11 @@ def share_done(words: str) -> float | None:
 
 
 def _is_alive(pid: int) -> bool:
-    """Whether the process is there and has not ended; one of our own that ended is taken leave of."""
-    with contextlib.suppress(ChildProcessError):
-        if os.waitpid(pid, os.WNOHANG)[0] == pid:
-            return False
+    """Whether the process is there and has not ended."""
+    if pid in STARTED:
+        return STARTED[pid].poll() is None
     try:
         os.kill(pid, 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
+    except (ProcessLookupError, PermissionError):
         return False
     return True

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from functools import partial
 from typing import Any
 
 import pandas as pd
@@ -10,8 +12,16 @@ import plotly.graph_objects as go
 import streamlit as st
 
 from emoe_audit.report.export import csv_parts
+from emoe_audit.report.labels import clip_text
 
+MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#!|~$:&^])")
+"""What starts something inside a line of Streamlit's Markdown."""
 CONFIG = {"displaylogo": False, "modeBarButtons": [["toImage"]]}
+
+
+def plain(words: str, length: int) -> str:
+    """Words for a label or a message, which Streamlit reads as Markdown: clipped, and read as they stand."""
+    return MARKDOWN.sub(r"\\\1", clip_text(words, length))
 
 
 def figure(name: str, draw: Callable[..., go.Figure], alt: str) -> None:
@@ -44,6 +54,12 @@ def download(name: str, rows: Callable[[], pd.DataFrame]) -> None:
         type="tertiary",
         on_click="ignore",
     )
+
+
+def columns(rows: pd.DataFrame) -> dict[str, Any]:
+    """All columns of a table under their own names: fractions to three digits, counts whole, the rest as text."""
+    kinds: dict[str, Callable[[str], Any]] = {"f": number, "i": partial(number, places=9)}
+    return {name: kinds.get(rows[name].dtype.kind, text)(name) for name in rows}
 
 
 def number(label: str, places: int = 3, **options: Any) -> Any:

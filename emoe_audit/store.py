@@ -46,7 +46,13 @@ ANALYSES = (
 )
 RATINGS = "ratings"
 """Quality that was measured elsewhere, by `prompt_id`."""
+RESULTS = "results"
+"""The table that `join` writes beside those of the analysis."""
+JOINED = ("translations", RATINGS)
+"""Those of the analysis that `results` is made of."""
 MEMORY_LIMIT = "512MB"
+ROW_GROUP = 16_384
+"""Rows that a reader holds at once; readings take 1 KiB each."""
 
 
 class RunStore:
@@ -55,6 +61,7 @@ class RunStore:
     def __init__(self, path: Path) -> None:
         """Use `open`, which checks the folder."""
         self.path = path
+        self._database: duckdb.DuckDBPyConnection | None = None
 
     @classmethod
     def open(cls, path: Path | str, *, plan: RunManifest | None = None) -> RunStore:
@@ -113,10 +120,12 @@ class RunStore:
 
     def write_prompts(self, frame: pd.DataFrame) -> None:
         """Write the prompts with their keys, in place of what was there."""
+        self._forget_join()
         _write(self._shard("prompts", 0), _parquet(frame))
 
     def append(self, table: Table, frame: pd.DataFrame) -> None:
         """Add one shard."""
+        self._forget_join()
         shards = sorted((self.path / table).glob("part-*.parquet"))
         number = int(shards[-1].stem.removeprefix("part-")) + 1 if shards else 0
         _write(self._shard(table, number), _parquet(frame))
@@ -129,9 +138,28 @@ class RunStore:
         """
         shards = sorted((self.path / table).glob("part-*.parquet"))
         if len(shards) > 1:
-            _write(shards[0], _parquet(self.query(f"SELECT * FROM {table}")))
+            self._copy(table, shards[0])
             for shard in shards[1:]:
                 shard.unlink()
+
+    def join(self) -> None:
+        """Write `results` as one table in the order of `prompt_id`, so that reading a large run joins nothing.
+
+        It is gone with the next change of a table that it was made of; every query then joins anew.
+        """
+        self._forget_join()
+        file = self._analysis(RESULTS)
+        file.parent.mkdir(parents=True, exist_ok=True)
+        self._copy("results ORDER BY prompt_id", file)
+
+    def _copy(self, rows: str, file: Path) -> None:
+        """Write rows as one file without holding them all."""
+        form = f"FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP}"
+        with _in_place_of(file) as temporary:
+            self.query(f"COPY (SELECT * FROM {rows}) TO {_quoted(temporary)} ({form})")
+
+    def _forget_join(self) -> None:
+        self._analysis(RESULTS).unlink(missing_ok=True)
 
     def write_image(self, name: str, content: bytes) -> None:
         """Write one image at its place in the run folder, `images/ab/<key>.png`."""
@@ -139,11 +167,13 @@ class RunStore:
 
     def write_analysis(self, name: str, frame: pd.DataFrame) -> None:
         """Write one analysis table, in place of what was there."""
-        _write(self.path / "analysis" / f"{name}.parquet", _parquet(frame))
+        if name in JOINED:
+            self._forget_join()
+        _write(self._analysis(name), _parquet(frame))
 
     def has_analysis(self, name: str) -> bool:
         """Whether `write_analysis` has written it."""
-        return (self.path / "analysis" / f"{name}.parquet").exists()
+        return self._analysis(name).exists()
 
     def pending(self, table: Table, keys: Iterable[str]) -> list[str]:
         """The keys that a table lacks, in order, each once."""
@@ -189,14 +219,26 @@ class RunStore:
         Raises:
             StoreError: a shard cannot be read, or the SQL is wrong.
         """
-        with duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": 2}) as connection:
-            connection.execute("SET autoinstall_known_extensions=false; SET autoload_known_extensions=false")
+        with self._database.cursor() if self._database else _start_database() as connection:
             try:
-                for view in self._views():
+                for view in self._views(sql):
                     connection.execute(view)
                 return connection.execute(sql, params).df()
             except duckdb.Error as error:
                 raise StoreError(f"{self.path}: cannot be read: {error}") from error
+            except RuntimeError as error:  # Ctrl+C during a query
+                if "interrupted" in str(error).lower():
+                    raise KeyboardInterrupt from error
+                raise
+
+    @contextmanager
+    def many_queries(self) -> Iterator[None]:
+        """Answer the queries within by one database; to start one takes longer than a small query."""
+        with _start_database() as self._database:
+            try:
+                yield
+            finally:
+                self._database = None
 
     def ratings(self) -> list[str]:
         """Names of the measures of quality that were imported."""
@@ -236,32 +278,39 @@ class RunStore:
             raise StoreError(f"{self.path}: no column {name!r}; there are {', '.join(self.columns())}")
         return '"' + name.replace('"', '""') + '"'
 
-    def _views(self) -> Iterator[str]:
-        for table, columns in COLUMNS.items():
-            files = [str(file) for file in sorted((self.path / table).glob("part-*.parquet"))]
-            if files:
-                rows = f"SELECT * FROM read_parquet({_literal(files)}, union_by_name=true)"
-                once = (
-                    ""
-                    if table == "prompts"
-                    else " QUALIFY row_number() OVER (PARTITION BY key) = 1"
-                    if len(files) > 1
-                    else ""
-                )
-                yield f"CREATE VIEW {table} AS {rows}{once}"
-            else:
-                yield f"CREATE TABLE {table} ({columns})"
-        for name in (*ANALYSES, "translations", RATINGS):
-            file = self.path / "analysis" / f"{name}.parquet"
-            if file.exists():
-                yield f"CREATE VIEW {name} AS SELECT * FROM read_parquet({_literal([str(file)])})"
-        if not self.has_analysis("translations"):
-            yield f"CREATE TABLE translations ({NO_TRANSLATIONS})"
+    def _views(self, sql: str) -> Iterator[str]:
+        """The views that a query names; each costs reading the feet of its files."""
+        joined = self.has_analysis(RESULTS)
+        parts = (*COLUMNS, *JOINED) if RESULTS in sql and not joined else ()
+        named = {name for name in (*COLUMNS, *ANALYSES, *JOINED) if name in sql or name in parts}
+        yield from (self._shards_view(table) for table in COLUMNS if table in named)
+        found = [name for name in (*ANALYSES, *JOINED) if name in named and self.has_analysis(name)]
+        yield from (self._analysis_view(name) for name in found)
+        if "translations" in named and "translations" not in found:
+            yield f"CREATE TEMP TABLE translations ({NO_TRANSLATIONS})"
+        if RESULTS in sql:
+            yield self._analysis_view(RESULTS) if joined else self._results_view()
+
+    def _shards_view(self, table: str) -> str:
+        files = [str(file) for file in sorted((self.path / table).glob("part-*.parquet"))]
+        if not files:
+            return f"CREATE TEMP TABLE {table} ({COLUMNS[table]})"
+        many = len(files) > 1 and table != "prompts"
+        once = " QUALIFY row_number() OVER (PARTITION BY key) = 1" if many else ""
+        return f"CREATE TEMP VIEW {table} AS SELECT * FROM read_parquet({_literal(files)}, union_by_name=true){once}"
+
+    def _analysis_view(self, name: str) -> str:
+        return f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet({_literal([str(self._analysis(name))])})"
+
+    def _results_view(self) -> str:
         rated = " LEFT JOIN ratings USING (prompt_id)" if self.has_analysis(RATINGS) else ""
-        yield (
-            "CREATE VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
+        return (
+            "CREATE TEMP VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
             f"LEFT JOIN scores USING (key) LEFT JOIN quality USING (key){rated}"
         )
+
+    def _analysis(self, name: str) -> Path:
+        return self.path / "analysis" / f"{name}.parquet"
 
     def _shard(self, table: str, number: int) -> Path:
         return self.path / table / f"part-{number:06d}.parquet"
@@ -288,6 +337,11 @@ def list_runs(root: Path) -> list[RunStore]:
     return sorted(stores, key=lambda store: store.plan().created, reverse=True)
 
 
+def _start_database() -> duckdb.DuckDBPyConnection:
+    extensions = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": 2, **extensions})
+
+
 def _parquet(frame: pd.DataFrame) -> bytes:
     return frame.to_parquet(index=False)
 
@@ -299,13 +353,23 @@ def _write_json(path: Path, data: dict[str, Any]) -> None:
 def _write(path: Path, content: bytes) -> None:
     """Write a file whole or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
+    with _in_place_of(path) as temporary:
+        temporary.write_bytes(content)
+
+
+@contextmanager
+def _in_place_of(path: Path) -> Iterator[Path]:
+    """A file to write, which takes this one's place once it lies on the disk whole."""
     temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    with temporary.open("wb") as file:
-        file.write(content)
-        file.flush()
+    yield temporary
+    with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.rename(path)
 
 
 def _literal(files: list[str]) -> str:
-    return "[" + ", ".join("'" + file.replace("'", "''") + "'" for file in files) + "]"
+    return "[" + ", ".join(_quoted(file) for file in files) + "]"
+
+
+def _quoted(file: Path | str) -> str:
+    return "'" + str(file).replace("'", "''") + "'"

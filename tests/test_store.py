@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -12,7 +14,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoe_audit.errors import StoreError
@@ -147,6 +149,7 @@ def test_errors_come_back_and_a_torn_last_line_is_passed_over(store: RunStore) -
     assert store.errors() == [error]
 
 
+@settings(deadline=None)
 @given(prompt=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_any_text_is_stored_and_found(prompt: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     store = RunStore.open(tmp_path_factory.mktemp("run"), plan=synthetic_plan())
@@ -214,6 +217,7 @@ def test_a_million_prompts_answer_in_a_second_and_a_gigabyte(tmp_path: Path) -> 
 
 WRITER = """
 import sys
+import threading
 from pathlib import Path
 import pandas as pd
 from emoe_audit.store import RunStore
@@ -240,3 +244,16 @@ def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(store: RunS
     assert rows["key"].tolist() == [f"{i:04d}" for i in range(400)]
     assert rows["disagreement"].tolist() == [float(i) for i in range(400)]
     assert store.is_complete
+
+
+def test_an_interrupt_in_the_middle_of_a_query_is_an_interrupt(tmp_path: Path) -> None:
+    store = synthetic_run(tmp_path / "run", 20)
+    alarm = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    alarm.start()
+    try:
+        with pytest.raises(KeyboardInterrupt):
+            store.query("SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range % 7 = b.range % 11")
+    finally:
+        alarm.cancel()
+        signal.signal(signal.SIGINT, before)

@@ -13,7 +13,7 @@ import streamlit as st
 
 from emoe_audit.errors import AuditError
 from emoe_audit.report.comparison import changes_figure
-from emoe_audit.report.labels import clip_text, group_label, measure_label
+from emoe_audit.report.labels import group_label, measure_label
 
 
 def page() -> None:
@@ -31,7 +31,7 @@ def page() -> None:
         with st.spinner("Pairing prompts and drawing signs"):
             found = data.comparison(a, b, by)
     except AuditError as error:
-        st.warning(clip_text(str(error), 400))
+        st.warning(show.plain(str(error), 400))
         return
     clear = [change for change in found.groups if change.is_clear]
     st.subheader(f"{len(clear)} of {len(found.groups)} groups changed their place")

@@ -55,7 +55,7 @@ def show_reference(run: Path, report: ReportData, table: GroupTable) -> None:
     show.figure("gaps", partial(gaps_figure, found), f"Gaps of languages to {reference} with 95% intervals")
     rows = pd.DataFrame([vars(gap) | {"verdict": WORDS[gap.verdict]} for gap in found.gaps])
     columns = {
-        "label": show.text("Language"), "n_sources": show.text("Captions"), "difference": show.number("Gap"),
+        "label": show.text("Language"), "n_sources": show.number("Captions", 6), "difference": show.number("Gap"),
         "low": show.number("from"), "high": show.number("to"), "effect_size": show.number("Effect size"),
         "p_bh": show.number("p, adjusted"), "detectable": show.number("Could be seen"), "verdict": show.text("Verdict"),
     }  # fmt: skip
@@ -71,8 +71,7 @@ def show_numbers(table: GroupTable) -> None:
             for row in table.rows
         ]
     )
-    columns = {name: show.number(name) if rows[name].dtype.kind == "f" else show.text(name) for name in rows}
-    show.table("languages", rows, columns, "Means of all measures by language")
+    show.table("languages", rows, show.columns(rows), "Means of all measures by language")
 
 
 page()

@@ -32,7 +32,7 @@ def page() -> None:
         try:
             offer(root, uploaded.name, uploaded.getvalue())
         except AuditError as error:
-            st.error(clip_text(str(error), 600))
+            st.error(show.plain(str(error), 600))
     st.subheader("Audits started here")
     watch(root)
 
@@ -101,7 +101,7 @@ def watch(root: Path) -> None:
         name_box.text(job.name)
         done = jobs.share_done(words)
         if state == "running":
-            state_box.progress(done or 0.0, clip_text(words, 160) or "starting")
+            state_box.progress(done or 0.0, show.plain(words, 160) or "starting")
             if button_box.button("Cancel", key=f"cancel-{job.name}"):
                 jobs.cancel(job)
         elif state == "stopped":

@@ -48,14 +48,13 @@ def show_worst(table: GroupTable) -> None:
     measures = [m for m in (table.score, "clip_cosine", "training_coverage") if m in table.rows[0].estimates]
     rows = pd.DataFrame(
         {
-            table.by.capitalize(): [row.label for row in table.ranked[:WORST]],
+            table.by.capitalize().replace("_", " "): [row.label for row in table.ranked[:WORST]],
             "Against the average": [cards.SIDE_WORDS[row.side] for row in table.ranked[:WORST]],
             "Captions": [row.n_sources for row in table.ranked[:WORST]],
         }
         | {measure_label(m): [row.mean(m) for row in table.ranked[:WORST]] for m in measures}
     )
-    columns = {name: show.number(name) if rows[name].dtype.kind == "f" else show.text(name) for name in rows}
-    show.table(f"worst-{table.by}", rows, columns, f"The {WORST} {table.by} groups that fare worst")
+    show.table(f"worst-{table.by}", rows, show.columns(rows), f"The {WORST} {table.by} groups that fare worst")
 
 
 def show_validity(report: ReportData) -> None:
@@ -75,8 +74,7 @@ def show_validity(report: ReportData) -> None:
         "A score is valid where it puts a prompt that must be strange to every model above a real one: 0.5 is chance. "
         f"The correlation of the experts' features is {report.validity.alignment:.2f}."
     )
-    columns = {name: show.number(name) if rows[name].dtype.kind == "f" else show.text(name) for name in rows}
-    show.table("validity", rows, columns, "How often each score puts a strange prompt above a real one")
+    show.table("validity", rows, show.columns(rows), "How often each score puts a strange prompt above a real one")
 
 
 page()

@@ -55,13 +55,14 @@ def show_prompts(run: Path) -> None:
 
 def choose_prompts(run: Path) -> tuple[data.PromptFilter, data.Order]:
     """The filters of the table of prompts."""
-    by_box, group_box, text_box, order_box = st.columns(4)
+    text_box, order_box, by_box, group_box = st.columns(4)
     columns = data.group_columns(run)
     by = str(by_box.selectbox("Group by", ["none", *columns], key="by", bind="query-params", on_change=_forget_group))
     group = ""
     if by in columns:
         names = {"all": "", **data.group_names(run, by)}
-        picked = group_box.selectbox(f"Only {by}", list(names), key="group", bind="query-params", on_change=_first_page)
+        label = show.plain(f"Only {by}", 60)
+        picked = group_box.selectbox(label, list(names), key="group", bind="query-params", on_change=_first_page)
         group = names.get(str(picked), "")
     text = text_box.text_input("Containing", key="containing", bind="query-params", on_change=_first_page)
     order = order_box.selectbox("Order", get_args(data.Order), key="order", bind="query-params", on_change=_first_page)

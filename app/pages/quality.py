@@ -48,7 +48,7 @@ def show_cloud(run: Path, report: ReportData) -> None:
             st.caption("Draw a box in the chart to see the prompts inside.")
             return
         (x0, x1), (y0, y1) = sorted(boxes[0]["x"]), sorted(boxes[0]["y"])
-        rows = data.prompts_between(run, report.ranking, (10**x0, 10**x1), (y0, y1))
+        rows = data.prompts_between(run, report.ranking, (x0, x1), (y0, y1))
         st.caption(f"The first {len(rows):,} prompts in the box, most unsure first.")
         columns = {
             "language": show.text("Language", width="small"), "prompt": show.text("Prompt"),
@@ -67,8 +67,7 @@ def show_quarters(report: ReportData) -> None:
             for table in report.quartiles
         ]
     )
-    columns = {name: show.number(name) if rows[name].dtype.kind == "f" else show.text(name) for name in rows}
-    show.table("quarters", rows, columns, "Mean image quality by quarter of rising score")
+    show.table("quarters", rows, show.columns(rows), "Mean image quality by quarter of rising score")
 
 
 def show_refusal(report: ReportData) -> None:

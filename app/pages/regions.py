@@ -39,8 +39,7 @@ def page() -> None:
             for row in table.rows
         ]
     )
-    columns = {name: show.number(name) if rows[name].dtype.kind == "f" else show.text(name) for name in rows}
-    show.table("regions", rows, columns, "Means of all measures by region")
+    show.table("regions", rows, show.columns(rows), "Means of all measures by region")
 
 
 page()

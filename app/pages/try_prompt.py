@@ -28,12 +28,12 @@ def page() -> None:
         "One line a language", EXAMPLE, height=150, max_chars=live.MAX_LINES * live.MAX_CHARACTERS,
         help=f"`en: a red apple`. {MIN_LANGUAGES} languages or more give the translation score too.",
     )  # fmt: skip
-    score_box, draw_box, _ = st.columns([1, 1, 4])
-    scores = score_box.button("Score", type="primary")
-    draws = draw_box.button("Score and draw")
+    with st.container(horizontal=True):
+        scores = st.button("Score", type="primary")
+        draws = st.button("Score and draw")
     typed = live.read_lines(text)
     for fault in typed.faults:
-        st.warning(clip_text(fault, 200))
+        st.warning(show.plain(fault, 200))
     if not typed.prompts or not (scores or draws):
         return
     try:
@@ -41,7 +41,7 @@ def page() -> None:
         if draws:
             show_images(run, typed)
     except AuditError as error:
-        st.error(clip_text(str(error), 300))
+        st.error(show.plain(str(error), 300))
 
 
 def show_scores(run: Path, scored: pd.DataFrame) -> None:

@@ -72,6 +72,11 @@ def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
     """
     if not store.has_analysis("groups"):
         raise StoreError(f"{store.path}: not analysed yet; run `emoe-audit analyze {store.path}` first")
+    with store.many_queries():
+        return _collected(store, gallery_concepts)
+
+
+def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
     manifest = store.manifest() or store.plan()
     validity = read_validity(store)
     ranking = ranking_score(store, validity)

@@ -31,7 +31,7 @@ def test_a_run_without_images_says_how_to_make_them(tmp_path: Path) -> None:
     store = made_run(tmp_path / "run", judged=False)
     with pytest.raises(AuditError, match="nothing to learn from; make images with `emoe-audit run"):
         judged_features(store)
-    assert np.isnan(features_of(store, made_frame()["key"], SCORES).good).all()
+    assert np.isnan(features_of(store, list(made_frame()["key"]), SCORES).good).all()
 
 
 def test_a_prompt_without_a_reading_is_predicted_from_nothing(tmp_path: Path) -> None:

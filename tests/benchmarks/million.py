@@ -19,7 +19,7 @@ from emoe_audit.types import AnalysisConfig
 from tests.benchmarks.test_report_size import COVERAGE, draw, readings
 from tests.synthetic import synthetic_frame, synthetic_plan
 
-FOLDER = Path(__file__).parents[2] / "build" / "million"
+FOLDER = Path(__file__).parents[2] / "build" / "million" / "run"
 N_CAPTIONS, N_LANGUAGES, N_DRAWN = 25_000, 40, 4
 SHARD = 50_000
 N_ANALYSED = 40_000
@@ -41,6 +41,7 @@ def million_run(path: Path = FOLDER) -> RunStore:
             store.append("quality", rows[["key", *frame.columns[15:]]])
         for place, image in enumerate(frame["image"].dropna()):
             draw(path / image, place)
+        store.compact("readings")
         compare_translations(store)
         sample = store.query("SELECT * FROM results ORDER BY prompt_id LIMIT ?", [N_ANALYSED])
         for name, table in analyze(sample, ["language", "region"], AnalysisConfig(n_boot=50)).items():
