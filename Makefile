@@ -27,7 +27,7 @@ dashboard: $(STAMP) ## look at the runs under reports/ in a browser
 	$(BIN)/emoe-audit dashboard --runs reports
 
 test: $(STAMP) ## all tests
-	$(BIN)/python -m pytest -n 2
+	$(BIN)/python -m pytest -n 2 --dist loadgroup
 
 lint: $(STAMP) ## style and types
 	$(BIN)/ruff check .
@@ -69,6 +69,7 @@ example: audit ## the report and the picture that are kept in git
 	mkdir -p $(EXAMPLE)
 	cp $(RUN)/report.html $(RUN)/report.json $(EXAMPLE)/
 	$(BIN)/python -m tests.browser.picture $(EXAMPLE)/report.html $(EXAMPLE)/report.png
+	$(BIN)/python -m tests.browser.pictures --runs reports --out $(EXAMPLE)
 
 clean: ## remove the virtual environment and build products
 	rm -rf $(VENV) build dist

@@ -28,7 +28,7 @@ def main() -> None:
     st.set_page_config(page_title="emoe-audit", layout="wide")
     st.html(STYLE)
     st.session_state["runs_root"] = str(arguments.runs)
-    pages = [st.Page(f"pages/{name}.py", title=title, default=name == "overview") for name, title in PAGES.items()]
+    pages = [st.Page(f"views/{name}.py", title=title, default=name == "overview") for name, title in PAGES.items()]
     st.navigation(pages, position="top").run()
 
 

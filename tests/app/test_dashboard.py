@@ -24,7 +24,7 @@ def open_app(runs_root: Path) -> Open:
 
     def open_at(root: Path = runs_root, at: str = "prompts", **query: str) -> AppTest:
         st.cache_data.clear()
-        app = AppTest.from_file(str(APP / "pages" / f"{at}.py"), default_timeout=120)
+        app = AppTest.from_file(str(APP / "views" / f"{at}.py"), default_timeout=120)
         app.session_state["runs_root"] = str(root)
         for name, value in query.items():
             app.query_params[name] = value

@@ -13,6 +13,7 @@ import pyarrow as pa
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
 from websockets.sync.client import connect
+from websockets.typing import Subprotocol
 
 DONE = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
 TEXTS = ("markdown", "html", "text", "heading", "alert")
@@ -38,9 +39,8 @@ class Session:
 
     def __init__(self, address: str) -> None:
         """Connect to `host:port`."""
-        self.socket = connect(
-            f"ws://{address}/_stcore/stream", subprotocols=["streamlit"], max_size=None, compression=None
-        )  # type: ignore[arg-type]
+        protocols = [Subprotocol("streamlit")]
+        self.socket = connect(f"ws://{address}/_stcore/stream", subprotocols=protocols, max_size=None, compression=None)
         self.page, self.query = "", ""
         self.typed: dict[str, str] = {}
 

@@ -37,7 +37,7 @@ SIZES, JUDGED = (20, 50, 200), (50, 200)
 N_AUDITS, N_RESAMPLED, N_POWER, N_DISCOVERIES = 10_000, 500, 2000, 2000
 N_BOOT = 500
 N_PILOT = 100_000
-"""Captions that give the true spreads: planned from 5,000, the largest was found 5.2 points less often than promised."""
+"""Captions that give the true spreads: planned from 5,000, one gap was found 5.2 points less often than promised."""
 CHUNK = 50
 """Audits that a process does at a time."""
 TESTS = {"language": paired_contrasts, "region": between_contrasts}

@@ -110,7 +110,7 @@ def watch(root: Path) -> None:
                 jobs.start(root, job.name, job.arguments)
         else:
             state_box.text("finished")
-            button_box.page_link("pages/overview.py", label="Open", query_params={"run": job.name})
+            button_box.page_link("views/overview.py", label="Open", query_params={"run": job.name})
 
 
 page()

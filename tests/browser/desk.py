@@ -1,0 +1,171 @@
+"""A dashboard that is served, runs for it to show, and a visit to it in Chromium, for the tests of its pages."""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+from urllib.parse import urlencode
+
+import pandas as pd
+
+from emoe_audit.audit import run_audit
+from emoe_audit.experts.tiny import make_tiny_ensemble
+from emoe_audit.prompts.table import PromptTable, table_of
+from emoe_audit.types import ImageConfig, ScoringConfig
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Dialog, Locator
+
+ROOT = Path(__file__).parents[2]
+DASHBOARD = ROOT / "app" / "dashboard.py"
+PAGES = ("", "languages", "regions", "prompts", "quality", "compare", "try_prompt", "new_audit", "method")
+"""Of the dashboard, as its addresses name them; the first is the overview."""
+WIDE, NARROW = (1400, 900), (420, 900)
+PATIENCE_MS = 60_000
+SETTLED = """() => {
+    const app = document.querySelector('.stApp');
+    return app?.dataset.testScriptState === 'notRunning' && !document.querySelector('[data-testid="stSkeleton"]')
+        && document.querySelector('[data-testid="stMainBlockContainer"] [data-testid="stElementContainer"]');
+}"""
+
+
+@contextmanager
+def serve(root: Path, script: Path = DASHBOARD) -> Iterator[str]:
+    """The address of a dashboard that shows the runs under a folder, for as long as the context lasts."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        address = f"http://localhost:{probe.getsockname()[1]}/"
+    options = ["--server.port", address.rsplit(":", 1)[1][:-1], "--", "--runs", str(root)]
+    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
+    command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
+    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
+        try:
+            _wait_for(f"{address}_stcore/health")
+            yield address
+        finally:
+            server.terminate()
+
+
+def _wait_for(url: str) -> None:
+    for _ in range(300):
+        try:
+            with urllib.request.urlopen(url, timeout=2):
+                return
+        except (urllib.error.URLError, ConnectionError):
+            time.sleep(0.2)
+    raise TimeoutError(url)
+
+
+def audit(root: Path, name: str, prompts: PromptTable, *, seed: int = 0, command: str = "emoe-audit run") -> Path:
+    """A real run of a tiny ensemble, which is kept where the dashboard looks for one's own."""
+    ensemble = make_tiny_ensemble(root / "ensembles" / name, seed=seed)
+    scoring = ScoringConfig(n_noise=1, batch_size=16, check_pairs=0, device="cpu")
+    images = ImageConfig(n_images=8, num_inference_steps=1, device="cpu")
+    return run_audit(prompts, ensemble, root / name, scoring=scoring, images=images, command=command).path
+
+
+def dogs() -> PromptTable:
+    """Twelve captions in four languages."""
+    words = {"en": "{} dogs on a sofa", "de": "{} Hunde im Haus", "fr": "{} chiens dehors", "fi": "{} koiraa"}
+    rows = [(f"s{n}-{tag}", f"s{n}", text.format(n), tag, None) for n in range(12) for tag, text in words.items()]
+    columns = ["prompt_id", "source_id", "prompt", "language", "region"]
+    return table_of(pd.DataFrame(rows, columns=columns), "dogs")
+
+
+class Visit:
+    """A tab that looks at a dashboard, with everything it asked of others or complained of."""
+
+    def __init__(
+        self,
+        browser: Browser,
+        address: str,
+        size: tuple[int, int] = WIDE,
+        scheme: Literal["light", "dark"] = "light",
+    ) -> None:
+        self.address = address
+        self.outside: list[str] = []
+        self.complaints: list[str] = []
+        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
+        self.page = self.context.new_page()
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.on("request", lambda request: self._note(request.url))
+        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
+        self.page.on("dialog", self._dismiss)
+
+    def _note(self, url: str) -> None:
+        own = (self.address, self.address.replace("http", "ws", 1), "data:", "blob:")
+        if not url.startswith(own):
+            self.outside.append(url)
+
+    def _dismiss(self, dialog: Dialog) -> None:
+        self.complaints.append(dialog.message)
+        dialog.dismiss()
+
+    def open(self, at: str = "", **query: str) -> Visit:
+        """Go to a page and wait until it stands."""
+        self.page.goto(f"{self.address}{at}?{urlencode(query)}")
+        return self.settle()
+
+    def settle(self) -> Visit:
+        """Wait until the page has been drawn, its charts too."""
+        self.page.wait_for_function(SETTLED)
+        for chart in self.page.locator('[data-testid="stPlotlyChart"]:visible').all():
+            chart.locator("svg.main-svg").first.wait_for()
+        return self
+
+    def choose(self, label: str, option: str) -> None:
+        """Choose an option of a selectbox."""
+        box = self.page.get_by_role("combobox", name=label)
+        box.click()
+        box.fill(option)
+        self.page.get_by_role("option", name=option, exact=True).click()
+
+    def table(self, name: str) -> Locator:
+        """The table with this accessible name, a canvas in which the cells lie as a table for screen readers."""
+        return self.page.locator(f'[data-testid="stDataFrame"]:has([role="region"][aria-label="{name}"])')
+
+    def rows(self, table: Locator) -> list[dict[str, str]]:
+        """What a table shows: each row by the names of its columns. Its canvas tells its cells a moment late."""
+        table.locator("canvas tbody td").first.wait_for(state="attached")
+        self.page.wait_for_timeout(500)
+        names = table.locator("canvas thead th").all_text_contents()
+        cells: Any = [row.locator("td").all_text_contents() for row in table.locator("canvas tbody tr").all()]
+        return [dict(zip(names, row, strict=True)) for row in cells]
+
+    def download(self, button: str) -> str:
+        """The text of the file that a button gives."""
+        with self.page.expect_download() as coming:
+            self.page.get_by_role("button", name=button).first.click()
+        return coming.value.path().read_text(encoding="utf-8-sig")
+
+    def is_unharmed(self) -> bool:
+        """Whether nothing that a text brought along has run, asked others or broken the page."""
+        hacked = self.page.evaluate("window.hacked !== undefined")
+        broken = self.page.locator('[data-testid="stException"]').count()
+        return not (hacked or broken or self.outside or self.complaints)
+
+    def close(self) -> None:
+        """Close the tab."""
+        self.context.close()
+
+
+def contrast(colour: str, background: str) -> float:
+    """The contrast of two CSS colours `rgb(r, g, b)`, 1 to 21, as WCAG 2.2 defines it."""
+    light, dark = sorted((_luminance(colour), _luminance(background)), reverse=True)
+    return (light + 0.05) / (dark + 0.05)
+
+
+def _luminance(colour: str) -> float:
+    channels = [int(part) / 255 for part in re.findall(r"\d+", colour)[:3]]
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in channels]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
