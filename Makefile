@@ -10,7 +10,7 @@ EXAMPLE := reports/example
 VERIFICATION := reports/verification
 EMBEDDED := emoji-a emoji-b
 
-.PHONY: help audit test dashboard lint bench bench-sd15 bench-statistics bench-experts schema verification ablations recipes example clean
+.PHONY: help audit test dashboard lint bench bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -46,6 +46,9 @@ bench-statistics: $(STAMP) ## measure the statistics; figures go to reports/benc
 
 bench-experts: $(STAMP) ## measure emergent experts and abstaining; figures go to reports/benchmarks/experts.json
 	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_experts.py tests/benchmarks/test_abstain.py -m benchmark -n 0 -s
+
+bench-dashboard: $(STAMP) ## measure the dashboard at a million prompts; figures go to reports/benchmarks/dashboard.json
+	$(BIN)/python -m pytest tests/benchmarks/test_dashboard.py -m benchmark -n 0 -s
 
 schema: $(STAMP) ## the published form of report.json
 	$(BIN)/python -m emoe_audit.report.schema > reports/report.schema.json

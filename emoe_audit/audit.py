@@ -243,6 +243,7 @@ def source_captions(store: RunStore) -> dict[str, str]:
 def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: Progress = silent) -> None:
     """Compute the analysis tables from everything that is stored."""
     progress("analysis", 0, 1)
+    store.compact("readings")
     compare_translations(store)
     file = store.plan().ensemble.training_coverage
     coverage = None if file is None else read_coverage(file)
@@ -252,6 +253,7 @@ def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: P
     )
     for name, table in tables.items():
         store.write_analysis(name, table)
+    store.join()
     progress("analysis", 1, 1)
 
 

@@ -7,6 +7,8 @@ import sys
 from pathlib import Path
 
 MAX_UPLOAD_MIB = 50
+START = "import sys, scipy.stats, emoe_audit.report; from streamlit.web.cli import main; sys.exit(main())"
+"""Streamlit with what the first page needs loaded before it is asked for."""
 PACKAGE = Path(__file__).parent
 PLACES = (PACKAGE / "_app" / "dashboard.py", PACKAGE.parent / "app" / "dashboard.py")
 
@@ -19,8 +21,8 @@ def serve(runs: Path, port: int) -> int:
     bounds = ["--server.maxUploadSize", str(MAX_UPLOAD_MIB)]
     command = [
         sys.executable,
-        "-m",
-        "streamlit",
+        "-c",
+        START,
         "run",
         str(page),
         *address,
