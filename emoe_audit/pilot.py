@@ -8,7 +8,7 @@ from typing import Any
 import pandas as pd
 
 from emoe_audit.analysis.paired import within_caption_differences
-from emoe_audit.analysis.power import minimum_detectable_gap, sd_of_differences, sources_for_gap
+from emoe_audit.analysis.power import minimum_detectable_gap, sources_for_gap
 from emoe_audit.errors import AuditError
 from emoe_audit.estimate import PROBE_PROMPTS, n_checked, seconds_each
 from emoe_audit.progress import in_words
@@ -28,7 +28,7 @@ class CaptionPlan:
     reference: str
     gap: float
     sd_of_differences: float
-    """Within captions, pooled over groups, in units of the measure."""
+    """Within captions, of the group in which it is largest, in units of the measure: the others need fewer captions."""
     n_tests: int
     """Groups that are compared with the reference, each at level alpha / n_tests."""
     captions: int
@@ -79,9 +79,10 @@ def plan_captions(
     results = pilot.query("SELECT * FROM results")
     if not pd.api.types.is_numeric_dtype(results[measure]):
         raise AuditError(f"{pilot.path}: column {measure!r} is no measure; name one of numbers, as clip_cosine")
-    counts = within_caption_differences(results, by, measure, reference=reference).count()
+    differences = within_caption_differences(results, by, measure, reference=reference)
+    counts = differences.count()
     tested = counts[counts >= 2]
-    spread = sd_of_differences(results, by, measure, reference=reference)
+    spread = float(differences.std(ddof=1).max())
     if not spread > 0:
         raise AuditError(
             f"{pilot.path}: no two captions have a {measure} in several groups of {by}, or all differ by the same; "
