@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
-import threading
 import time
 from dataclasses import replace
 from pathlib import Path
@@ -244,16 +242,3 @@ def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(store: RunS
     assert rows["key"].tolist() == [f"{i:04d}" for i in range(400)]
     assert rows["disagreement"].tolist() == [float(i) for i in range(400)]
     assert store.is_complete
-
-
-def test_an_interrupt_in_the_middle_of_a_query_is_an_interrupt(tmp_path: Path) -> None:
-    store = synthetic_run(tmp_path / "run", 20)
-    alarm = threading.Timer(1.0, lambda: os.kill(os.getpid(), signal.SIGINT))
-    before = signal.signal(signal.SIGINT, signal.default_int_handler)
-    alarm.start()
-    try:
-        with pytest.raises(KeyboardInterrupt):
-            store.query("SELECT count(*) FROM range(1000000) a, range(1000000) b WHERE a.range % 7 = b.range % 11")
-    finally:
-        alarm.cancel()
-        signal.signal(signal.SIGINT, before)

@@ -35,7 +35,7 @@ def gaps_figure(table: GapTable, *, narrow: bool = False) -> go.Figure:
         range=[len(drawn) - 0.4, -0.6], tickvals=list(range(len(drawn))), ticktext=labels, tickfont_size=12.5,
         automargin=True,
     )  # fmt: skip
-    title = f"gap in {measure_label(table.measure)}; the band is the margin"
+    title = "gap" if narrow else f"gap in {measure_label(table.measure)}; the band is the margin"
     figure.update_xaxes(title={"text": title, "font_size": 13})
     return figure
 
