@@ -62,14 +62,9 @@ def score(run: Path, prompts: Sequence[Prompt]) -> pd.DataFrame:
 def draw(run: Path, prompts: Sequence[Prompt]) -> list[Image]:
     """An image of each of the first prompts. Raises `QualityError` where the base cannot draw."""
     plan = RunStore.open(run).plan()
-    from emoe_audit.quality.images import ImageMaker
-
-    @st.cache_resource(max_entries=1, show_spinner="Loading what draws")
-    def maker(spec: EnsembleSpec, images: ImageConfig) -> ImageMaker:
-        return ImageMaker(spec, images)
-
     with ONE_AT_A_TIME:
-        return maker(plan.ensemble, plan.images).make(prompts[:MAX_IMAGES])
+        drawn: list[Image] = _maker(plan.ensemble, plan.images).make(prompts[:MAX_IMAGES])
+    return drawn
 
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the experts")
@@ -77,6 +72,13 @@ def _engine(spec: EnsembleSpec, scoring: ScoringConfig):  # type: ignore[no-unty
     from emoe_audit.loading import load_engine
 
     return load_engine(spec, scoring)
+
+
+@st.cache_resource(max_entries=1, show_spinner="Loading what draws")
+def _maker(spec: EnsembleSpec, images: ImageConfig):  # type: ignore[no-untyped-def]
+    from emoe_audit.quality.images import ImageMaker
+
+    return ImageMaker(spec, images)
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading how the languages of this run agree")

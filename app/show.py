@@ -11,8 +11,9 @@ import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
 
+from emoe_audit.report.data import GroupTable
 from emoe_audit.report.export import csv_parts
-from emoe_audit.report.labels import clip_text
+from emoe_audit.report.labels import clip_text, measure_label
 
 MARKDOWN = re.compile(r"([\\`*_{}\[\]<>#!|~$:&^])")
 """What starts something inside a line of Streamlit's Markdown."""
@@ -54,6 +55,18 @@ def download(name: str, rows: Callable[[], pd.DataFrame]) -> None:
         type="tertiary",
         on_click="ignore",
     )
+
+
+def group_means(name: str, groups: GroupTable) -> None:
+    """The means of all measures by group, for those who want the numbers."""
+    rows = pd.DataFrame(
+        [
+            {groups.by.capitalize(): row.label, "Code": row.group, "Prompts": row.n_prompts, "Captions": row.n_sources}
+            | {measure_label(measure): estimate.mean for measure, estimate in row.estimates.items()}
+            for row in groups.rows
+        ]
+    )
+    table(name, rows, columns(rows), f"Means of all measures by {groups.by}")
 
 
 def columns(rows: pd.DataFrame) -> dict[str, Any]:

@@ -32,7 +32,7 @@ def page() -> None:
     st.subheader("All measures")
     st.caption("How far a language lies from the mean of all, in standard deviations between languages. Dark is worse.")
     show.figure("heat", partial(heat_figure, table), "Languages by measure: distance from the mean of all languages")
-    show_numbers(table)
+    show.group_means("languages", table)
 
 
 def show_reference(run: Path, report: ReportData, table: GroupTable) -> None:
@@ -60,18 +60,6 @@ def show_reference(run: Path, report: ReportData, table: GroupTable) -> None:
         "p_bh": show.number("p, adjusted"), "detectable": show.number("Could be seen"), "verdict": show.text("Verdict"),
     }  # fmt: skip
     show.table("reference-gaps", rows, columns, f"Gaps of languages to {reference}")
-
-
-def show_numbers(table: GroupTable) -> None:
-    """All means, for those who want the numbers."""
-    rows = pd.DataFrame(
-        [
-            {"Language": row.label, "Code": row.group, "Prompts": row.n_prompts, "Captions": row.n_sources}
-            | {measure_label(name): estimate.mean for name, estimate in row.estimates.items()}
-            for row in table.rows
-        ]
-    )
-    show.table("languages", rows, show.columns(rows), "Means of all measures by language")
 
 
 page()

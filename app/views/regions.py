@@ -6,7 +6,6 @@ from functools import partial
 
 import cards
 import choice
-import pandas as pd
 import show
 import streamlit as st
 
@@ -32,14 +31,7 @@ def page() -> None:
     st.subheader("Regions, worst first")
     st.html(cards.legend())
     show.figure("regions", partial(groups_figure, table), "Regions with mean scores and 95% intervals")
-    rows = pd.DataFrame(
-        [
-            {"Region": row.label, "Code": row.group, "Prompts": row.n_prompts, "Captions": row.n_sources}
-            | {measure_label(name): estimate.mean for name, estimate in row.estimates.items()}
-            for row in table.rows
-        ]
-    )
-    show.table("regions", rows, show.columns(rows), "Means of all measures by region")
+    show.group_means("regions", table)
 
 
 page()

@@ -22,10 +22,9 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from emoe_audit.analysis.bootstrap import MIN_SOURCES
-from emoe_audit.analysis.multiplicity import judged
+from emoe_audit.analysis.multiplicity import check_margin, judged, t_tested
 from emoe_audit.analysis.paired import COLUMNS as PAIRED_COLUMNS
 from emoe_audit.analysis.paired import OTHERS, paired_contrasts
 from emoe_audit.analysis.permutation import ROUNDING
@@ -104,8 +103,7 @@ def between_contrasts(
     Raises:
         AuditError: the reference is not a group with values, or the margin is not above 0.
     """
-    if margin is not None and not margin > 0:
-        raise AuditError(f"the margin is the smallest difference that matters and must be above 0, not {margin:g}")
+    check_margin(margin)
     cells = cluster_means(results.dropna(subset=[by, measure]), by, measure)
     if reference is not None and reference not in cells:
         raise AuditError(f"no prompt with a {measure} has {by} {reference!r}; choose one of {', '.join(cells)}")
@@ -114,13 +112,10 @@ def between_contrasts(
     groups = [group for group in cells if group != reference]
     found = [asdict(compare(cells[group].to_numpy(), others[group].to_numpy(), smallest)) for group in groups]
     table = pd.DataFrame(found, columns=list(Comparison.__dataclass_fields__), dtype=np.float64)
-    error, freedom, distance = table.pop("error"), table.pop("freedom"), table["difference"].abs()
-    half = t.isf((1 - confidence) / 2, freedom) * error
-    table["low"], table["high"] = table["difference"] - half, table["difference"] + half
-    table["p"] = 2 * t.sf(distance / error, freedom)
-    table["p_equivalent"] = np.nan if margin is None else t.sf((margin - distance) / error, freedom)
+    error, freedom = table.pop("error"), table.pop("freedom")
     table["by"], table["group"], table["reference"], table["design"] = by, groups, reference or OTHERS, "between"
-    return judged(table.astype({"n_sources": np.int64}), confidence)[COLUMNS]
+    counted = table.astype({"n_sources": np.int64})
+    return t_tested(counted, error, freedom, confidence=confidence, margin=margin)[COLUMNS]
 
 
 def written_for_images(results: pd.DataFrame) -> pd.Series:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control
+from scipy.stats import false_discovery_control, t
+
+from emoe_audit.errors import AuditError
 
 
 def adjusted(p: pd.Series, method: str) -> pd.Series:
@@ -17,6 +19,26 @@ def adjusted(p: pd.Series, method: str) -> pd.Series:
     if p.notna().any():
         found[p.notna()] = false_discovery_control(p.dropna(), method=method)
     return found
+
+
+def check_margin(margin: float | None) -> None:
+    """Raise `AuditError` for a margin that is not above 0."""
+    if margin is not None and not margin > 0:
+        raise AuditError(f"the margin is the smallest difference that matters and must be above 0, not {margin:g}")
+
+
+def t_tested(
+    table: pd.DataFrame, error: pd.Series, freedom: pd.Series, *, confidence: float, margin: float | None
+) -> pd.DataFrame:
+    """A table with the column `difference`, its t interval, p-values and verdict, see `judged`.
+
+    Standard errors and degrees of freedom in the order of its rows; where they are NaN, so is what follows from them.
+    """
+    difference, distance = table["difference"], table["difference"].abs()
+    half = t.isf((1 - confidence) / 2, freedom) * error
+    tested = table.assign(low=difference - half, high=difference + half, p=2 * t.sf(distance / error, freedom))
+    tested["p_equivalent"] = np.nan if margin is None else t.sf((margin - distance) / error, freedom)
+    return judged(tested, confidence)
 
 
 def judged(table: pd.DataFrame, confidence: float) -> pd.DataFrame:

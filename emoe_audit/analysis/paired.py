@@ -23,9 +23,8 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
-from emoe_audit.analysis.multiplicity import judged
+from emoe_audit.analysis.multiplicity import check_margin, t_tested
 from emoe_audit.analysis.permutation import ROUNDING
 from emoe_audit.errors import AuditError
 
@@ -70,8 +69,7 @@ def paired_contrasts(
     Raises:
         AuditError: the reference is not a group with values, or the margin is not above 0.
     """
-    if margin is not None and not margin > 0:
-        raise AuditError(f"the margin is the smallest difference that matters and must be above 0, not {margin:g}")
+    check_margin(margin)
     differences = within_caption_differences(results, by, measure, reference=reference)
     sd = differences.std(ddof=1)
     summary = pd.DataFrame({"n": differences.count(), "mean": differences.mean(), "sd": sd})
@@ -86,16 +84,10 @@ def contrast_table(
 
     A row per group, which is the index; NaN for a standard deviation that is undefined or 0.
     """
-    n, mean, sd = (summary[name] for name in ("n", "mean", "sd"))
-    error, freedom = sd / np.sqrt(n), n - 1
-    half = t.isf((1 - confidence) / 2, freedom) * error
     table = pd.DataFrame({"by": by, "group": summary.index, "reference": reference})
-    table["n_sources"], table["difference"] = n.to_numpy(), mean.to_numpy()
-    table["low"], table["high"] = (mean - half).to_numpy(), (mean + half).to_numpy()
-    table["p"] = 2 * t.sf(mean.abs() / error, freedom)
-    table["effect_size"] = (mean / sd).to_numpy()
-    table["p_equivalent"] = np.nan if margin is None else t.sf((margin - mean.abs()) / error, freedom)
-    return judged(table, confidence)[COLUMNS]
+    n, mean, sd = (summary[name].reset_index(drop=True) for name in ("n", "mean", "sd"))
+    table = table.assign(n_sources=n, difference=mean, effect_size=mean / sd)
+    return t_tested(table, sd / np.sqrt(n), n - 1, confidence=confidence, margin=margin)[COLUMNS]
 
 
 def within_caption_differences(

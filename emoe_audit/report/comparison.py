@@ -11,8 +11,8 @@ from typing import Any, Literal
 import plotly.graph_objects as go
 
 from emoe_audit.analysis.bootstrap import MIN_SOURCES
-from emoe_audit.errors import AuditError
 from emoe_audit.report import charts
+from emoe_audit.report.export import replace_file
 from emoe_audit.report.gallery import BYTE_BUDGET, embed_image
 from emoe_audit.report.labels import chart_text, clip_text, group_label, measure_label
 from emoe_audit.report.render import render_page
@@ -143,13 +143,7 @@ def write_comparison(found: Comparison, path: Path, command: str) -> Path:
     Raises:
         AuditError: it cannot be written there.
     """
-    page = comparison_page(found, command)
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(page, encoding="utf-8")
-    except OSError as error:
-        raise AuditError(f"{path}: cannot be written: {error.strerror}; choose another --out") from error
-    return path
+    return replace_file(path, [comparison_page(found, command)])
 
 
 def comparison_page(found: Comparison, command: str) -> str:

@@ -9,6 +9,7 @@ numbers.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 from collections.abc import Iterable, Iterator
@@ -78,7 +79,8 @@ def replace_file(path: Path, parts: Iterable[str]) -> Path:
     except OSError as error:
         raise AuditError(f"{path}: cannot be written: {error.strerror}; choose another --out") from error
     finally:
-        temporary.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):
+            temporary.unlink()
     return path
 
 

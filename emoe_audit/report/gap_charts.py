@@ -7,13 +7,23 @@ import math
 import plotly.graph_objects as go
 
 from emoe_audit.analysis.summary import SCORES
-from emoe_audit.report.charts import BLUE, INK, ROW_HEIGHT, SOFT, VERMILION, chart_number, style, whiskers
+from emoe_audit.report.charts import (
+    BLUE,
+    INK,
+    MAX_BEST,
+    MAX_WORST,
+    ROW_HEIGHT,
+    SOFT,
+    VERMILION,
+    chart_number,
+    style,
+    whiskers,
+)
 from emoe_audit.report.findings import Gap, GapTable
 from emoe_audit.report.labels import chart_text, decimals, measure_label, number
 
 GREEN = "#009e73"
 WORDS = {"different": "different", "equivalent": "no gap that matters", "unclear": "unclear"}
-MAX_WORST, MAX_BEST = 30, 10
 
 
 def gaps_figure(table: GapTable, *, narrow: bool = False) -> go.Figure:
