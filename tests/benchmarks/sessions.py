@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
-from types import TracebackType
 from typing import Any
 from urllib.parse import urlencode
 
@@ -12,7 +13,7 @@ import pandas as pd
 import pyarrow as pa
 from streamlit.proto.BackMsg_pb2 import BackMsg
 from streamlit.proto.ForwardMsg_pb2 import ForwardMsg
-from websockets.sync.client import connect
+from websockets.sync.client import ClientConnection, connect
 from websockets.typing import Subprotocol
 
 DONE = (ForwardMsg.FINISHED_SUCCESSFULLY, ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY)
@@ -37,20 +38,11 @@ class Shown:
 class Session:
     """A connection that keeps its widgets and its address, as a tab of a browser does."""
 
-    def __init__(self, address: str) -> None:
-        """Connect to `host:port`."""
-        protocols = [Subprotocol("streamlit")]
-        self.socket = connect(f"ws://{address}/_stcore/stream", subprotocols=protocols, max_size=None, compression=None)
+    def __init__(self, socket: ClientConnection) -> None:
+        """The socket is open; `session` opens one."""
+        self.socket = socket
         self.page, self.query = "", ""
         self.typed: dict[str, str] = {}
-
-    def __enter__(self) -> Session:
-        """The session itself."""
-        return self
-
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, at: TracebackType | None) -> None:
-        """Close the connection."""
-        self.socket.close()
 
     def open(self, page: str, **query: str) -> Shown:
         """Go to a page by its address; what was typed before is forgotten, as on a fresh page."""
@@ -87,6 +79,14 @@ class Session:
                 self.query = message.page_info_changed.query_string
             elif kind == "script_finished" and message.script_finished in DONE:
                 return shown(list(elements.values()), self.query)
+
+
+@contextmanager
+def session(address: str) -> Iterator[Session]:
+    """A session with the server at `host:port`, closed at the end."""
+    protocols = [Subprotocol("streamlit")]
+    with connect(f"ws://{address}/_stcore/stream", subprotocols=protocols, max_size=None, compression=None) as socket:
+        yield Session(socket)
 
 
 def shown(elements: list[Any], query: str) -> Shown:
