@@ -6,7 +6,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-import numpy as np
 import pandas as pd
 import streamlit as st
 
@@ -16,6 +15,7 @@ from emoe_audit.analysis.refusal import TOP
 from emoe_audit.analysis.summary import QUALITY, SCORES
 from emoe_audit.compare import compare_runs
 from emoe_audit.errors import StoreError
+from emoe_audit.readings import nearest
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.collect_findings import gap_table
 from emoe_audit.report.comparison import Comparison
@@ -43,11 +43,6 @@ GAPS = """
            (SELECT stddev_samp({measure}) FROM results WHERE isfinite({measure})) AS spread
     FROM cells own JOIN cells other USING (source_id)
     WHERE other."group" = ? AND own."group" <> ? GROUP BY own."group" ORDER BY own."group"
-"""
-READINGS = """
-    SELECT key, reading FROM readings WHERE key IN (
-        SELECT key FROM prompts WHERE language = (SELECT language FROM prompts WHERE key = ? LIMIT 1)
-    )
 """
 REFUSED = """
     SELECT {by}::VARCHAR AS "group", count({score}) AS n_prompts, avg(({score} > ?)::INT) AS refused,
@@ -178,26 +173,22 @@ def reference_gaps(run: Path, by: str, measure: str, reference: str) -> GapTable
 
 def neighbours(run: Path, key: str) -> pd.DataFrame:
     """The prompts of the same language that are read most like one, with the cosine of their readings."""
-    found = _query(str(run), stamp(run), READINGS, (key,))
-    if found.empty or key not in set(found["key"]):
-        return pd.DataFrame()
-    readings = np.stack([np.frombuffer(own, np.float16) for own in found["reading"]]).astype(np.float32)
-    readings /= np.linalg.norm(readings, axis=1, keepdims=True)
-    cosine = readings @ readings[int(found.index[found["key"] == key][0])]
-    near = found.assign(cosine=cosine)[found["key"] != key].nlargest(N_NEIGHBOURS, "cosine")
+    near = _nearest(str(run), stamp(run), key)
     rows = _query(
         str(run), stamp(run), f"SELECT {SHOWN} FROM results WHERE list_contains(?, key)", (tuple(near["key"]),)
     )
-    return near[["key", "cosine"]].merge(rows, on="key")
+    return near.merge(rows, on="key")
 
 
-def prompts_between(run: Path, score: str, scores: tuple[float, float], quality: tuple[float, float]) -> pd.DataFrame:
-    """The most unsure prompts whose score and image quality lie in these ranges."""
+def prompts_between(run: Path, ranges: dict[str, tuple[float, float]]) -> pd.DataFrame:
+    """The prompts whose measures lie in these ranges, the highest by the first measure first."""
+    names = [quoted(measure) for measure in ranges]
+    within = " AND ".join(f"{name} BETWEEN ? AND ?" for name in names)
     sql = (
-        f"SELECT {SHOWN} FROM results WHERE {score} BETWEEN ? AND ? AND clip_cosine BETWEEN ? AND ? "
-        f"ORDER BY {score} DESC, prompt_id LIMIT {4 * PAGE_SIZE}"
+        f"SELECT language, prompt_id, prompt, {', '.join(names)} FROM results WHERE {within} "
+        f"ORDER BY {names[0]} DESC, prompt_id LIMIT {4 * PAGE_SIZE}"
     )
-    return _query(str(run), stamp(run), sql, (*scores, *quality))
+    return _query(str(run), stamp(run), sql, tuple(end for ends in ranges.values() for end in ends))
 
 
 def score_steps(run: Path, score: str) -> list[float]:
@@ -234,6 +225,11 @@ def _comparison(a: str, b: str, by: str, changed_a: float, changed_b: float) -> 
 @st.cache_data(show_spinner=False, max_entries=8)
 def _report(run: str, changed: float) -> ReportData:
     return collect(RunStore.open(run), gallery_concepts=0)
+
+
+@st.cache_data(show_spinner=False, max_entries=128)
+def _nearest(run: str, changed: float, key: str) -> pd.DataFrame:
+    return nearest(RunStore.open(run), key, N_NEIGHBOURS)
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from emoe_audit.quality.imported import KEY, read_quality
-from emoe_audit.store import RATINGS, RunStore
+from emoe_audit.store import RunStore
 from emoe_audit.types import RowError
+from emoe_audit.views import RATINGS
 
 
 def take_ratings(

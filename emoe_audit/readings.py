@@ -13,6 +13,9 @@ from emoe_audit.store import RunStore
 
 SAMPLE = 500
 """Captions, each in all its languages, that are held at once."""
+SAME_LANGUAGE = """
+    SELECT key, reading FROM readings WHERE key IN (SELECT key FROM prompts WHERE language = ?) AND key <> ?
+"""
 
 
 def append_scores(store: RunStore, scored: pd.DataFrame) -> None:
@@ -40,6 +43,29 @@ def compare_translations(store: RunStore) -> None:
 def fit_readers(store: RunStore) -> Readers:
     """The languages of a run as `compare_translations` knows them: how each reads, and how far it is to be believed."""
     return Readers.fit(Readings.of(_rows(store, _translated(store)[:SAMPLE])))
+
+
+def nearest(store: RunStore, key: str, n: int) -> pd.DataFrame:
+    """The prompts of the same language that the ensemble reads most like one.
+
+    Returns:
+        `key` and `cosine` of their readings, most alike first; empty where the run keeps no reading of the prompt.
+    """
+    near = pd.DataFrame({"key": pd.Series(dtype=object), "cosine": pd.Series(dtype=np.float32)})
+    own = store.query("SELECT language, reading FROM prompts JOIN readings USING (key) WHERE key = ? LIMIT 1", [key])
+    if own.empty:
+        return near
+    (to,) = _matrix(own["reading"])
+    for part in store.batches(SAME_LANGUAGE, [own["language"].iloc[0], key]):
+        near = pd.concat([near, part[["key"]].assign(cosine=_matrix(part["reading"]) @ to)]).nlargest(n, "cosine")
+    return near.reset_index(drop=True)
+
+
+def _matrix(content: pd.Series) -> np.ndarray:
+    """Readings as rows of length 1, in float32."""
+    rows = np.frombuffer(b"".join(content), dtype=np.float16).reshape(len(content), -1).astype(np.float32)
+    unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
 
 
 def _translated(store: RunStore) -> list[str]:

@@ -18,41 +18,19 @@ from typing import Any, Literal
 import duckdb
 import pandas as pd
 
+from emoe_audit import views
 from emoe_audit.errors import StoreError
 from emoe_audit.manifest import check_same, manifest_from
 from emoe_audit.types import RowError, RunManifest
+from emoe_audit.views import JOINED, RATINGS, RESULTS
 
 Table = Literal["scores", "readings", "quality"]
 PLAN, MANIFEST, ERRORS, LOCK = "plan.json", "manifest.json", "errors.jsonl", ".lock"
-COLUMNS: dict[str, str] = {
-    "prompts": "key VARCHAR, prompt_id VARCHAR, source_id VARCHAR, prompt VARCHAR, language VARCHAR, region VARCHAR",
-    "scores": "key VARCHAR, disagreement DOUBLE, relative_disagreement DOUBLE, feature_power DOUBLE, "
-    "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, n_noise BIGINT, n_tokens BIGINT, "
-    "tokens_per_word DOUBLE, truncated BOOLEAN",
-    "readings": "key VARCHAR, reading BLOB",
-    "quality": "key VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, clip_cosine_source DOUBLE, "
-    "source_rank DOUBLE, flagged BOOLEAN",
-}
-"""Columns of a table that has no shard yet."""
-NO_TRANSLATIONS = (
-    "key VARCHAR, source_id VARCHAR, translation_disagreement DOUBLE, translation_text DOUBLE, "
-    "translation_mid_block DOUBLE"
-)
-ANALYSES = (
-    *("groups", "gaps", "disparity", "quartiles", "correlations", "validity"),
-    *("rejection_curves", "rejection", "thresholds", "trust"),
-    *("real_images", "judge_bias", "kid", "confounders", "adjusted", "depicted"),
-    *("expert_use", "expert_use_divergence", "abstain", "abstention"),
-)
-RATINGS = "ratings"
-"""Quality that was measured elsewhere, by `prompt_id`."""
-RESULTS = "results"
-"""The table that `join` writes beside those of the analysis."""
-JOINED = ("translations", RATINGS)
-"""Those of the analysis that `results` is made of."""
 MEMORY_LIMIT = "512MB"
 ROW_GROUP = 16_384
 """Rows that a reader holds at once; readings take 1 KiB each."""
+VECTOR = 2048
+"""Rows of DuckDB's unit of work."""
 
 
 class RunStore:
@@ -126,7 +104,7 @@ class RunStore:
     def append(self, table: Table, frame: pd.DataFrame) -> None:
         """Add one shard."""
         self._forget_join()
-        shards = sorted((self.path / table).glob("part-*.parquet"))
+        shards = views.shards(self.path, table)
         number = int(shards[-1].stem.removeprefix("part-")) + 1 if shards else 0
         _write(self._shard(table, number), _parquet(frame))
 
@@ -136,7 +114,7 @@ class RunStore:
         The new shard takes the first one's place before the others go; a kill in between leaves rows twice, and every
         reader takes each key once.
         """
-        shards = sorted((self.path / table).glob("part-*.parquet"))
+        shards = views.shards(self.path, table)
         if len(shards) > 1:
             self._copy(table, shards[0])
             for shard in shards[1:]:
@@ -148,7 +126,7 @@ class RunStore:
         It is gone with the next change of a table that it was made of; every query then joins anew.
         """
         self._forget_join()
-        file = self._analysis(RESULTS)
+        file = views.analysis(self.path, RESULTS)
         file.parent.mkdir(parents=True, exist_ok=True)
         self._copy("results ORDER BY prompt_id", file)
 
@@ -156,10 +134,10 @@ class RunStore:
         """Write rows as one file without holding them all."""
         form = f"FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP}"
         with _in_place_of(file) as temporary:
-            self.query(f"COPY (SELECT * FROM {rows}) TO {_quoted(temporary)} ({form})")
+            self.query(f"COPY (SELECT * FROM {rows}) TO {views.literal(temporary)} ({form})")
 
     def _forget_join(self) -> None:
-        self._analysis(RESULTS).unlink(missing_ok=True)
+        views.analysis(self.path, RESULTS).unlink(missing_ok=True)
 
     def write_image(self, name: str, content: bytes) -> None:
         """Write one image at its place in the run folder, `images/ab/<key>.png`."""
@@ -169,11 +147,11 @@ class RunStore:
         """Write one analysis table, in place of what was there."""
         if name in JOINED:
             self._forget_join()
-        _write(self._analysis(name), _parquet(frame))
+        _write(views.analysis(self.path, name), _parquet(frame))
 
     def has_analysis(self, name: str) -> bool:
         """Whether `write_analysis` has written it."""
-        return self._analysis(name).exists()
+        return views.has_analysis(self.path, name)
 
     def pending(self, table: Table, keys: Iterable[str]) -> list[str]:
         """The keys that a table lacks, in order, each once."""
@@ -219,11 +197,22 @@ class RunStore:
         Raises:
             StoreError: a shard cannot be read, or the SQL is wrong.
         """
+        with self._answer(sql, params) as answer:
+            return answer.df()
+
+    def batches(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pd.DataFrame]:
+        """What `query` answers, `ROW_GROUP` rows at a time, for what is too large to be held."""
+        with self._answer(sql, params) as answer:
+            while len(part := answer.fetch_df_chunk(ROW_GROUP // VECTOR)):
+                yield part
+
+    @contextmanager
+    def _answer(self, sql: str, params: Sequence[Any]) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._database.cursor() if self._database else _start_database() as connection:
             try:
-                for view in self._views(sql):
+                for view in views.views(self.path, sql):
                     connection.execute(view)
-                return connection.execute(sql, params).df()
+                yield connection.execute(sql, params)
             except duckdb.Error as error:
                 raise StoreError(f"{self.path}: cannot be read: {error}") from error
             except RuntimeError as error:  # Ctrl+C during a query
@@ -278,40 +267,6 @@ class RunStore:
             raise StoreError(f"{self.path}: no column {name!r}; there are {', '.join(self.columns())}")
         return '"' + name.replace('"', '""') + '"'
 
-    def _views(self, sql: str) -> Iterator[str]:
-        """The views that a query names; each costs reading the feet of its files."""
-        joined = self.has_analysis(RESULTS)
-        parts = (*COLUMNS, *JOINED) if RESULTS in sql and not joined else ()
-        named = {name for name in (*COLUMNS, *ANALYSES, *JOINED) if name in sql or name in parts}
-        yield from (self._shards_view(table) for table in COLUMNS if table in named)
-        found = [name for name in (*ANALYSES, *JOINED) if name in named and self.has_analysis(name)]
-        yield from (self._analysis_view(name) for name in found)
-        if "translations" in named and "translations" not in found:
-            yield f"CREATE TEMP TABLE translations ({NO_TRANSLATIONS})"
-        if RESULTS in sql:
-            yield self._analysis_view(RESULTS) if joined else self._results_view()
-
-    def _shards_view(self, table: str) -> str:
-        files = [str(file) for file in sorted((self.path / table).glob("part-*.parquet"))]
-        if not files:
-            return f"CREATE TEMP TABLE {table} ({COLUMNS[table]})"
-        many = len(files) > 1 and table != "prompts"
-        once = " QUALIFY row_number() OVER (PARTITION BY key) = 1" if many else ""
-        return f"CREATE TEMP VIEW {table} AS SELECT * FROM read_parquet({_literal(files)}, union_by_name=true){once}"
-
-    def _analysis_view(self, name: str) -> str:
-        return f"CREATE TEMP VIEW {name} AS SELECT * FROM read_parquet({_literal([str(self._analysis(name))])})"
-
-    def _results_view(self) -> str:
-        rated = " LEFT JOIN ratings USING (prompt_id)" if self.has_analysis(RATINGS) else ""
-        return (
-            "CREATE TEMP VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
-            f"LEFT JOIN scores USING (key) LEFT JOIN quality USING (key){rated}"
-        )
-
-    def _analysis(self, name: str) -> Path:
-        return self.path / "analysis" / f"{name}.parquet"
-
     def _shard(self, table: str, number: int) -> Path:
         return self.path / table / f"part-{number:06d}.parquet"
 
@@ -365,11 +320,3 @@ def _in_place_of(path: Path) -> Iterator[Path]:
     with temporary.open("rb") as file:
         os.fsync(file.fileno())
     temporary.rename(path)
-
-
-def _literal(files: list[str]) -> str:
-    return "[" + ", ".join(_quoted(file) for file in files) + "]"
-
-
-def _quoted(file: Path | str) -> str:
-    return "'" + str(file).replace("'", "''") + "'"

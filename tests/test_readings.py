@@ -10,6 +10,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from click.testing import CliRunner
+from sklearn.metrics.pairwise import cosine_similarity
 
 from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE, Readers, Readings
 from emoe_audit.audit import run_audit, score_pending, summarize, take_prompts
@@ -18,7 +19,7 @@ from emoe_audit.loading import load_engine
 from emoe_audit.progress import silent
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable, table_of
-from emoe_audit.readings import compare_translations
+from emoe_audit.readings import compare_translations, nearest
 from emoe_audit.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from tests.synthetic import synthetic_plan
@@ -224,3 +225,21 @@ def test_only_the_captions_in_most_languages_say_who_is_to_be_believed(
     np.testing.assert_allclose(results[COLUMNS], expected(rows, fitted=whole), atol=1e-5)
     assert np.nanmax(np.abs(expected(rows) - expected(rows, fitted=whole))) > 0.01
     assert (results[TRANSLATION_SCORE].isna() == (results["source_id"] == "c13")).all()
+
+
+def test_the_nearest_readings_are_those_of_the_largest_cosine_in_the_same_language(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    readings = rng.normal(size=(40, 12)).astype(np.float16)
+    keys = [f"{place:032x}" for place in range(40)]
+    languages = ["en", "de"] * 20
+    store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
+    texts = {"prompt_id": keys, "source_id": keys, "prompt": keys, "language": languages, "region": "150"}
+    store.write_prompts(pd.DataFrame({"key": keys} | texts))
+    store.append("readings", pd.DataFrame({"key": keys, "reading": [own.tobytes() for own in readings]}))
+    own, *others = [place for place in range(40) if languages[place] == "de"]
+    cosine = {keys[other]: cosine_similarity(readings[[own]], readings[[other]])[0, 0] for other in others}
+    expected = pd.Series(cosine).nlargest(5)
+    found = nearest(store, keys[own], 5)
+    assert found["key"].to_list() == expected.index.to_list()
+    assert found["cosine"].to_numpy() == pytest.approx(expected.to_numpy(), abs=1e-3)
+    assert nearest(store, "f" * 32, 5).empty

@@ -30,13 +30,15 @@ def page() -> None:
     show_quarters(report)
     show_refusal(report)
     show_threshold(run, report)
+    show_abstention(report)
 
 
 def show_cloud(run: Path, report: ReportData) -> None:
     """The density; a box drawn in the right-hand tools shows the prompts inside."""
+    cloud = report.clouds[0]
     left, right = st.columns([3, 2])
     with left:
-        drawn = quality_figure(report.clouds[:1], report.quartiles)
+        drawn = quality_figure((cloud,), report.quartiles)
         drawn.update_layout(dragmode="select")
         event = st.plotly_chart(
             drawn, theme=None, key="cloud", on_select="rerun", selection_mode="box", config={"displaylogo": False},
@@ -48,12 +50,11 @@ def show_cloud(run: Path, report: ReportData) -> None:
             st.caption("Draw a box in the chart to see the prompts inside.")
             return
         (x0, x1), (y0, y1) = sorted(boxes[0]["x"]), sorted(boxes[0]["y"])
-        rows = data.prompts_between(run, report.ranking, (x0, x1), (y0, y1))
+        rows = data.prompts_between(run, {cloud.score: (x0, x1), cloud.measure: (y0, y1)})
         st.caption(f"The first {len(rows):,} prompts in the box, most unsure first.")
-        columns = {
-            "language": show.text("Language", width="small"), "prompt": show.text("Prompt"),
-            report.ranking: show.number(measure_label(report.ranking)), "clip_cosine": show.number("CLIP cosine"),
-        }  # fmt: skip
+        columns = {"language": show.text("Language", width="small"), "prompt": show.text("Prompt")} | {
+            measure: show.number(measure_label(measure)) for measure in (cloud.score, cloud.measure)
+        }
         show.table("in-the-box", rows, columns, "Prompts in the box")
 
 
@@ -114,6 +115,26 @@ def show_threshold(run: Path, report: ReportData) -> None:
         "fails_accepted": show.number("Fail of the accepted"), "fails_refused": show.number("Fail of the refused"),
     }  # fmt: skip
     show.table("refused", rows, shown, "Share refused at the threshold by group")
+
+
+def show_abstention(report: ReportData) -> None:
+    """How often the model that abstains refuses each group."""
+    st.subheader("Abstaining")
+    if not report.abstention:
+        st.text("No model has decided on this run; `emoe-audit abstain fit` and `predict` do.")
+        return
+    st.caption(
+        "A model learned from the judged images which prompts will be drawn wrong, and refuses these and those that "
+        "are unlike all it has seen. Refusing is a bias of its own where it falls on a few groups."
+    )
+    rows = pd.DataFrame([vars(own) for own in report.abstention])
+    shown = {
+        "label": show.text(report.abstention[0].by.capitalize()), "n_prompts": show.number("Prompts", 6),
+        "abstained": st.column_config.ProgressColumn("Refused", format="percent", min_value=0, max_value=1),
+        "low": show.number("from"), "high": show.number("to"),
+        "low_quality": show.number("Will be drawn wrong"), "outside": show.number("Unlike what was learned"),
+    }  # fmt: skip
+    show.table("abstention", rows, shown, "Share that the abstaining model refuses by group")
 
 
 page()

@@ -139,7 +139,7 @@ def _smallest_fit(picture: Image.Image, budget: int) -> str:
         small = picture.copy()
         small.thumbnail((size, size), Image.Resampling.LANCZOS)
         buffer = io.BytesIO()
-        small.save(buffer, "WEBP", quality=82, method=6)
+        small.save(buffer, "WEBP", quality=82, method=4)
         uri = "data:image/webp;base64," + base64.b64encode(buffer.getvalue()).decode()
         if len(uri) <= budget:
             break

@@ -13,7 +13,7 @@ from scipy.stats import false_discovery_control, ttest_rel
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import APP
-from tests.illustrated import illustrated_frame
+from tests.illustrated import illustrated_frame, illustrated_run
 
 FRAME = illustrated_frame()
 Open = Callable[..., AppTest]
@@ -72,6 +72,19 @@ def test_the_worst_groups_stand_on_the_first_page(open_page: Open) -> None:
     expected = FRAME.groupby("language")["relative_disagreement"].mean().nlargest(5)
     shown = frame_with(open_page("overview", run="plain"), "Language")
     assert shown["Relative disagreement"].to_numpy() == pytest.approx(expected.to_numpy())
+
+
+def test_how_often_a_model_abstains_stands_by_group_and_where_none_did_the_command_is_named(
+    open_page: Open, tmp_path: Path
+) -> None:
+    store = illustrated_run(tmp_path / "plain", 40)
+    assert any("emoe-audit abstain" in text.value for text in open_page("quality", tmp_path, run="plain").text)
+    rates = {"n_prompts": 4, "n_sources": 4, "low": 0.1, "high": 0.9, "gap": 0.0, "gap_low": -0.1, "gap_high": 0.1}
+    shares = {"abstained": [0.75, 0.25], "low_quality": [0.5, 0.25], "outside": [0.25, 0.0]}
+    table = pd.DataFrame({"by": "language", "group": ["sw", "de"], **rates, **shares})
+    store.write_analysis("abstention", table)
+    shown = frame_with(open_page("quality", tmp_path, run="plain"), "abstained")
+    assert dict(zip(shown["label"], shown["abstained"], strict=True)) == {"Swahili": 0.75, "German": 0.25}
 
 
 def test_a_run_compared_with_itself_is_no_comparison(open_page: Open) -> None:
