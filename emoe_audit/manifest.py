@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import fields
+from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
@@ -51,6 +51,12 @@ def manifest_from(data: dict[str, Any]) -> RunManifest:
     ensemble = EnsembleSpec(**{**spec, "base": _expert(spec["base"]), "experts": experts, "emergent": emergent})
     configs = {"scoring": ScoringConfig(**data["scoring"]), "images": ImageConfig(**data["images"])}
     return RunManifest(**{**data, "ensemble": ensemble, **configs})
+
+
+def published(manifest: RunManifest) -> RunManifest:
+    """The manifest for other eyes: what comes with the package is named by its place there, not on this machine."""
+    here = json.dumps(str(Path(__file__).parent))[1:-1] + "/"
+    return manifest_from(json.loads(json.dumps(asdict(manifest)).replace(here, "emoe_audit/")))
 
 
 def _expert(data: dict[str, Any]) -> ExpertSpec:

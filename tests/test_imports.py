@@ -31,7 +31,7 @@ ALLOWED = {
     "quality": {"types", "errors", "experts", "prompts", "scoring", "analysis"},
     "validity": {"types", "errors", "coverage", "experts", "scoring", "quality", "analysis"}
     | {"prompts", "progress", "audit", "ensemble_checks", "loading", "report", "store", "record"},
-    "report": {"types", "errors", "store", "analysis", "prompts"},
+    "report": {"types", "errors", "manifest", "store", "analysis", "prompts"},
     "recipes": {"types", "errors", "coverage", "prompts", "experts", "validity", "record"},
     "gate": {"errors", "store", "analysis"},
     "abstain": {"types", "errors", "store", "analysis"},

@@ -15,10 +15,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+import emoe_audit
 from emoe_audit.errors import StoreError
-from emoe_audit.manifest import prompt_key, settings_hash
+from emoe_audit.manifest import prompt_key, published, settings_hash
 from emoe_audit.store import RunStore, list_runs
-from emoe_audit.types import RowError, ScoringConfig
+from emoe_audit.types import EnsembleSpec, ExpertSpec, RowError, ScoringConfig
 from tests.synthetic import synthetic_frame, synthetic_plan, synthetic_run
 
 
@@ -42,6 +43,18 @@ def test_a_key_depends_on_everything_a_score_depends_on() -> None:
     }
     assert len(keys) == 6
     assert all(len(key) == 32 for key in keys)
+
+
+def test_what_is_published_names_no_folder_of_this_machine_that_the_package_brought() -> None:
+    package = Path(emoe_audit.__file__).parent
+    base = ExpertSpec(name="base", source=str(package / "embedded" / "emoji-a" / "base"))
+    own = ExpertSpec(name="own", source="/models/own")
+    spec = EnsembleSpec(name="x", base=base, experts=(base, own), judge=f"local-dir:{package}/embedded/emoji-a/judge")
+    found = published(synthetic_plan(ensemble=spec))
+    assert found.ensemble.base.source == "emoe_audit/embedded/emoji-a/base"
+    assert found.ensemble.experts[1] == own
+    assert found.ensemble.judge == "local-dir:emoe_audit/embedded/emoji-a/judge"
+    assert replace(found, ensemble=spec) == synthetic_plan(ensemble=spec)
 
 
 def test_batch_size_and_device_do_not_change_the_settings_hash_and_the_rest_does() -> None:

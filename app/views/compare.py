@@ -37,7 +37,8 @@ def page() -> None:
     st.subheader(f"{len(clear)} of {len(found.groups)} groups changed their place")
     st.caption(
         f"{found.n_prompts:,} prompts in both runs, ranked in each by {measure_label(found.score).lower()}; of the "
-        f"groups called clear {found.fdr:.0%} are expected to be false. Where one group rises in rank, others fall."
+        f"groups called clear at most {found.fdr:.0%} are expected to be false. Where one group rises in rank, "
+        "others fall."
     )
     show.figure("changes", partial(changes_figure, found), "Change of rank by group with 95% intervals")
     rows = pd.DataFrame([vars(change) | {"label": group_label(by, change.group)} for change in found.groups])

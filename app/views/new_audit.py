@@ -24,10 +24,11 @@ def page() -> None:
     """Draw the page."""
     root = choice.root()
     st.subheader("New audit")
-    uploaded = st.file_uploader(
-        "Prompt table", type=[ending[1:] for ending in jobs.FORMATS],
-        help="A column `prompt`; `language`, `region` and `source_id` make the audit worth its name.",
-    )  # fmt: skip
+    st.caption(
+        "A table with a column `prompt`; `language`, `region` and `source_id`, which the translations of a caption "
+        "share, make the audit worth its name. It is checked before anything starts."
+    )
+    uploaded = st.file_uploader("Prompt table", type=[ending[1:] for ending in jobs.FORMATS])
     if uploaded is not None:
         try:
             offer(root, uploaded.name, uploaded.getvalue())

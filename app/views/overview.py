@@ -54,6 +54,7 @@ def show_worst(table: GroupTable) -> None:
         }
         | {measure_label(m): [row.mean(m) for row in table.ranked[:WORST]] for m in measures}
     )
+    rows = rows.dropna(axis="columns", how="all")
     show.table(f"worst-{table.by}", rows, show.columns(rows), f"The {WORST} {table.by} groups that fare worst")
 
 

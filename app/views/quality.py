@@ -121,7 +121,7 @@ def show_abstention(report: ReportData) -> None:
     """How often the model that abstains refuses each group."""
     st.subheader("Abstaining")
     if not report.abstention:
-        st.text("No model has decided on this run; `emoe-audit abstain fit` and `predict` do.")
+        st.markdown("No model has decided on this run; `emoe-audit abstain fit` and `emoe-audit abstain predict` do.")
         return
     st.caption(
         "A model learned from the judged images which prompts will be drawn wrong, and refuses these and those that "

@@ -1,4 +1,4 @@
-"""The charts of report and dashboard, as Plotly figures. They use only `scatter`, which Plotly's basic bundle draws.
+"""The charts of report and dashboard, as Plotly figures. They use `scatter` and `bar`, of Plotly's basic bundle.
 
 Colours are Okabe and Ito's, told apart by every common kind of colour vision; filled and open marks repeat them.
 """
@@ -43,7 +43,8 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     `narrow` keeps only the ranking score. Of more than 40 groups the 30 most unsure and the 10 surest are drawn.
     """
     rows = shown_rows(table)
-    panels = [m for m in (*side_by_side(table.score), table.quality) if m in table.overall][: 1 if narrow else None]
+    measured = [m for m in table.overall if any(math.isfinite(row.mean(m)) for _, row in rows)]
+    panels = [m for m in (*side_by_side(table.score), table.quality) if m in measured][: 1 if narrow else None]
     figure = make_subplots(
         cols=len(panels), shared_yaxes=True, horizontal_spacing=0.035, column_widths=[1.25, 1, 1][: len(panels)]
     )

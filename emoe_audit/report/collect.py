@@ -10,6 +10,7 @@ import pandas as pd
 
 from emoe_audit.analysis.summary import COVERAGE, SCORES
 from emoe_audit.errors import StoreError
+from emoe_audit.manifest import published
 from emoe_audit.report.cloud import collect_clouds
 from emoe_audit.report.collect_findings import (
     abstention,
@@ -77,7 +78,7 @@ def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
 
 
 def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
-    manifest = store.manifest() or store.plan()
+    manifest = published(store.manifest() or store.plan())
     validity = read_validity(store)
     ranking = ranking_score(store, validity)
     quality = next(iter(store.ratings()), QUALITY)

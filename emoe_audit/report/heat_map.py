@@ -1,8 +1,9 @@
-"""Heat maps, of groups by measure and of languages by expert: squares, which Plotly's basic bundle can draw."""
+"""Heat maps, of groups by measure and of languages by expert: cells of bars, which Plotly's basic bundle can draw."""
 
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import numpy as np
 import plotly.graph_objects as go
@@ -17,6 +18,8 @@ SCALE = "Cividis_r"
 """Told apart by every common kind of colour vision; dark is worse."""
 LIMIT = 2.5
 """Standard deviations at which the scale ends."""
+GAP = 0.06
+"""Between cells, as a share of one."""
 HIGH_IS_BAD = (*SCORES, "n_tokens")
 
 
@@ -25,27 +28,21 @@ def heat_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     measures = [m for m in table.overall if any(math.isfinite(row.mean(m)) for row in table.rows)]
     values = np.array([[row.mean(m) for m in measures] for row in table.rows])
     worse = np.array([1 if m in HIGH_IS_BAD else -1 for m in measures]) * standardised(values)
-    rows, columns = np.meshgrid(np.arange(len(table.rows)), np.arange(len(measures)), indexing="ij")
-    bar = {"title": {"text": "worse than the mean, in deviations", "side": "right"}, "thickness": 11, "outlinewidth": 0}
     figure = go.Figure(
-        go.Scatter(
-            x=columns.ravel(),
-            y=rows.ravel(),
-            mode="markers",
-            marker={
-                "symbol": "square", "size": 13 if narrow else 19, "color": np.nan_to_num(worse).ravel(), "cmin": -LIMIT,
-                "cmax": LIMIT, "colorscale": SCALE, "showscale": not narrow, "colorbar": bar,
-                "opacity": np.where(np.isfinite(worse), 1.0, 0.0).ravel(),
-            },
-            text=[
+        cells(
+            np.nan_to_num(worse),
+            (-LIMIT, LIMIT),
+            "" if narrow else "worse than the mean, in deviations",
+            opacity=np.where(np.isfinite(worse), 1.0, 0.0).ravel(),
+            hovertext=[
                 f"<b>{chart_text(row.label, 60)}</b><br>{measure_label(m)} {number(row.mean(m), 4)}"
                 f"<br>{number(worse[i, j], 2)} deviations worse"
                 for i, row in enumerate(table.rows)
                 for j, m in enumerate(measures)
             ],
-            hovertemplate="%{text}<extra></extra>",
+            hovertemplate="%{hovertext}<extra></extra>",
         )
-    )  # fmt: skip
+    )
     style(figure, height=ROW_HEIGHT * len(table.rows) + 150, top=8, left=12)
     figure.update_yaxes(
         range=[len(table.rows) - 0.4, -0.6], tickvals=list(range(len(table.rows))), automargin=True, showgrid=False,
@@ -62,18 +59,10 @@ def experts_figure(use: ExpertUse, *, narrow: bool = False) -> go.Figure:
     """A row per language, a column per expert: the share of tokens that use it, over the mean of all languages."""
     shares = np.array(use.shares)
     ratio = np.divide(shares, shares.mean(axis=0), out=np.ones_like(shares), where=shares.mean(axis=0) > 0)
-    rows, columns = np.meshgrid(np.arange(shares.shape[0]), np.arange(shares.shape[1]), indexing="ij")
-    bar = {"title": {"text": "times the mean of all languages", "side": "right"}, "thickness": 11, "outlinewidth": 0}
-    figure = go.Figure(
-        go.Scatter(
-            x=columns.ravel(), y=rows.ravel(), mode="markers", customdata=shares.ravel().round(4),
-            marker={
-                "symbol": "square", "size": 5 if narrow else 12, "color": ratio.ravel().round(3), "cmin": 0, "cmax": 2,
-                "colorscale": SCALE, "showscale": not narrow, "colorbar": bar,
-            },
-            hovertemplate="expert %{x}<br>%{customdata:.1%} of tokens, %{marker.color:.2f} of the mean<extra></extra>",
-        )
-    )  # fmt: skip
+    experts = np.broadcast_to(np.arange(shares.shape[1]), shares.shape).ravel()
+    percent, title = shares.ravel().round(4), "" if narrow else "times the mean of all languages"
+    hover = "expert %{hovertext}<br>%{customdata:.1%} of tokens, %{marker.color:.2f} of the mean<extra></extra>"
+    figure = go.Figure(cells(ratio.round(3), (0, 2), title, hovertext=experts, customdata=percent, hovertemplate=hover))
     style(figure, height=ROW_HEIGHT * len(use.languages) + 110, top=8, left=12)
     figure.update_yaxes(
         range=[len(use.languages) - 0.4, -0.6], tickvals=list(range(len(use.languages))), automargin=True,
@@ -81,6 +70,22 @@ def experts_figure(use: ExpertUse, *, narrow: bool = False) -> go.Figure:
     )  # fmt: skip
     figure.update_xaxes(title={"text": f"expert of {use.layer}", "font_size": 13}, showgrid=False)
     return figure
+
+
+def cells(
+    values: np.ndarray, ends: tuple[float, float], bar_title: str, *, opacity: np.ndarray | float = 1.0, **hover: Any
+) -> go.Bar:
+    """A cell for every one of `[row, column]` values, coloured from one end to the other; no title, no colour bar."""
+    rows, columns = np.indices(values.shape)
+    bar = {"title": {"text": bar_title, "side": "right"}, "thickness": 11, "outlinewidth": 0}
+    return go.Bar(
+        orientation="h", y=rows.ravel(), base=columns.ravel() - 0.5 + GAP / 2, x=np.full(values.size, 1 - GAP),
+        width=1 - GAP, showlegend=False, textposition="none", **hover,
+        marker={
+            "color": values.ravel(), "cmin": ends[0], "cmax": ends[1], "colorscale": SCALE, "line": {"width": 0},
+            "opacity": opacity, "showscale": bool(bar_title), "colorbar": bar,
+        },
+    )  # fmt: skip
 
 
 def standardised(values: np.ndarray) -> np.ndarray:

@@ -68,7 +68,8 @@ def score_words(score: str) -> ScoreWords:
 
 def measure_label(measure: str) -> str:
     """The name of a measure on the page."""
-    return MEASURES.get(measure, measure.replace("_", " "))
+    words = measure.replace("_", " ")
+    return MEASURES.get(measure, words[:1].upper() + words[1:])
 
 
 def score_name(score: str) -> str:

@@ -78,7 +78,7 @@ def test_how_often_a_model_abstains_stands_by_group_and_where_none_did_the_comma
     open_page: Open, tmp_path: Path
 ) -> None:
     store = illustrated_run(tmp_path / "plain", 40)
-    assert any("emoe-audit abstain" in text.value for text in open_page("quality", tmp_path, run="plain").text)
+    assert any("emoe-audit abstain" in text.value for text in open_page("quality", tmp_path, run="plain").markdown)
     rates = {"n_prompts": 4, "n_sources": 4, "low": 0.1, "high": 0.9, "gap": 0.0, "gap_low": -0.1, "gap_high": 0.1}
     shares = {"abstained": [0.75, 0.25], "low_quality": [0.5, 0.25], "outside": [0.25, 0.0]}
     table = pd.DataFrame({"by": "language", "group": ["sw", "de"], **rates, **shares})

@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 
 from emoe_audit import record
 
+Verdict = Literal["held", "not_held", "inconclusive"]
+Row = dict[str, Any]
 FOLDER = Path(__file__).parents[2] / "reports" / "benchmarks"
 
 
@@ -34,6 +36,25 @@ def merge_record(name: str, part: str, figures: dict[str, float], rows: list[dic
     kept = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {"figures": {}, "rows": []}
     others = [row for row in kept["rows"] if row["part"] != part]
     write_record(name, kept["figures"] | figures, [*others, *({"part": part, **row} for row in rows)])
+
+
+def claim_row(
+    method: str,
+    claim: str,
+    value: float,
+    control: float,
+    verdict: Verdict,
+    ends: tuple[float, float] | None = None,
+    p: float | None = None,
+) -> Row:
+    """What a method claims: a figure and the figure that it is held against.
+
+    `low` and `high` are the 95% interval of `value - control`, on which the verdict rests where there is one; `p` is
+    that of a test.
+    """
+    low, high = ends or (None, None)
+    figures = {"value": value, "low": low, "high": high, "control": control, "p": p}
+    return {"method": method, "claim": claim, **figures, "verdict": verdict}
 
 
 def _seconds(work: Callable[[], object]) -> float:

@@ -21,17 +21,17 @@ from emoe_audit.prompts.emoji import default_prompts, is_plain
 from emoe_audit.prompts.table import table_of
 from emoe_audit.store import RunStore
 from emoe_audit.types import ImageConfig
-from tests.benchmarks.record import FOLDER, merge_record
+from tests.benchmarks.record import FOLDER, Row, claim_row, merge_record
 from tests.benchmarks.sd15 import all_cores
 
 ROOT = FOLDER.parents[1]
 N_CONCEPTS, N_IMAGES = 50, 2000
 CLAIMS = {
-    "auprc_recall_0.2": "purity of the first fifth of good prompts is higher",
-    "auroc": "AUROC is higher",
-    "risk_coverage_0.8": "risk at 80% coverage is lower",
-    "accepted_risk": "risk of the accepted is at most the target",
-    "good_refused": "good prompts are refused no more often",
+    "auprc_recall_0.2": "purity of the first fifth of good prompts is higher than that of {}",
+    "auroc": "AUROC is higher than that of {}",
+    "risk_coverage_0.8": "risk at 80% coverage is lower than that of {}",
+    "accepted_risk": "risk of the accepted is at most the {}",
+    "good_refused": "good prompts are refused no more often than in {}",
 }
 
 
@@ -87,11 +87,8 @@ def values_of(compared: pd.DataFrame, name: str) -> dict[str, float]:
     return values
 
 
-def row_of(compared: dict[str, Any], name: str) -> dict[str, Any]:
+def row_of(compared: dict[str, Any], name: str) -> Row:
     """A row of the record."""
-    return {
-        "method": "abstain",
-        "ensemble": name,
-        "claim": f"{METHOD}, languages never seen: {CLAIMS[compared['figure']]}",
-        **{key: compared[key] for key in ("value", "low", "high", "control", "verdict")},
-    }
+    claim = f"{METHOD} on {name}, languages never seen: {CLAIMS[compared['figure']].format(compared['control'])}"
+    values = (compared["method_value"], compared["control_value"], compared["verdict"])
+    return claim_row("abstain", claim, *values, (compared["low"], compared["high"]))

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
 import pytest
@@ -7,6 +8,7 @@ import pytest
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.charts import groups_figure, log_ticks, quality_figure, shown_rows
 from emoe_audit.report.data import Cloud, CloudPoint, GroupTable
+from emoe_audit.report.heat_map import heat_figure
 from emoe_audit.store import RunStore
 from tests.illustrated import HOSTILE
 
@@ -39,6 +41,12 @@ def test_the_narrow_chart_keeps_only_the_ranking_score(table: GroupTable) -> Non
     assert {trace.xaxis for trace in groups_figure(table, narrow=True).data} == {"x"}
 
 
+def test_a_measure_that_no_group_has_takes_no_panel(table: GroupTable) -> None:
+    nan = replace(table.rows[0].estimates["clip_cosine"], mean=math.nan)
+    rows = tuple(replace(row, estimates=row.estimates | {"clip_cosine": nan}) for row in table.rows)
+    assert {trace.xaxis for trace in groups_figure(replace(table, rows=rows)).data} == {"x", "x2"}
+
+
 def test_of_many_groups_the_worst_and_the_surest_are_drawn_with_a_gap_between(table: GroupTable) -> None:
     many = replace(table, rows=table.rows * 10)
     places = [place for place, _ in shown_rows(many)]
@@ -46,9 +54,10 @@ def test_of_many_groups_the_worst_and_the_surest_are_drawn_with_a_gap_between(ta
     assert [row for _, row in shown_rows(many)] == [*many.rows[:30], *many.rows[-10:]]
 
 
-def test_charts_need_nothing_but_scatter(report: ReportData) -> None:
-    figures = [groups_figure(report.groups[0]), quality_figure(report.clouds, report.quartiles)]
-    assert {trace.type for figure in figures for trace in figure.data} == {"scatter"}
+def test_charts_need_nothing_but_what_the_basic_bundle_draws(report: ReportData) -> None:
+    table = report.groups[0]
+    figures = [groups_figure(table), heat_figure(table), quality_figure(report.clouds, report.quartiles)]
+    assert {trace.type for figure in figures for trace in figure.data} == {"scatter", "bar"}
 
 
 def test_hostile_texts_reach_a_chart_without_markup(hostile_run: RunStore) -> None:
