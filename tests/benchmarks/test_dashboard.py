@@ -26,7 +26,9 @@ from emoe_audit.store import RunStore
 from tests.benchmarks.million import FOLDER, N_CAPTIONS, SUBJECTS, million_run
 from tests.benchmarks.record import merge_record
 from tests.benchmarks.sessions import Session, Shown, session
+from tests.browser.axe import LOOKS, VIEWS, grave, serve_empty, serve_runs
 from tests.browser.conftest import CHROMIUM
+from tests.browser.desk import Visit
 from tests.synthetic import LANGUAGES, synthetic_frame, synthetic_run
 
 if TYPE_CHECKING:
@@ -243,6 +245,25 @@ def test_twenty_five_readers_see_their_own_pages_and_no_error(tmp_path: Path) ->
     ]
     merge_record("dashboard", "sessions", {"sessions_25_errors": len(found)}, rows)
     assert found == []
+
+
+@pytest.mark.skipif(CHROMIUM is None, reason="Chromium is not installed")
+def test_no_page_breaks_a_grave_rule_that_an_empty_application_keeps(tmp_path: Path) -> None:
+    rows: list[dict[str, Any]] = []
+    (tmp_path / "empty").mkdir()
+    with browser_page() as page, serve_runs(tmp_path) as address, serve_empty(tmp_path / "empty") as empty:
+        browser = page.context.browser
+        assert browser is not None
+        for scheme in LOOKS:
+            of_the_empty = set(grave(Visit(browser, empty, scheme=scheme).open()))
+            for view, (at, query) in VIEWS.items():
+                visit = Visit(browser, address, scheme=scheme).open(at, **query)
+                rows.append({"view": view, "scheme": scheme, "rules": sorted(set(grave(visit)) - of_the_empty)})
+                visit.close()
+            rows.append({"view": "empty application", "scheme": scheme, "rules": sorted(of_the_empty)})
+    count = sum(len(row["rules"]) for row in rows if row["view"] != "empty application")
+    merge_record("dashboard", "axe", {"axe_serious_beyond_empty": count}, rows)
+    assert count == 0
 
 
 def reader(place: int, frames: dict[str, pd.DataFrame]) -> Reader:

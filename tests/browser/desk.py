@@ -32,6 +32,7 @@ PAGES = ("", "languages", "regions", "prompts", "quality", "compare", "try_promp
 """Of the dashboard, as its addresses name them; the first is the overview."""
 WIDE, NARROW = (1400, 900), (420, 900)
 PATIENCE_MS = 60_000
+Scheme = Literal["light", "dark"]
 SETTLED = """() => {
     const app = document.querySelector('.stApp');
     return app?.dataset.testScriptState === 'notRunning' && !document.querySelector('[data-testid="stSkeleton"]')
@@ -90,7 +91,7 @@ class Visit:
         browser: Browser,
         address: str,
         size: tuple[int, int] = WIDE,
-        scheme: Literal["light", "dark"] = "light",
+        scheme: Scheme = "light",
     ) -> None:
         self.address = address
         self.outside: list[str] = []
