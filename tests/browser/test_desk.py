@@ -140,6 +140,25 @@ def test_prompts_are_searched_sorted_opened_blurred_and_left(look: Look) -> None
     assert "prompt=" not in visit.page.url
 
 
+def test_a_box_drawn_in_the_chart_shows_the_prompts_inside(look: Look) -> None:
+    visit = look("quality", run="plain")
+    plot = visit.page.locator(".st-key-cloud .js-plotly-plot")
+    low, high = plot.evaluate("plot => plot._fullLayout.xaxis.range")
+    area = plot.locator(".nsewdrag").first.bounding_box()
+    assert area is not None
+    left, top = area["x"] + area["width"] / 2, area["y"] + 2
+    visit.page.mouse.move(left, top)
+    visit.page.mouse.down()
+    visit.page.mouse.move(area["x"] + area["width"] - 2, area["y"] + area["height"] - 2, steps=8)
+    visit.page.mouse.up()
+    inside = FRAME["image"].notna() & (SCORE > 10 ** ((low + high) / 2))
+    captions(visit).get_by_text(f"The first {inside.sum()} prompts in the box").wait_for()
+    visit.settle()
+    highest = FRAME[inside].sort_values("relative_disagreement", ascending=False)["prompt"]
+    shown = [row["Prompt"] for row in visit.rows(visit.table("Prompts in the box"))]
+    assert shown[:5] == list(highest[:5])
+
+
 def test_the_threshold_decides_who_is_refused(look: Look) -> None:
     visit = look("quality", run="plain", **{"refused-by": "language"})
     captions(visit).get_by_text("Refused: 50% of 400 prompts").wait_for()
