@@ -151,7 +151,7 @@ def test_a_box_drawn_in_the_chart_shows_the_prompts_inside(look: Look) -> None:
     visit.page.mouse.down()
     visit.page.mouse.move(area["x"] + area["width"] - 2, area["y"] + area["height"] - 2, steps=8)
     visit.page.mouse.up()
-    inside = FRAME["image"].notna() & (SCORE > 10 ** ((low + high) / 2))
+    inside = FRAME["image"].notna() & SCORE.gt(10 ** ((low + high) / 2))
     captions(visit).get_by_text(f"The first {inside.sum()} prompts in the box").wait_for()
     visit.settle()
     highest = FRAME[inside].sort_values("relative_disagreement", ascending=False)["prompt"]
