@@ -68,7 +68,7 @@ ablations: $(STAMP) ## what each choice in disagreement is worth; figures go to 
 recipes: $(STAMP) ## train an ensemble: PLAN=plan.yaml OUT=dir
 	$(BIN)/python -m emoe_audit.recipes --plan $(PLAN) --out $(OUT)
 
-example: audit ## the report and the picture that are kept in git
+example: audit ## the report and the pictures that are kept in git
 	mkdir -p $(EXAMPLE)
 	cp $(RUN)/report.html $(RUN)/report.json $(EXAMPLE)/
 	$(BIN)/python -m tests.browser.picture $(EXAMPLE)/report.html $(EXAMPLE)/report.png

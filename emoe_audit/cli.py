@@ -226,7 +226,7 @@ def gate(run_folder: Path, policy: Path, as_json: bool, quiet: bool) -> int:
 @option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("reports"), help="Folder with runs.")
 @option("--port", type=click.IntRange(1, 65535), default=8501, help="On localhost.")
 def dashboard(runs: Path, port: int) -> int:
-    """Open the dashboard in a browser."""
+    """Serve the dashboard on localhost and say its address."""
     from emoe_audit.dashboard import serve
 
     return serve(runs, port)

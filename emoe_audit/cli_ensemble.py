@@ -63,6 +63,7 @@ def tiny_ensemble(folder: Path, seed: int) -> int:
 @option("--n-clusters", type=click.IntRange(1), default=None, help="Of each layer; by default 64 where they fit.")
 @option("--top-k", type=click.IntRange(1), default=None, help="Clusters that a token keeps; by default a quarter.")
 @option("--what", type=click.Choice(["unet", "unet+text"]), default="unet", help="What is split.")
+@option("--judge", default=None, help="Open_clip model that measures images, as in `judge:` of a YAML file.")
 @option("--seed", type=int, default=0, help="Of clusters and members.")
 def emergent_ensemble(
     checkpoint: str,
@@ -73,6 +74,7 @@ def emergent_ensemble(
     n_clusters: int | None,
     top_k: int | None,
     what: SplitParts,
+    judge: str | None,
     seed: int,
 ) -> int:
     """Make an ensemble of one checkpoint: an ensemble by name, a folder, a single file or a hub id."""
@@ -88,10 +90,12 @@ def emergent_ensemble(
         top_k=top_k,
         seed=seed,
         what=what,
+        judge=judge,
     )
     click.echo(out)
-    prompts = "" if spec.captions else " PROMPTS"
-    click.echo(f"now: emoe-audit ensemble check {out}; emoe-audit run{prompts} --ensemble {out} --out RUN", err=True)
+    prompts, images = "" if spec.captions else " PROMPTS", "" if spec.judge else " --n-images 0"
+    run = f"emoe-audit run{prompts} --ensemble {out} --out RUN{images}"
+    click.echo(f"now: emoe-audit ensemble check {out}; {run}", err=True)
     return 0
 
 

@@ -15,13 +15,11 @@ VERSIONS_OF = ("torch", "diffusers", "transformers", "duckdb", "pandas")
 
 
 def write_record(file: Path, figures: Mapping[str, Any], rows: Sequence[Mapping[str, Any]]) -> None:
-    """Write figures and rows. Torch is imported here and not before."""
-    import torch
-
+    """Write figures and rows."""
     record = {
         "figures": figures,
         "rows": rows,
-        "machine": {"processor": _processor(), "cores": os.cpu_count(), "torch_threads": torch.get_num_threads()},
+        "machine": {"processor": _processor(), "cores": os.cpu_count()},
         "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in VERSIONS_OF},
         "date": datetime.now(UTC).date().isoformat(),
     }

@@ -11,13 +11,22 @@ import zipfile
 from pathlib import Path
 
 import pytest
+import torch
 
+from emoe_audit.gate import read_policy
+from emoe_audit.prompts.read import read_prompts
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
-TREE = README.split("## The house")[1].split("```")[1]
+TREE = README.split("## Source tree")[1].split("```")[1]
+
 MODULES = [p for part in ("emoe_audit", "app") for p in (ROOT / part).rglob("*.py") if p.name != "__init__.py"]
+
+
+def example(kind: str, holding: str) -> str:
+    """The block of code of this kind that holds these words."""
+    return next(block for block in re.findall(rf"```{kind}\n(.*?)```", README, re.DOTALL) if holding in block)
 
 
 @pytest.mark.parametrize("module", MODULES, ids=lambda path: str(path.relative_to(ROOT)))
@@ -41,8 +50,28 @@ def test_the_python_example_runs_as_it_is_written(
     monkeypatch.setattr(module, "ScoringConfig", lambda: ScoringConfig(n_noise=1, device="cpu"))
     monkeypatch.setattr(module, "ImageConfig", lambda: ImageConfig(n_images=4, num_inference_steps=1, device="cpu"))
     monkeypatch.chdir(tmp_path)
-    exec(re.search(r"```python\n(.*?)```", README, re.DOTALL)[1], {})  # type: ignore[index]
+    exec(example("python", "run_audit("), {})
     assert Path(capsys.readouterr().out.strip()).is_file()
+
+
+def test_the_example_of_a_score_gives_one_number_a_prompt() -> None:
+    from emoe_audit.scoring import disagreement
+
+    exec(example("python", "register_score"), {})
+    found = disagreement.SCORES.pop("my_score")(torch.randn(3, 5, 4, 2, 2))
+    assert found.shape == (5,)
+
+
+def test_the_example_of_a_policy_is_one(tmp_path: Path) -> None:
+    (tmp_path / "policy.yaml").write_text(example("yaml", "rules:"))
+    assert [rule.measure for rule in read_policy(tmp_path / "policy.yaml").rules] == ["clip_cosine_source"]
+
+
+def test_the_example_of_prompts_has_no_fault(tmp_path: Path) -> None:
+    (tmp_path / "prompts.csv").write_text(example("csv", "source_id,language"))
+    table = read_prompts(tmp_path / "prompts.csv")
+    assert len(table.frame) == 3
+    assert table.row_errors == ()
 
 
 @pytest.fixture(scope="module")

@@ -30,6 +30,7 @@ def make_emergent_ensemble(
     top_k: int | None = None,
     seed: int = 0,
     what: SplitParts = "unet",
+    judge: str | None = None,
 ) -> EnsembleSpec:
     """Write an emergent ensemble of one checkpoint to `folder`; `load_spec(folder)` reads it again.
 
@@ -44,6 +45,8 @@ def make_emergent_ensemble(
         top_k: Of these that a token keeps; None is a quarter.
         seed: Of the clusters' first centres and of the members' biases.
         what: `unet`, or `unet+text` for text members too.
+        judge: The open_clip model that measures images: a folder, or a name as `EnsembleSpec.judge` has it. None is the
+            one of the ensemble that was named, if any; without a judge a run can score but not draw.
 
     Raises:
         EnsembleError: the checkpoint cannot be read or split so.
@@ -70,7 +73,11 @@ def make_emergent_ensemble(
     folder.mkdir(parents=True, exist_ok=True)
     write_clusters(clusters, tensors, Path(own.clusters))
     members = tuple(dataclasses.replace(origin.experts[0], name=f"member-{index}") for index in range(n_members))
-    save_spec(dataclasses.replace(origin, experts=members, emergent=own), folder)
+    if judge is None:
+        judge = origin.judge
+    elif Path(judge).expanduser().is_dir():
+        judge = str(Path(judge).expanduser().absolute())
+    save_spec(dataclasses.replace(origin, experts=members, emergent=own, judge=judge), folder)
     return load_spec(folder)
 
 

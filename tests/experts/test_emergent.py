@@ -322,6 +322,18 @@ def test_the_command_says_where_the_ensemble_is_and_how_to_go_on(checkpoint: str
     )
 
 
+def test_a_checkpoint_is_drawn_only_with_a_judge(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
+    assert tiny_spec.judge is not None
+    words = ["emergent", tiny_spec.base.source, "--n-clusters", "8", "--out"]
+    bare = CliRunner().invoke(ensemble, [*words, str(tmp_path / "bare")])
+    assert "--n-images 0" in bare.stderr
+    assert load_spec(tmp_path / "bare").judge is None
+    judge = tiny_spec.judge.removeprefix("local-dir:")
+    judged = CliRunner().invoke(ensemble, [*words, str(tmp_path / "judged"), "--judge", judge])
+    assert "--n-images" not in judged.stderr
+    assert load_spec(tmp_path / "judged").judge == tiny_spec.judge
+
+
 def test_a_split_unet_without_gates_is_the_dense_one(tiny_spec: EnsembleSpec, checkpoint: str, tmp_path: Path) -> None:
     from emoe_audit.experts.checkpoint import read_base
     from emoe_audit.experts.clustering import read_clusters
