@@ -84,7 +84,7 @@ def dogs() -> PromptTable:
 
 
 class Visit:
-    """A tab that looks at a dashboard, with everything it asked of others or complained of."""
+    """A tab that looks at a dashboard and reaches nothing else, with all that it asked of others or complained of."""
 
     def __init__(
         self,
@@ -100,12 +100,15 @@ class Visit:
         self.page = self.context.new_page()
         self.page.set_default_timeout(PATIENCE_MS)
         self.page.on("request", lambda request: self._note(request.url))
+        self.context.route(lambda url: not self._is_own(url), lambda route: route.abort())
         self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
         self.page.on("dialog", self._dismiss)
 
+    def _is_own(self, url: str) -> bool:
+        return url.startswith((self.address, self.address.replace("http", "ws", 1), "data:", "blob:"))
+
     def _note(self, url: str) -> None:
-        own = (self.address, self.address.replace("http", "ws", 1), "data:", "blob:")
-        if not url.startswith(own):
+        if not self._is_own(url):
             self.outside.append(url)
 
     def _dismiss(self, dialog: Dialog) -> None:
