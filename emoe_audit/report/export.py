@@ -77,7 +77,7 @@ def replace_file(path: Path, parts: Iterable[str]) -> Path:
             file.writelines(parts)
         os.replace(temporary, path)
     except OSError as error:
-        raise AuditError(f"{path}: cannot be written: {error.strerror}; choose another --out") from error
+        raise AuditError(f"{path}: cannot be written: {error.strerror}; make room, or write elsewhere") from error
     finally:
         with contextlib.suppress(OSError):
             temporary.unlink()

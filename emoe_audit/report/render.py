@@ -7,7 +7,6 @@ import dataclasses
 import hashlib
 import json
 import math
-import os
 from datetime import datetime
 from functools import cache, partial
 from importlib.resources import files
@@ -31,6 +30,7 @@ from emoe_audit.report.data import (
     Trust,
     side_by_side,
 )
+from emoe_audit.report.export import replace_file
 from emoe_audit.report.gap_charts import WORDS, gaps_figure
 from emoe_audit.report.heat_map import experts_figure
 from emoe_audit.report.refusal_charts import refusal_figure
@@ -79,10 +79,13 @@ NOT_IN_JSON = {"data_uri"}
 
 
 def write_report(store: RunStore) -> Path:
-    """Write `report.json` and `report.html` into the run folder, each at once or not at all; return the HTML's path."""
+    """Write `report.json` and `report.html` into the run folder, each at once or not at all; return the HTML's path.
+
+    Raises AuditError where they cannot be written.
+    """
     data = collect(store)
-    _replace(store.path / "report.json", report_json(data))
-    return _replace(store.path / "report.html", render_html(data))
+    replace_file(store.path / "report.json", [report_json(data)])
+    return replace_file(store.path / "report.html", [render_html(data)])
 
 
 def report_json(data: ReportData) -> str:
@@ -231,10 +234,3 @@ def _jsonable(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [_jsonable(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
-def _replace(path: Path, text: str) -> Path:
-    temporary = path.with_name(path.name + ".tmp")
-    temporary.write_text(text, encoding="utf-8")
-    os.replace(temporary, path)
-    return path

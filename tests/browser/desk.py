@@ -57,6 +57,14 @@ def serve(root: Path, script: Path = DASHBOARD) -> Iterator[str]:
             server.terminate()
 
 
+@contextmanager
+def serve_warm(root: Path, browser: Browser) -> Iterator[str]:
+    """The same once its first page, which loads most, has been seen."""
+    with serve(root) as address:
+        Visit(browser, address).open().close()
+        yield address
+
+
 def _wait_for(url: str) -> None:
     for _ in range(300):
         try:

@@ -13,7 +13,7 @@ import pytest
 from emoe_audit.prompts.read import read_prompts
 from emoe_audit.report.export import export_results
 from emoe_audit.store import RunStore
-from tests.browser.desk import PAGES, Visit, audit, serve
+from tests.browser.desk import PAGES, Visit, audit, serve_warm
 from tests.browser.hostile import COLUMN, LANGUAGES, TEXTS, hostile_csv, line_of
 
 if TYPE_CHECKING:
@@ -36,8 +36,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(root: Path, browser: Browser) -> Iterator[str]:
-    with serve(root) as address:
-        Visit(browser, address).open().close()
+    with serve_warm(root, browser) as address:
         yield address
 
 

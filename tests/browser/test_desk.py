@@ -12,7 +12,7 @@ import pytest
 from emoe_audit.experts.tiny import make_tiny_ensemble
 from emoe_audit.report import write_report
 from emoe_audit.store import RunStore
-from tests.browser.desk import PAGES, Visit, audit, contrast, dogs, serve
+from tests.browser.desk import PAGES, Visit, audit, contrast, dogs, serve, serve_warm
 from tests.illustrated import illustrated_frame, illustrated_run, known_coverage
 
 if TYPE_CHECKING:
@@ -39,8 +39,7 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def address(root: Path, browser: Browser) -> Iterator[str]:
-    with serve(root) as address:
-        Visit(browser, address).open().close()
+    with serve_warm(root, browser) as address:
         yield address
 
 

@@ -177,5 +177,5 @@ def test_json_is_strict_and_undefined_is_null(tmp_path: Path) -> None:
 
 def test_a_page_that_cannot_be_written_is_told(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
-    with pytest.raises(AuditError, match=r"page.html: cannot be written: .*; choose another --out"):
+    with pytest.raises(AuditError, match=r"page.html: cannot be written: .*; make room, or write elsewhere"):
         write_comparison(comparison(tmp_path, CHANGES), tmp_path / "file" / "page.html", COMMAND)

@@ -134,7 +134,7 @@ def test_groups_of_a_run_that_is_not_analysed_are_refused(tmp_path: Path) -> Non
 
 def test_a_file_that_cannot_be_written_is_named_and_leaves_nothing(run: RunStore, tmp_path: Path) -> None:
     (tmp_path / "taken").mkdir()
-    with pytest.raises(AuditError, match=r"taken: cannot be written: .*; choose another --out"):
+    with pytest.raises(AuditError, match=r"taken: cannot be written: .*; make room, or write elsewhere"):
         export_results(run, tmp_path / "taken")
     assert [path.name for path in tmp_path.iterdir()] == ["taken"]
 

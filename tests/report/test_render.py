@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import base64
+import errno
 import hashlib
 import json
 import math
@@ -13,6 +14,7 @@ from typing import Any
 import pandas as pd
 import pytest
 
+from emoe_audit.errors import AuditError
 from emoe_audit.report import ReportData, collect, render_html, write_report
 from emoe_audit.report.labels import decimals, number
 from emoe_audit.report.render import SECTIONS, table_measures
@@ -271,10 +273,10 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(own_run: RunStore, m
     before = write_report(own_run).read_text(encoding="utf-8")
 
     def fail(*_: object) -> None:
-        raise OSError("disk full")
+        raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(os, "replace", fail)
-    with pytest.raises(OSError, match="disk full"):
+    with pytest.raises(AuditError, match=r"report\.json: cannot be written: No space left on device; make room"):
         write_report(own_run)
     assert (own_run.path / "report.html").read_text(encoding="utf-8") == before
 
