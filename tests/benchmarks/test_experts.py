@@ -54,7 +54,7 @@ CONTROLS = ("random_members", "dropout_members", "relative_disagreement")
 COMPARED = ("auroc_starved", "language_rho")
 """The first is better high, the second low."""
 N_BOOT, CONFIDENCE = 500, 0.95
-N_CONCEPTS = 12
+N_CONCEPTS = 50
 MINUTES, MOST_RATIO = 10, 1.25
 
 
