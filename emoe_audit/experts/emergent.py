@@ -14,9 +14,11 @@ scaled to deviation 1 over the experts of a token, so that the bias has no unit.
 member keeps those, and members agree; where none does, they choose differently, and disagree. With text members the
 text encoder gives the states of all members side by side, and each member's UNet reads its own.
 
-When to use it. When there is one checkpoint and no relatives of it; where there are several, compare: see the rows
-`emergent_members`, `emergent_text_members`, `random_members` and `dropout_members` of `emoe-audit ensemble verify`.
-Like any ensemble it has to pass `emoe-audit ensemble check`.
+When to use it. When there is one checkpoint and no relatives of it, to see which experts each language uses and to
+rank by `translation_disagreement`. The disagreement of the members themselves says nothing of coverage on the embedded
+ensembles, no more than that of random clusters or of dropout: see the rows `emergent_members`, `emergent_text_members`,
+`random_members` and `dropout_members` of `emoe-audit ensemble verify`, and `reports/benchmarks/experts.json`. Like any
+ensemble it has to pass `emoe-audit ensemble check`.
 
 What it costs. Members share every weight, so memory is that of one checkpoint. Units that are not kept are computed and
 then set to zero, which is exact and saves no time: a member costs what the dense path does.
