@@ -19,6 +19,6 @@ without drawing them. In languages never seen it told good from bad prompts bett
 against 0.88 on emoji-b, 0.91 against 0.87 on emoji-a. Against one boosted model (0.93, 0.90) and the labellers without
 their student the difference is a hundredth at most: `reports/benchmarks/experts.json`. So what is gained comes from the
 features; where they cannot be had, refuse by the score (`emoe_audit.analysis.refusal`). Fifty captions certify no
-limit there; the command that fits says whether one is. A promise about captions of one kind is none about another kind, and a group that is misread more
-is refused more: look at the abstention rates (`runs`) before anybody is turned away.
+limit there; the command that fits says whether one is. A promise about captions of one kind is none about another kind,
+and a group that is misread more is refused more: look at the abstention rates (`runs`) before anybody is turned away.
 """

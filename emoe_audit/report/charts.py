@@ -44,7 +44,8 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     """
     rows = shown_rows(table)
     measured = [m for m in table.overall if any(math.isfinite(row.mean(m)) for _, row in rows)]
-    panels = [m for m in (*side_by_side(table.score), table.quality) if m in measured][: 1 if narrow else None]
+    panels = [m for m in (*side_by_side(table.score), table.quality) if m in measured] or [table.score]
+    panels = panels[: 1 if narrow else None]
     figure = make_subplots(
         cols=len(panels), shared_yaxes=True, horizontal_spacing=0.035, column_widths=[1.25, 1, 1][: len(panels)]
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -33,7 +34,7 @@ def heat_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
             np.nan_to_num(worse),
             (-LIMIT, LIMIT),
             "" if narrow else "worse than the mean, in deviations",
-            opacity=np.where(np.isfinite(worse), 1.0, 0.0).ravel(),
+            opacity=np.where(np.isfinite(worse), 1.0, 0.0).ravel().tolist(),
             hovertext=[
                 f"<b>{chart_text(row.label, 60)}</b><br>{measure_label(m)} {number(row.mean(m), 4)}"
                 f"<br>{number(worse[i, j], 2)} deviations worse"
@@ -59,8 +60,8 @@ def experts_figure(use: ExpertUse, *, narrow: bool = False) -> go.Figure:
     """A row per language, a column per expert: the share of tokens that use it, over the mean of all languages."""
     shares = np.array(use.shares)
     ratio = np.divide(shares, shares.mean(axis=0), out=np.ones_like(shares), where=shares.mean(axis=0) > 0)
-    experts = np.broadcast_to(np.arange(shares.shape[1]), shares.shape).ravel()
-    percent, title = shares.ravel().round(4), "" if narrow else "times the mean of all languages"
+    experts = np.broadcast_to(np.arange(shares.shape[1]), shares.shape).ravel().tolist()
+    percent, title = shares.ravel().round(4).tolist(), "" if narrow else "times the mean of all languages"
     hover = "expert %{hovertext}<br>%{customdata:.1%} of tokens, %{marker.color:.2f} of the mean<extra></extra>"
     figure = go.Figure(cells(ratio.round(3), (0, 2), title, hovertext=experts, customdata=percent, hovertemplate=hover))
     style(figure, height=ROW_HEIGHT * len(use.languages) + 110, top=8, left=12)
@@ -73,18 +74,22 @@ def experts_figure(use: ExpertUse, *, narrow: bool = False) -> go.Figure:
 
 
 def cells(
-    values: np.ndarray, ends: tuple[float, float], bar_title: str, *, opacity: np.ndarray | float = 1.0, **hover: Any
+    values: np.ndarray,
+    ends: tuple[float, float],
+    bar_title: str,
+    *,
+    opacity: Sequence[float] | float = 1.0,
+    **hover: Any,
 ) -> go.Bar:
     """A cell for every one of `[row, column]` values, coloured from one end to the other; no title, no colour bar."""
     rows, columns = np.indices(values.shape)
+    left = columns.ravel() - 0.5 + GAP / 2
+    colours: dict[str, Any] = {"color": values.ravel().tolist(), "cmin": ends[0], "cmax": ends[1], "colorscale": SCALE}
     bar = {"title": {"text": bar_title, "side": "right"}, "thickness": 11, "outlinewidth": 0}
     return go.Bar(
-        orientation="h", y=rows.ravel(), base=columns.ravel() - 0.5 + GAP / 2, x=np.full(values.size, 1 - GAP),
-        width=1 - GAP, showlegend=False, textposition="none", **hover,
-        marker={
-            "color": values.ravel(), "cmin": ends[0], "cmax": ends[1], "colorscale": SCALE, "line": {"width": 0},
-            "opacity": opacity, "showscale": bool(bar_title), "colorbar": bar,
-        },
+        orientation="h", y=rows.ravel().tolist(), base=left.tolist(), x=[1 - GAP] * values.size, width=1 - GAP,
+        marker=colours | {"opacity": opacity, "line": {"width": 0}, "showscale": bool(bar_title), "colorbar": bar},
+        showlegend=False, textposition="none", **hover,
     )  # fmt: skip
 
 

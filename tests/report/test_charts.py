@@ -47,6 +47,13 @@ def test_a_measure_that_no_group_has_takes_no_panel(table: GroupTable) -> None:
     assert {trace.xaxis for trace in groups_figure(replace(table, rows=rows)).data} == {"x", "x2"}
 
 
+def test_groups_without_any_number_leave_the_panel_of_the_score_empty(table: GroupTable) -> None:
+    rows = tuple(replace(row, estimates={}) for row in table.rows)
+    figure = groups_figure(replace(table, rows=rows))
+    assert {trace.xaxis for trace in figure.data} == {"x"}
+    assert all(len(trace.x) == 0 for trace in figure.data)
+
+
 def test_of_many_groups_the_worst_and_the_surest_are_drawn_with_a_gap_between(table: GroupTable) -> None:
     many = replace(table, rows=table.rows * 10)
     places = [place for place, _ in shown_rows(many)]
