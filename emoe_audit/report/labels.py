@@ -68,8 +68,7 @@ def score_words(score: str) -> ScoreWords:
 
 def measure_label(measure: str) -> str:
     """The name of a measure on the page."""
-    words = measure.replace("_", " ")
-    return MEASURES.get(measure, words[:1].upper() + words[1:])
+    return MEASURES.get(measure, measure.replace("_", " "))
 
 
 def score_name(score: str) -> str:

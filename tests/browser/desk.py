@@ -39,6 +39,9 @@ SETTLED = """() => {
         && document.querySelector('[data-testid="stMainBlockContainer"] [data-testid="stElementContainer"]');
 }"""
 
+CELLS = """table => [...table.querySelectorAll('canvas thead tr, canvas tbody tr')].map(
+    row => [...row.querySelectorAll('th, td')].map(cell => cell.textContent))"""
+
 
 @contextmanager
 def serve(root: Path, script: Path = DASHBOARD) -> Iterator[str]:
@@ -149,9 +152,13 @@ class Visit:
     def rows(self, table: Locator) -> list[dict[str, str]]:
         """What a table shows: each row by the names of its columns. Its canvas tells its cells a moment late."""
         table.locator("canvas tbody td").first.wait_for(state="attached")
-        self.page.wait_for_timeout(500)
-        names = table.locator("canvas thead th").all_text_contents()
-        cells: Any = [row.locator("td").all_text_contents() for row in table.locator("canvas tbody tr").all()]
+        read: Any = []
+        for _ in range(40):
+            self.page.wait_for_timeout(500)
+            before, read = read, table.evaluate(CELLS)
+            if len(read) > 1 and read == before:
+                break
+        names, *cells = read
         return [dict(zip(names, row, strict=True)) for row in cells]
 
     def download(self, button: str) -> str:

@@ -177,21 +177,6 @@ def test_the_threshold_decides_who_is_refused(look: Look) -> None:
     )
 
 
-def test_a_box_in_the_cloud_lists_the_prompts_inside(look: Look) -> None:
-    visit = look("quality", run="plain")
-    box = visit.page.locator(".st-key-cloud .nsewdrag").first.bounding_box()
-    assert box is not None
-    visit.page.mouse.move(box["x"] + 2, box["y"] + 2)
-    visit.page.mouse.down()
-    visit.page.mouse.move(box["x"] + box["width"] - 2, box["y"] + box["height"] - 2, steps=5)
-    visit.page.mouse.up()
-    judged = int(FRAME["clip_cosine"].notna().sum())
-    captions(visit).get_by_text(f"The first {judged} prompts in the box").wait_for()
-    visit.settle()
-    worst = FRAME[FRAME["clip_cosine"].notna()].nlargest(1, "relative_disagreement")
-    assert visit.rows(visit.table("Prompts in the box"))[0]["Prompt"] == worst["prompt"].iloc[0]
-
-
 def test_two_runs_are_compared_group_by_group_and_image_by_image(look: Look) -> None:
     visit = look("compare", run="first", **{"with": "second"})
     visit.page.locator(".ea .pair img").first.wait_for()
