@@ -18,6 +18,7 @@ from emoe_audit.report.data import (
     GroupTable,
     QuartileTable,
     Side,
+    measured,
     side_by_side,
 )
 from emoe_audit.report.labels import chart_text, decimals, measure_label, number
@@ -43,9 +44,8 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     `narrow` keeps only the ranking score. Of more than 40 groups the 30 most unsure and the 10 surest are drawn.
     """
     rows = shown_rows(table)
-    measured = [m for m in table.overall if any(math.isfinite(row.mean(m)) for _, row in rows)]
-    panels = [m for m in (*side_by_side(table.score), table.quality) if m in measured] or [table.score]
-    panels = panels[: 1 if narrow else None]
+    known = [m for m in (*side_by_side(table.score), table.quality) if m in table.overall]
+    panels = (measured((row for _, row in rows), known) or [table.score])[: 1 if narrow else None]
     figure = make_subplots(
         cols=len(panels), shared_yaxes=True, horizontal_spacing=0.035, column_widths=[1.25, 1, 1][: len(panels)]
     )

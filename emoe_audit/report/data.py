@@ -6,6 +6,7 @@ Undefined numbers are NaN here, `null` in JSON and a dash on the page.
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
@@ -88,6 +89,12 @@ class GroupRow:
         """The group's mean of a measure, NaN where it was not measured."""
         estimate = self.estimates.get(measure)
         return estimate.mean if estimate else math.nan
+
+
+def measured(rows: Iterable[GroupRow], measures: Iterable[str]) -> list[str]:
+    """Those of the measures of which some group has a mean."""
+    own = list(rows)
+    return [measure for measure in measures if any(math.isfinite(row.mean(measure)) for row in own)]
 
 
 @dataclass(frozen=True, kw_only=True)

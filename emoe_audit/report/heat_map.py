@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from typing import Any
 
@@ -11,7 +10,7 @@ import plotly.graph_objects as go
 
 from emoe_audit.analysis.summary import SCORES
 from emoe_audit.report.charts import ROW_HEIGHT, style
-from emoe_audit.report.data import GroupTable
+from emoe_audit.report.data import GroupTable, measured
 from emoe_audit.report.findings import ExpertUse
 from emoe_audit.report.labels import chart_text, measure_label, number
 
@@ -26,7 +25,7 @@ HIGH_IS_BAD = (*SCORES, "n_tokens")
 
 def heat_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     """A row per group, a column per measure: distance from the mean of all groups, in deviations between groups."""
-    measures = [m for m in table.overall if any(math.isfinite(row.mean(m)) for row in table.rows)]
+    measures = measured(table.rows, table.overall)
     values = np.array([[row.mean(m) for m in measures] for row in table.rows])
     worse = np.array([1 if m in HIGH_IS_BAD else -1 for m in measures]) * standardised(values)
     figure = go.Figure(

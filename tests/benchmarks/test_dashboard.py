@@ -5,11 +5,9 @@ from __future__ import annotations
 import os
 import random
 import signal
-import socket
 import subprocess
 import sys
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -26,9 +24,9 @@ from emoe_audit.store import RunStore
 from tests.benchmarks.million import FOLDER, N_CAPTIONS, SUBJECTS, million_run
 from tests.benchmarks.record import merge_record
 from tests.benchmarks.sessions import Session, Shown, session
-from tests.browser.axe import LOOKS, VIEWS, grave, serve_empty, serve_runs
+from tests.browser.axe import LOOKS, VIEWS, grave, serve_empty
 from tests.browser.conftest import CHROMIUM
-from tests.browser.desk import Visit
+from tests.browser.desk import Visit, free_port, known_runs, serve, wait_for_health
 from tests.synthetic import LANGUAGES, synthetic_frame, synthetic_run
 
 if TYPE_CHECKING:
@@ -59,28 +57,10 @@ def served(runs: Path) -> Iterator[str]:
     command = [sys.executable, "-c", program, "dashboard", "--runs", str(runs), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
         try:
-            wait_for_health(f"http://localhost:{port}/_stcore/health")
+            wait_for_health(f"http://localhost:{port}/")
             yield f"localhost:{port}"
         finally:
             os.killpg(server.pid, signal.SIGTERM)
-
-
-def free_port() -> int:
-    """A port that nobody listens on."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        return int(probe.getsockname()[1])
-
-
-def wait_for_health(url: str) -> None:
-    """Until the server answers, seen within a fiftieth of a second."""
-    for _ in range(3000):
-        try:
-            with urllib.request.urlopen(url, timeout=2):
-                return
-        except OSError:
-            time.sleep(0.02)
-    raise TimeoutError(url)
 
 
 @contextmanager
@@ -251,7 +231,7 @@ def test_twenty_five_readers_see_their_own_pages_and_no_error(tmp_path: Path) ->
 def test_no_page_breaks_a_grave_rule_that_an_empty_application_keeps(tmp_path: Path) -> None:
     rows: list[dict[str, Any]] = []
     (tmp_path / "empty").mkdir()
-    with browser_page() as page, serve_runs(tmp_path) as address, serve_empty(tmp_path / "empty") as empty:
+    with browser_page() as page, serve(known_runs(tmp_path)) as address, serve_empty(tmp_path / "empty") as empty:
         browser = page.context.browser
         assert browser is not None
         for scheme in LOOKS:

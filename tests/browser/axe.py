@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from emoe_audit.report import write_report
-from tests.browser.desk import DASHBOARD, PAGES, Scheme, Visit, audit, dogs, serve
-from tests.illustrated import illustrated_frame, illustrated_run, known_coverage
+from tests.browser.desk import DASHBOARD, PAGES, Scheme, Visit, serve
+from tests.illustrated import illustrated_frame
 
 EMPTY = """
 import streamlit as st
@@ -22,16 +21,6 @@ VIEWS: dict[str, tuple[str, dict[str, str]]] = {
     "two runs": ("compare", {"run": "first", "with": "second"}),
 }
 """A page and what its address asks for, by what is seen there."""
-
-
-@contextmanager
-def serve_runs(root: Path) -> Iterator[str]:
-    """A dashboard with a run of known numbers and two of the same captions."""
-    write_report(illustrated_run(root / "plain", coverage=known_coverage()))
-    for seed, name in enumerate(["first", "second"]):
-        audit(root, name, dogs(), seed=seed)
-    with serve(root) as address:
-        yield address
 
 
 @contextmanager

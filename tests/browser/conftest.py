@@ -2,9 +2,12 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+
+from tests.browser.desk import Visit, serve
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -24,3 +27,11 @@ def browser() -> Iterator[Browser]:
         opened = playwright.chromium.launch(executable_path=CHROMIUM, args=flags)
         yield opened
         opened.close()
+
+
+@pytest.fixture(scope="module")
+def address(root: Path, browser: Browser) -> Iterator[str]:
+    """A dashboard that shows the module's runs, its first page, which loads most, seen already."""
+    with serve(root) as address:
+        Visit(browser, address).open().close()
+        yield address

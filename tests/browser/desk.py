@@ -8,7 +8,6 @@ import socket
 import subprocess
 import sys
 import time
-import urllib.error
 import urllib.request
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -21,7 +20,9 @@ import pandas as pd
 from emoe_audit.audit import run_audit
 from emoe_audit.experts.tiny import make_tiny_ensemble
 from emoe_audit.prompts.table import PromptTable, table_of
+from emoe_audit.report import write_report
 from emoe_audit.types import ImageConfig, ScoringConfig
+from tests.illustrated import illustrated_run, known_coverage
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Dialog, Locator
@@ -46,36 +47,42 @@ CELLS = """table => [...table.querySelectorAll('canvas thead tr, canvas tbody tr
 @contextmanager
 def serve(root: Path, script: Path = DASHBOARD) -> Iterator[str]:
     """The address of a dashboard that shows the runs under a folder, for as long as the context lasts."""
-    with socket.socket() as probe:
-        probe.bind(("localhost", 0))
-        address = f"http://localhost:{probe.getsockname()[1]}/"
-    options = ["--server.port", address.rsplit(":", 1)[1][:-1], "--", "--runs", str(root)]
+    port = free_port()
+    address, options = f"http://localhost:{port}/", ["--server.port", str(port), "--", "--runs", str(root)]
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
     with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
         try:
-            _wait_for(f"{address}_stcore/health")
+            wait_for_health(address)
             yield address
         finally:
             server.terminate()
 
 
-@contextmanager
-def serve_warm(root: Path, browser: Browser) -> Iterator[str]:
-    """The same once its first page, which loads most, has been seen."""
-    with serve(root) as address:
-        Visit(browser, address).open().close()
-        yield address
+def free_port() -> int:
+    """A port that nobody listens on."""
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        return int(probe.getsockname()[1])
 
 
-def _wait_for(url: str) -> None:
-    for _ in range(300):
+def wait_for_health(address: str) -> None:
+    """Until the server at `http://host:port/` answers, seen within a fiftieth of a second."""
+    for _ in range(3000):
         try:
-            with urllib.request.urlopen(url, timeout=2):
+            with urllib.request.urlopen(f"{address}_stcore/health", timeout=2):
                 return
-        except (urllib.error.URLError, ConnectionError):
-            time.sleep(0.2)
-    raise TimeoutError(url)
+        except OSError:
+            time.sleep(0.02)
+    raise TimeoutError(address)
+
+
+def known_runs(root: Path) -> Path:
+    """The folder, now with `plain` of known numbers, and `first` and `second`, real runs of the same captions."""
+    write_report(illustrated_run(root / "plain", coverage=known_coverage()))
+    for seed, name in enumerate(["first", "second"]):
+        audit(root, name, dogs(), seed=seed)
+    return root
 
 
 def audit(root: Path, name: str, prompts: PromptTable, *, seed: int = 0, command: str = "emoe-audit run") -> Path:

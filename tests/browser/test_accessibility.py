@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.axe import LOOKS, VIEWS, grave, serve_empty, serve_runs
-from tests.browser.desk import Scheme, Visit
+from tests.browser.axe import LOOKS, VIEWS, grave, serve_empty
+from tests.browser.desk import Scheme, Visit, known_runs
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -19,10 +20,8 @@ OF_STREAMLIT: set[str] = set()
 
 
 @pytest.fixture(scope="module")
-def address(tmp_path_factory: pytest.TempPathFactory, browser: Browser) -> Iterator[str]:
-    with serve_runs(tmp_path_factory.mktemp("reports")) as address:
-        Visit(browser, address).open().close()
-        yield address
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return known_runs(tmp_path_factory.mktemp("reports"))
 
 
 @pytest.fixture(scope="module")

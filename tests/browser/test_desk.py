@@ -10,10 +10,9 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emoe_audit.experts.tiny import make_tiny_ensemble
-from emoe_audit.report import write_report
 from emoe_audit.store import RunStore
-from tests.browser.desk import PAGES, Visit, audit, contrast, dogs, serve, serve_warm
-from tests.illustrated import illustrated_frame, illustrated_run, known_coverage
+from tests.browser.desk import PAGES, Scheme, Visit, contrast, known_runs, serve
+from tests.illustrated import illustrated_frame
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
@@ -28,19 +27,10 @@ Look = Callable[..., Visit]
 
 @pytest.fixture(scope="module")
 def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Three runs: one of known numbers, and two of the same captions with real ensembles, which can be loaded."""
-    folder = tmp_path_factory.mktemp("reports")
-    write_report(illustrated_run(folder / "plain", coverage=known_coverage()))
-    for seed, name in enumerate(["first", "second"]):
-        audit(folder, name, dogs(), seed=seed)
+    """The known runs and an ensemble that can be loaded."""
+    folder = known_runs(tmp_path_factory.mktemp("reports"))
     make_tiny_ensemble(folder / "ensembles" / "mine")
     return folder
-
-
-@pytest.fixture(scope="module")
-def address(root: Path, browser: Browser) -> Iterator[str]:
-    with serve_warm(root, browser) as address:
-        yield address
 
 
 @pytest.fixture
@@ -48,8 +38,8 @@ def look(browser: Browser, address: str) -> Iterator[Look]:
     """Open a page in a tab of its own; what it says after it is checked for errors and for asking other hosts."""
     visits: list[Visit] = []
 
-    def at(page: str = "", size: tuple[int, int] = (1400, 1800), scheme: str = "light", **query: str) -> Visit:
-        visits.append(Visit(browser, address, size, "dark" if scheme == "dark" else "light"))
+    def at(page: str = "", size: tuple[int, int] = (1400, 1800), scheme: Scheme = "light", **query: str) -> Visit:
+        visits.append(Visit(browser, address, size, scheme))
         return visits[-1].open(page, **query)
 
     yield at
