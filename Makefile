@@ -62,7 +62,7 @@ verification: $(STAMP) ## every score against known training; pages and tables g
 	done
 
 ablations: $(STAMP) ## what each choice in disagreement is worth; figures go to reports/benchmarks/
-	$(BIN)/python -m emoe_audit.validity.ablations emoji-a --out reports/benchmarks/ablations.json
+	$(BIN)/python -m emoe_audit.ground.ablations emoji-a --out reports/benchmarks/ablations.json
 	$(BIN)/python -m emoe_audit.recipes.diversity emoji-a --out reports/benchmarks/diversity.json
 
 recipes: $(STAMP) ## train an ensemble: PLAN=plan.yaml OUT=dir

@@ -10,8 +10,8 @@ from typing import Any
 
 import pandas as pd
 
+from emoe_audit.decisions.comparison import ImagePair
 from emoe_audit.report.charts import SIDES
-from emoe_audit.report.comparison import ImagePair
 from emoe_audit.report.data import ReportData, scores_from
 from emoe_audit.report.gallery import embed_image
 from emoe_audit.report.labels import clip_text, counted, decimals, group_label, measure_label, number

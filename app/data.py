@@ -13,16 +13,16 @@ from emoe_audit.analysis.gaps import MARGIN, detectable_gaps
 from emoe_audit.analysis.paired import contrast_table
 from emoe_audit.analysis.refusal import TOP
 from emoe_audit.analysis.summary import QUALITY, SCORES
-from emoe_audit.compare import compare_runs
+from emoe_audit.decisions.compare import compare_runs
+from emoe_audit.decisions.comparison import Comparison
+from emoe_audit.decisions.ranking import RELATIVE_SCORE
 from emoe_audit.errors import StoreError
-from emoe_audit.readings import nearest
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.collect_findings import gap_table
-from emoe_audit.report.comparison import Comparison
-from emoe_audit.report.data import RELATIVE_SCORE
 from emoe_audit.report.findings import GapTable
 from emoe_audit.report.labels import group_label
-from emoe_audit.store import RunStore, list_runs
+from emoe_audit.runs.readings import nearest
+from emoe_audit.runs.store import RunStore, list_runs
 from emoe_audit.types import RunManifest
 
 PAGE_SIZE = 25

@@ -21,14 +21,14 @@ from typing import Literal
 from emoe_audit.errors import AuditError, PromptTableError, StoreError
 from emoe_audit.prompts.read import read_prompts
 from emoe_audit.prompts.table import PromptTable
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 State = Literal["running", "finished", "stopped"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 FORMATS = (".csv", ".jsonl", ".parquet")
 STARTED: dict[int, subprocess.Popen[bytes]] = {}
 """The processes of this dashboard, which has to take leave of them when they end."""
-MAIN = "from emoe_audit.cli import main; main()"
+MAIN = "from emoe_audit.cli.main import main; main()"
 PROGRESS = re.compile(r"(\w+): ([\d,]+) of ([\d,]+)")
 
 

@@ -14,8 +14,8 @@ from PIL.Image import Image
 
 from emoe_audit.analysis.translations import TRANSLATION_SCORE, Readers, Readings
 from emoe_audit.prompts.tags import TagError, check_language
-from emoe_audit.readings import fit_readers
-from emoe_audit.store import RunStore
+from emoe_audit.runs.readings import fit_readers
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 
 MAX_LINES, MAX_CHARACTERS = 40, 2000
@@ -69,7 +69,7 @@ def draw(run: Path, prompts: Sequence[Prompt]) -> list[Image]:
 
 @st.cache_resource(max_entries=1, show_spinner="Loading the experts")
 def _engine(spec: EnsembleSpec, scoring: ScoringConfig):  # type: ignore[no-untyped-def]
-    from emoe_audit.loading import load_engine
+    from emoe_audit.scoring.loading import load_engine
 
     return load_engine(spec, scoring)
 

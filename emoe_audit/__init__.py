@@ -9,16 +9,17 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from emoe_audit.audit import RunResult, run_audit
+    from emoe_audit.audit import run_audit
     from emoe_audit.errors import AuditError
     from emoe_audit.experts.ensemble import load_ensemble
     from emoe_audit.experts.spec import embedded_names, load_spec
     from emoe_audit.experts.tiny import make_tiny_ensemble
     from emoe_audit.prompts.emoji import default_prompts
     from emoe_audit.prompts.read import read_prompts
+    from emoe_audit.runs.store import RunStore
     from emoe_audit.scoring.disagreement import register_score
     from emoe_audit.scoring.engine import ScoringEngine
-    from emoe_audit.store import RunStore
+    from emoe_audit.steps.summary import RunResult
     from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, ScoringConfig
 
 _HOMES = {

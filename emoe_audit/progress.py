@@ -1,17 +1,23 @@
-"""Progress on stderr: one line that moves on a terminal, plain lines otherwise."""
+"""Long work: in parts, and how far it is. One line on stderr that moves on a terminal, plain lines otherwise."""
 
 from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable
-from typing import TextIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import TextIO, TypeVar
 
+T = TypeVar("T")
 Progress = Callable[[str, int, int], None]
 """Called with stage, done, total."""
 PLAIN_SECONDS = 5.0
 """Between two plain lines."""
 CLEAR_LINE = "\r\033[K"
+
+
+def chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
+    """The items in order, `size` at a time."""
+    return (list(items[start : start + size]) for start in range(0, len(items), size))
 
 
 def silent(stage: str, done: int, total: int) -> None:

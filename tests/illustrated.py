@@ -9,7 +9,7 @@ import pandas as pd
 from PIL import Image
 
 from emoe_audit.analysis.summary import analyze
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import AnalysisConfig, RowError
 from tests.synthetic import LANGUAGES, synthetic_frame, synthetic_plan
 

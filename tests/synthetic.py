@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.summary import analyze
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import AnalysisConfig, EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
 
 LANGUAGES = ["en", "de", "fr", "ar", "he", "hi", "zh-Hant", "ja", "fi", "sw"]

@@ -18,12 +18,14 @@ import pytest
 from PIL import Image
 from safetensors.torch import load_file, save_file
 
-from emoe_audit.audit import choose_for_images, run_audit, score_pending, source_captions, take_prompts
+from emoe_audit.audit import run_audit
 from emoe_audit.errors import AuditError, StoreError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable, table_of
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.images import choose_for_images, source_captions
+from emoe_audit.steps.scores import score_pending, take_prompts
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from tests.synthetic import synthetic_plan
 

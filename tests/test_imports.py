@@ -91,8 +91,8 @@ def test_light_parts_name_no_heavy_package(part: str) -> None:
     "statement",
     [
         "import emoe_audit",
-        "import emoe_audit.cli",
-        "import emoe_audit.store, emoe_audit.analysis.summary, emoe_audit.prompts.table, emoe_audit.report",
+        "import emoe_audit.cli.main",
+        "import emoe_audit.runs.store, emoe_audit.analysis.summary, emoe_audit.prompts.table, emoe_audit.report",
         "from emoe_audit import run_audit, read_prompts, load_spec, ScoringConfig",
     ],
 )

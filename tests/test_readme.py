@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 import torch
 
-from emoe_audit.gate import read_policy
+from emoe_audit.decisions.gate import read_policy
 from emoe_audit.prompts.read import read_prompts
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 
@@ -94,7 +94,7 @@ def test_a_wheel_installed_elsewhere_audits(wheel: Path, tiny_spec: EnsembleSpec
     site = tmp_path / "site"
     install = [sys.executable, "-m", "pip", "install", "--quiet", "--no-deps", "--target", str(site), str(wheel)]
     subprocess.run(install, check=True)
-    audit = "import emoe_audit.cli as cli; print(cli.__file__, flush=True); cli.main()"
+    audit = "import emoe_audit.cli.main as cli; print(cli.__file__, flush=True); cli.main()"
     words = ["run", "--ensemble", str(Path(tiny_spec.base.source).parent), "--out", "run", "--image-steps", "1"]
     environment = os.environ | {"PYTHONPATH": str(site), "OMP_NUM_THREADS": "1"}
     done = subprocess.run(

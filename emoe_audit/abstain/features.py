@@ -15,7 +15,7 @@ import pandas as pd
 from emoe_audit.analysis.refusal import TOP
 from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
 from emoe_audit.errors import AuditError
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 SCORES = ("disagreement", "relative_disagreement", "feature_power", "n_tokens", "tokens_per_word")
 TRANSLATION_SCORES = (TRANSLATION_SCORE, *PARTS)

@@ -13,7 +13,7 @@ from emoe_audit.abstain.features import features_of, judged_features
 from emoe_audit.abstain.labellers import N_LABELLERS
 from emoe_audit.analysis.groups import group_estimates
 from emoe_audit.errors import AuditError
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 TABLE = "abstain"
 """Name of the analysis table."""

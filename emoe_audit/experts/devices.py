@@ -51,3 +51,9 @@ def free_bytes(device: torch.device) -> int | None:
 def _exists(kind: str, index: str) -> bool:
     count = torch.cuda.device_count() if kind == "cuda" else 1
     return index.isdecimal() and int(index) < count
+
+
+def is_out_of_memory(error: RuntimeError) -> bool:
+    """Whether torch raised it for want of memory; CPU and MPS have no class of their own for that."""
+    words = str(error).lower()
+    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words

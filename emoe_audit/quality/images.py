@@ -24,10 +24,9 @@ from PIL.PngImagePlugin import PngInfo
 from safetensors.torch import load_file
 
 from emoe_audit.errors import QualityError
-from emoe_audit.experts.devices import resolve_device
+from emoe_audit.experts.devices import is_out_of_memory, resolve_device
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
 from emoe_audit.experts.sources import DELTA_FILE, read_json
-from emoe_audit.scoring.batch_size import is_out_of_memory
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, SafetyPolicy
 
 log = logging.getLogger(__name__)

@@ -21,6 +21,12 @@ from scipy.stats import spearmanr
 
 from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
+from emoe_audit.ground.ablations import REPORTED, estimates, ground_of, plain_prompts, table_rows
+from emoe_audit.ground.figures import Ground
+from emoe_audit.ground.record import write_record
+from emoe_audit.ground.settings import SCORED, Setting
+from emoe_audit.ground.study import Features, Study
+from emoe_audit.ground.verify import known_coverage
 from emoe_audit.recipes.drawings import STYLES
 from emoe_audit.recipes.package import token_table
 from emoe_audit.recipes.plan import Plan
@@ -28,14 +34,8 @@ from emoe_audit.recipes.sampling import Sampler
 from emoe_audit.recipes.tokenizer import train_tokenizer
 from emoe_audit.recipes.variants import VARIANTS, Nursery, scaled
 from emoe_audit.recipes.world import World
-from emoe_audit.record import write_record
 from emoe_audit.types import EnsembleSpec
-from emoe_audit.validity.ablations import REPORTED, estimates, ground_of, plain_prompts, table_rows
-from emoe_audit.validity.bench import known_coverage
 from emoe_audit.validity.check import alignment
-from emoe_audit.validity.ground import Ground
-from emoe_audit.validity.settings import SCORED, Setting
-from emoe_audit.validity.study import Features, Study
 
 NATURAL_TOKENIZER = "natural tokenizer"
 NAMES = (*VARIANTS, NATURAL_TOKENIZER)

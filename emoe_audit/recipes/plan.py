@@ -15,8 +15,8 @@ import pandas as pd
 import yaml
 from scipy.stats import rankdata
 
-from emoe_audit.coverage import COVERED, STARVED
 from emoe_audit.errors import AuditError
+from emoe_audit.experts.coverage import COVERED, STARVED
 from emoe_audit.prompts.tags import region_names
 from emoe_audit.recipes.world import LANGUAGES, SKIN_TONES, Kind
 

@@ -11,16 +11,8 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from emoe_audit.report.data import (
-    Cloud,
-    Estimate,
-    GroupRow,
-    GroupTable,
-    QuartileTable,
-    Side,
-    measured,
-    side_by_side,
-)
+from emoe_audit.analysis.intervals import Estimate, Side
+from emoe_audit.report.data import Cloud, GroupRow, GroupTable, QuartileTable, measured, side_by_side
 from emoe_audit.report.labels import chart_text, decimals, measure_label, number
 
 INK, MUTED, GRID, SOFT = "#1d232b", "#5b6572", "#e4e7eb", "#7d8894"

@@ -8,9 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from emoe_audit.analysis.summary import COVERAGE, SCORES
+from emoe_audit.analysis.intervals import Estimate
+from emoe_audit.analysis.rows import records, to_float
+from emoe_audit.analysis.summary import COVERAGE
+from emoe_audit.decisions.ranking import ranking_score, read_validity
 from emoe_audit.errors import StoreError
-from emoe_audit.manifest import published
 from emoe_audit.report.cloud import collect_clouds
 from emoe_audit.report.collect_findings import (
     abstention,
@@ -25,9 +27,7 @@ from emoe_audit.report.collect_findings import (
 from emoe_audit.report.data import (
     NOISY_SCORES,
     QUALITY,
-    RELATIVE_SCORE,
     Correlation,
-    Estimate,
     Faults,
     GroupRow,
     GroupTable,
@@ -35,18 +35,16 @@ from emoe_audit.report.data import (
     QuartileTable,
     ReportData,
     Scope,
-    ScoreValidity,
-    Validity,
     scores_from,
 )
 from emoe_audit.report.gallery import collect_gallery
 from emoe_audit.report.labels import clip_text, group_label
 from emoe_audit.report.limits import limits
-from emoe_audit.report.rows import records, to_float
 from emoe_audit.report.verdict import verdict
+from emoe_audit.runs.manifest import published
 
 if TYPE_CHECKING:
-    from emoe_audit.store import RunStore
+    from emoe_audit.runs.store import RunStore
     from emoe_audit.types import RowError
 
 COLUMN_ORDER = ("language", "region")
@@ -111,43 +109,12 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
     )
 
 
-def ranking_score(store: RunStore, validity: Validity | None) -> str:
-    """The score that the validity check chose, where the run measured it; else the first of `SCORES` that it did."""
-    counts = store.query(f"SELECT {', '.join(f'count({score}) AS {score}' for score in SCORES)} FROM results").iloc[0]
-    measured = [score for score in SCORES if counts[score]]
-    chosen = validity.default_score if validity else None
-    return chosen if chosen in measured else next(iter(measured), RELATIVE_SCORE)
-
-
 def read_scope(store: RunStore, ranking: str) -> Scope:
     """Count what was audited."""
     noise = f"{ranking}_noise_sd" if ranking in NOISY_SCORES else "NULL::DOUBLE"
     row = store.query(SCOPE.format(ranking=ranking, noise=noise)).iloc[0]
     counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
     return Scope(**counts, noise_share=to_float(row.noise_share), faults=_faults(store.errors()))
-
-
-def read_validity(store: RunStore) -> Validity | None:
-    """What the validity check found; None where it was left out."""
-    if not store.has_analysis("validity"):
-        return None
-    frame = store.query("SELECT * FROM validity")
-    frame["strict"] = frame.get("strict", True)
-    first = frame.iloc[0]
-    return Validity(
-        alignment=float(first.alignment),
-        comparable=bool(first.comparable),
-        default_score=None if pd.isna(first.default_score) else str(first.default_score),
-        scores=tuple(_score_validity(str(name), part) for name, part in frame.groupby("score", sort=False)),
-    )
-
-
-def _score_validity(score: str, part: pd.DataFrame) -> ScoreValidity:
-    shares = {
-        r.probe: Estimate(mean=to_float(r.share), low=to_float(r.low), high=to_float(r.high), n_prompts=int(r.n_pairs))
-        for r in records(part[part["strict"]])
-    }
-    return ScoreValidity(score=score, sign=part["sign"].iloc[0], shares=shares)
 
 
 def _faults(errors: list[RowError]) -> Faults:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import pandas as pd
 
+from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import SCORES
 from emoe_audit.report.findings import (
     Abstention,
@@ -23,12 +24,11 @@ from emoe_audit.report.findings import (
     Spread,
 )
 from emoe_audit.report.labels import group_label
-from emoe_audit.report.rows import records, to_float
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from emoe_audit.store import RunStore
+    from emoe_audit.runs.store import RunStore
 
 T = TypeVar("T")
 

@@ -1,23 +1,22 @@
-"""Two runs compared, as a table in text, as JSON and as one page; `emoe_audit.compare` fills it."""
+"""Two runs compared, for people: a table in text, and one page."""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import plotly.graph_objects as go
 
 from emoe_audit.analysis.bootstrap import MIN_SOURCES
+from emoe_audit.decisions.comparison import Comparison, GroupChange, ImagePair, Outcome
 from emoe_audit.report import charts
-from emoe_audit.report.export import replace_file
 from emoe_audit.report.gallery import BYTE_BUDGET, embed_image
 from emoe_audit.report.labels import chart_text, clip_text, group_label, measure_label
 from emoe_audit.report.render import render_page
+from emoe_audit.runs.files import replace_file
 
-Outcome = Literal["rose", "fell", "no clear change", "not tested"]
 MARKS: dict[Outcome, tuple[str, str]] = {
     "rose": (charts.VERMILION, "circle"),
     "fell": (charts.BLUE, "circle"),
@@ -28,113 +27,22 @@ MAX_EACH_WAY = 20
 """Of more groups than twice as many, a chart draws this many from each end."""
 
 
-@dataclass(frozen=True, kw_only=True)
-class ComparedRun:
-    """One of the two runs."""
-
-    path: Path
-    ensemble: str
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupChange:
-    """How the mean rank of a group changed from run A to run B."""
-
-    group: str
-    n_prompts: int
-    n_sources: int
-    difference: float
-    """Mean rank in B minus mean rank in A, -1 to 1."""
-    low: float
-    high: float
-    """95% cluster bootstrap interval; NaN, as all that follows, where there are too few captions."""
-    p: float
-    p_bh: float
-    p_by: float
-    verdict: Outcome
-
-    @property
-    def is_clear(self) -> bool:
-        """Whether the group rose or fell."""
-        return self.verdict in ("rose", "fell")
-
-    def to_json(self) -> dict[str, Any]:
-        """As it goes into JSON: undefined numbers are null."""
-        return {name: None if _undefined(value) else value for name, value in asdict(self).items()}
-
-
-@dataclass(frozen=True, kw_only=True)
-class ImagePair:
-    """A prompt of which both runs hold an image."""
-
-    prompt: str
-    language: str
-    group: str
-    rank_a: float
-    rank_b: float
-    image_a: str
-    """Inside the folder of run A."""
-    image_b: str
-    """Inside the folder of run B."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Comparison:
-    """What became of the groups of run A in run B."""
-
-    a: ComparedRun
-    b: ComparedRun
-    score: str
-    by: str
-    n_prompts: int
-    """Prompts that have the score in both runs, and a value in the group column."""
-    n_only_a: int
-    """Prompts that have the score in run A alone; left out."""
-    n_only_b: int
-    fdr: float
-    groups: tuple[GroupChange, ...]
-    """Largest rise first."""
-    pairs: tuple[ImagePair, ...] = ()
-
-    @property
-    def n_tests(self) -> int:
-        """Groups that were tested, over which p-values are adjusted."""
-        return len(self.groups) - len(self.untested)
-
-    @property
-    def untested(self) -> tuple[str, ...]:
-        """Groups of too few captions."""
-        return tuple(change.group for change in self.groups if change.verdict == "not tested")
-
-    def to_json(self) -> dict[str, Any]:
-        """The numbers, ready for `json.dumps`."""
-        counts = {name: getattr(self, name) for name in ("n_prompts", "n_only_a", "n_only_b", "n_tests")}
-        return {
-            "a": str(self.a.path),
-            "b": str(self.b.path),
-            "score": self.score,
-            "by": self.by,
-            **counts,
-            "fdr": self.fdr,
-            "groups": [change.to_json() for change in self.groups],
-        }
-
-    def to_text(self) -> str:
-        """What was compared, and a table of the groups."""
-        lines = [
-            f"{name}: {clip_text(f'{run.path} ({run.ensemble})', 200)}" for name, run in (("a", self.a), ("b", self.b))
-        ]
-        lines += [
-            f"score: {self.score}, as rank among the common prompts, 0 to 1; difference: rank in b minus rank in a",
-            f"prompts: {self.n_prompts} in both, {self.n_only_a} only in a, {self.n_only_b} only in b",
-            f"tests: {self.n_tests}, verdicts at a false discovery rate of {self.fdr:g} (Benjamini-Hochberg)",
-            "",
-            *_aligned([(clip_text(self.by, 40), *HEADINGS), *(_cells(change) for change in self.groups)]),
-        ]
-        if self.untested:
-            names = ", ".join(clip_text(group, 40) for group in self.untested)
-            lines += ["", f"not tested, fewer than {MIN_SOURCES} captions: {names}"]
-        return "\n".join(lines)
+def comparison_text(found: Comparison) -> str:
+    """What was compared, and a table of the groups."""
+    lines = [
+        f"{name}: {clip_text(f'{run.path} ({run.ensemble})', 200)}" for name, run in (("a", found.a), ("b", found.b))
+    ]
+    lines += [
+        f"score: {found.score}, as rank among the common prompts, 0 to 1; difference: rank in b minus rank in a",
+        f"prompts: {found.n_prompts} in both, {found.n_only_a} only in a, {found.n_only_b} only in b",
+        f"tests: {found.n_tests}, verdicts at a false discovery rate of {found.fdr:g} (Benjamini-Hochberg)",
+        "",
+        *_aligned([(clip_text(found.by, 40), *HEADINGS), *(_cells(change) for change in found.groups)]),
+    ]
+    if found.untested:
+        names = ", ".join(clip_text(group, 40) for group in found.untested)
+        lines += ["", f"not tested, fewer than {MIN_SOURCES} captions: {names}"]
+    return "\n".join(lines)
 
 
 def write_comparison(found: Comparison, path: Path, command: str) -> Path:
@@ -252,7 +160,3 @@ def _aligned(rows: list[tuple[str, ...]]) -> list[str]:
         ).rstrip()
         for row in rows
     ]
-
-
-def _undefined(value: Any) -> bool:
-    return isinstance(value, float) and not math.isfinite(value)

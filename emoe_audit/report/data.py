@@ -10,7 +10,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Literal
 
+from emoe_audit.analysis.intervals import Estimate, Side, side
 from emoe_audit.analysis.summary import SCORES
+from emoe_audit.decisions.ranking import RELATIVE_SCORE, Validity
 from emoe_audit.report.findings import (
     Abstention,
     Adjusted,
@@ -23,11 +25,8 @@ from emoe_audit.report.findings import (
 )
 from emoe_audit.types import RunManifest
 
-Side = Literal["above", "below", "unclear"]
 Trust = Literal["confirmed", "unconfirmed", "contradicted", "unchecked"]
 
-RELATIVE_SCORE = "relative_disagreement"
-"""What ranks where a run has measured no score yet."""
 PLAIN_SCORE = "disagreement"
 """The published score, shown next to the ranking score."""
 QUALITY = "clip_cosine"
@@ -48,23 +47,6 @@ def scores_from(ranking: str) -> tuple[str, ...]:
 def side_by_side(ranking: str) -> tuple[str, ...]:
     """The score that ranks and the published one, once where they are the same."""
     return tuple(dict.fromkeys((ranking, PLAIN_SCORE)))
-
-
-@dataclass(frozen=True, kw_only=True)
-class Estimate:
-    """A mean (or a difference of means) with its interval."""
-
-    mean: float
-    low: float
-    high: float
-    n_prompts: int
-
-    @property
-    def side(self) -> Side:
-        """Where the whole interval lies as seen from zero."""
-        if self.low > 0:
-            return "above"
-        return "below" if self.high < 0 else "unclear"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -176,7 +158,7 @@ class Correlation:
     @property
     def side(self) -> Side:
         """Where the whole interval lies as seen from zero."""
-        return Estimate(mean=self.rho, low=self.low, high=self.high, n_prompts=self.n).side
+        return side(self.low, self.high)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -255,32 +237,6 @@ class Scope:
 
 
 @dataclass(frozen=True, kw_only=True)
-class ScoreValidity:
-    """Whether one score rises on prompts that are strange to every model."""
-
-    score: str
-    sign: Literal["holds", "unclear", "turned"]
-    shares: dict[str, Estimate]
-    """By strict probe: how often the strange half of a pair scores higher."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Validity:
-    """The outcome of the validity check on the ensemble of the run."""
-
-    alignment: float
-    """Mean correlation between the experts' features."""
-    comparable: bool
-    default_score: str | None
-    """The score whose sign holds most strongly."""
-    scores: tuple[ScoreValidity, ...]
-
-    def of(self, score: str) -> ScoreValidity | None:
-        """The outcome for one score."""
-        return next((own for own in self.scores if own.score == score), None)
-
-
-@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The report in four sentences, and whether this run confirms the sign of the score."""
 
@@ -301,7 +257,7 @@ class ReportData:
     complete: bool
     manifest: RunManifest
     ranking: str
-    """The score by which groups and prompts are ranked, see `collect.ranking_score`."""
+    """The score by which groups and prompts are ranked, see `decisions.ranking`."""
     quality: str
     """The measure of quality that the verdict rests on: one that was imported, else the judge's."""
     verdict: Verdict

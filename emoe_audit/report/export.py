@@ -9,8 +9,6 @@ numbers.
 
 from __future__ import annotations
 
-import contextlib
-import os
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
@@ -18,10 +16,11 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from emoe_audit.errors import AuditError, StoreError
+from emoe_audit.errors import StoreError
+from emoe_audit.runs.files import replace_file
 
 if TYPE_CHECKING:
-    from emoe_audit.store import RunStore
+    from emoe_audit.runs.store import RunStore
 
 CHUNK_ROWS = 50_000
 """Rows that are held at once."""
@@ -62,26 +61,6 @@ def export_groups(store: RunStore, out: Path) -> Path:
     if not store.has_analysis("groups"):
         raise StoreError(f"{store.path}: not analysed yet; run `emoe-audit analyze {store.path}` first")
     return _write(out, [store.query(GROUPS)])
-
-
-def replace_file(path: Path, parts: Iterable[str]) -> Path:
-    """Write a text as UTF-8, part by part, whole or not at all.
-
-    Raises:
-        AuditError: it cannot be written there.
-    """
-    temporary = path.with_name(f"{path.name}.{os.getpid()}.tmp")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with temporary.open("w", encoding="utf-8", newline="") as file:
-            file.writelines(parts)
-        os.replace(temporary, path)
-    except OSError as error:
-        raise AuditError(f"{path}: cannot be written: {error.strerror}; make room, or write elsewhere") from error
-    finally:
-        with contextlib.suppress(OSError):
-            temporary.unlink()
-    return path
 
 
 def csv_parts(frames: Iterable[pd.DataFrame]) -> Iterator[str]:

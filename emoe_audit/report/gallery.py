@@ -12,14 +12,14 @@ import numpy as np
 import pandas as pd
 from PIL import Image, UnidentifiedImageError
 
+from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.report.data import Gallery, GalleryCell, GalleryColumn, GalleryRow
 from emoe_audit.report.labels import group_label
-from emoe_audit.report.rows import records, to_float
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from emoe_audit.store import RunStore
+    from emoe_audit.runs.store import RunStore
 
 T = TypeVar("T")
 

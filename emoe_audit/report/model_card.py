@@ -19,8 +19,9 @@ from markupsafe import Markup
 
 from emoe_audit.report import labels
 from emoe_audit.report.data import GroupTable, ReportData, side_by_side
-from emoe_audit.report.export import NO_TEXT, replace_file
+from emoe_audit.report.export import NO_TEXT
 from emoe_audit.report.render import STATUS_TEXT
+from emoe_audit.runs.files import replace_file
 
 if TYPE_CHECKING:
     from emoe_audit.report.data import GroupRow

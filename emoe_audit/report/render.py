@@ -19,24 +19,17 @@ from markupsafe import Markup
 
 from emoe_audit.analysis.disparity import MIN_SOURCES
 from emoe_audit.analysis.summary import COVERAGE
+from emoe_audit.decisions.ranking import RELATIVE_SCORE
 from emoe_audit.report import charts, labels
 from emoe_audit.report.collect import collect
-from emoe_audit.report.data import (
-    NOISY_SCORES,
-    PLAIN_SCORE,
-    RELATIVE_SCORE,
-    GroupTable,
-    ReportData,
-    Trust,
-    side_by_side,
-)
-from emoe_audit.report.export import replace_file
+from emoe_audit.report.data import NOISY_SCORES, PLAIN_SCORE, GroupTable, ReportData, Trust, side_by_side
 from emoe_audit.report.gap_charts import WORDS, gaps_figure
 from emoe_audit.report.heat_map import experts_figure
 from emoe_audit.report.refusal_charts import refusal_figure
+from emoe_audit.runs.files import replace_file
 
 if TYPE_CHECKING:
-    from emoe_audit.store import RunStore
+    from emoe_audit.runs.store import RunStore
 
 SECTIONS = (
     ("verdict", "Verdict"),

@@ -9,19 +9,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from emoe_audit.analysis.intervals import Estimate, Side
 from emoe_audit.analysis.summary import COVERAGE
-from emoe_audit.report.data import (
-    QUALITY,
-    Correlation,
-    Estimate,
-    GroupRow,
-    GroupTable,
-    QuartileTable,
-    Side,
-    Trust,
-    Validity,
-    Verdict,
-)
+from emoe_audit.decisions.ranking import Validity
+from emoe_audit.report.data import QUALITY, Correlation, GroupRow, GroupTable, QuartileTable, Trust, Verdict
 from emoe_audit.report.labels import column_label, listing, measure_label, number, score_name, score_words
 
 SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}

@@ -5,8 +5,6 @@ from __future__ import annotations
 import logging
 from dataclasses import replace
 
-import torch
-
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.devices import free_bytes
 from emoe_audit.experts.ensemble import Ensemble
@@ -88,9 +86,3 @@ def batch_sizes(ensemble: Ensemble, config: ScoringConfig) -> BatchSize:
         )
     most = min(most, waiting)
     return BatchSize(min(first, most), most) if ensemble.residency == "all" else BatchSize(most, most, waiting)
-
-
-def is_out_of_memory(error: RuntimeError) -> bool:
-    """Whether torch raised it for want of memory; CPU and MPS have no class of their own for that."""
-    words = str(error).lower()
-    return isinstance(error, torch.OutOfMemoryError) or "out of memory" in words or "can't allocate memory" in words

@@ -16,9 +16,9 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.devices import resolve_dtype
+from emoe_audit.experts.devices import is_out_of_memory, resolve_dtype
 from emoe_audit.experts.ensemble import Ensemble
-from emoe_audit.scoring.batch_size import batch_sizes, is_out_of_memory
+from emoe_audit.scoring.batch_size import batch_sizes
 from emoe_audit.scoring.conditioning import TextStates, count_tokens, encode_prompts
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start

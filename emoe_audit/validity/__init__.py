@@ -1,1 +1,1 @@
-"""Does a score mean what it should? Proof where the training coverage is known, and checks where it is not."""
+"""May a score be believed on an ensemble of which nobody knows what it was trained on? Probes, and what they say."""

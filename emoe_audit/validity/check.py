@@ -10,7 +10,7 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -19,6 +19,7 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percentile_interval
+from emoe_audit.analysis.intervals import Interval, flat, side
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.errors import EnsembleError
 from emoe_audit.progress import Progress, silent
@@ -29,12 +30,10 @@ from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, Prompt
 from emoe_audit.validity.assumed import assumed_pairs
-from emoe_audit.validity.baselines import oriented_scores
 from emoe_audit.validity.probes import STRICT, Pair, make_pairs
-from emoe_audit.validity.table import Interval, flat
+from emoe_audit.validity.signs import EVEN, SIGN, Sign, oriented_scores
 from emoe_audit.validity.translated import translation_scores
 
-Sign = Literal["holds", "unclear", "turned"]
 CANDIDATES = (TRANSLATION_SCORE, *SCORES)
 """What may rank; everything else that is checked is a baseline."""
 COMPARABLE = 0.5
@@ -65,9 +64,7 @@ class ProbeResult:
     @property
     def sign(self) -> Sign:
         """Whether the whole interval lies on one side of an even share."""
-        if self.share.low > 0.5:
-            return "holds"
-        return "turned" if self.share.high < 0.5 else "unclear"
+        return SIGN[side(self.share.low, self.share.high, of=EVEN)]
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.abstain.features import SCORES, Features
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.synthetic import synthetic_plan
 
 BUCKETS = 8

@@ -12,7 +12,7 @@ from emoe_audit.abstain import runs
 from emoe_audit.abstain.abstainer import Abstainer
 from emoe_audit.abstain.runs import abstention_rates, decided_results, fit_run, predict_run
 from emoe_audit.errors import AuditError
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.abstain.made import made_run
 from tests.synthetic import synthetic_run
 

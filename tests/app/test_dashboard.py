@@ -9,7 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.app.conftest import APP
 from tests.illustrated import illustrated_frame, illustrated_run
 from tests.report.translated import add_check, add_translations

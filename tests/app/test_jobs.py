@@ -12,7 +12,7 @@ import pytest
 
 from emoe_audit.errors import AuditError
 from emoe_audit.experts.tiny import make_tiny_ensemble
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 
 @pytest.fixture

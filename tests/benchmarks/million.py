@@ -13,8 +13,8 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.summary import analyze
-from emoe_audit.readings import compare_translations
-from emoe_audit.store import RunStore
+from emoe_audit.runs.readings import compare_translations
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import AnalysisConfig
 from tests.benchmarks.test_report_size import COVERAGE, draw, readings
 from tests.synthetic import synthetic_frame, synthetic_plan

@@ -15,11 +15,13 @@ from emoe_audit.abstain.evaluate import METHOD, compare, compare_decisions, leav
 from emoe_audit.abstain.features import Features, judged_features
 from emoe_audit.abstain.runs import fit_run, predict_run
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
-from emoe_audit.audit import judge_pending, start_run, summarize
+from emoe_audit.audit import start_run
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts, is_plain
 from emoe_audit.prompts.table import table_of
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.images import judge_pending
+from emoe_audit.steps.summary import summarize
 from emoe_audit.types import ImageConfig
 from tests.benchmarks.record import FOLDER, Row, claim_row, merge_record
 from tests.benchmarks.sd15 import all_cores

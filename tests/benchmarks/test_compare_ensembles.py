@@ -21,15 +21,16 @@ import pandas as pd
 import pytest
 
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
-from emoe_audit.audit import start_run, summarize
-from emoe_audit.compare import compare_runs
-from emoe_audit.coverage import STARVED
+from emoe_audit.audit import start_run
+from emoe_audit.decisions.compare import compare_runs
+from emoe_audit.experts.coverage import STARVED
 from emoe_audit.experts.spec import load_spec
+from emoe_audit.ground.verify import known_coverage
 from emoe_audit.prompts.emoji import default_prompts, is_plain
 from emoe_audit.prompts.table import PromptTable, table_of
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.summary import summarize
 from emoe_audit.types import ImageConfig, ScoringConfig
-from emoe_audit.validity.bench import known_coverage
 from tests.benchmarks.record import merge_record
 from tests.benchmarks.sd15 import all_cores
 

@@ -20,7 +20,7 @@ import pandas as pd
 import pytest
 
 from emoe_audit.report.labels import group_label
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.benchmarks.million import FOLDER, N_CAPTIONS, SUBJECTS, million_run
 from tests.benchmarks.record import merge_record
 from tests.benchmarks.sessions import Session, Shown, session
@@ -53,7 +53,7 @@ CHART = ".js-plotly-plot .main-svg"
 def served(runs: Path) -> Iterator[str]:
     """The dashboard as its command starts it, at `host:port`, once it answers."""
     port = free_port()
-    program = "from emoe_audit.cli import main; main()"
+    program = "from emoe_audit.cli.main import main; main()"
     command = [sys.executable, "-c", program, "dashboard", "--runs", str(runs), "--port", str(port)]
     with subprocess.Popen(command, stdout=subprocess.DEVNULL, start_new_session=True) as server:
         try:

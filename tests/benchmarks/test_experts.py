@@ -29,21 +29,16 @@ from emoe_audit.experts.clustering import (
 from emoe_audit.experts.emergent import ExpertGate, install_gates
 from emoe_audit.experts.emergent_recipe import KEPT_SHARE, make_emergent_ensemble
 from emoe_audit.experts.spec import load_spec
-from emoe_audit.loading import load_engine
+from emoe_audit.ground.baselines import BASELINES
+from emoe_audit.ground.figures import FIGURES, Ground, replicates
+from emoe_audit.ground.members import LowestGate, base_unet, random_clusters, reconstruction_errors
+from emoe_audit.ground.verify import known_coverage, lay_ground
 from emoe_audit.prompts.emoji import caption_matrix, default_prompts, is_plain
 from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.scoring.expert_use import measure_use
+from emoe_audit.scoring.loading import load_engine
 from emoe_audit.types import EnsembleSpec, Prompt, ScoringConfig
-from emoe_audit.validity.baselines import BASELINES
-from emoe_audit.validity.bench import known_coverage, lay_ground
 from emoe_audit.validity.check import check, check_captions
-from emoe_audit.validity.ground import FIGURES, Ground, replicates
-from emoe_audit.validity.members import (
-    LowestGate,
-    base_unet,
-    measure_use,
-    random_clusters,
-    reconstruction_errors,
-)
 from tests.benchmarks.record import Row, Verdict, claim_row, merge_record, paired_ratio
 from tests.benchmarks.sd15 import all_cores, true_size_folder
 

@@ -8,10 +8,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from emoe_audit.audit import SCORE_CHUNK, start_run
+from emoe_audit.audit import start_run
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable, check_rows
+from emoe_audit.steps.scores import SCORE_CHUNK
 from emoe_audit.types import ImageConfig, ScoringConfig
 from tests.benchmarks.process import status_bytes
 from tests.benchmarks.record import write_record

@@ -12,10 +12,10 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from emoe_audit.audit import summarize
 from emoe_audit.report import write_report
 from emoe_audit.report.export import export_results
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.summary import summarize
 from tests.benchmarks.record import merge_record
 from tests.browser.conftest import CHROMIUM
 from tests.browser.test_report_page import WIDE, Watched

@@ -12,7 +12,7 @@ import pytest
 
 from emoe_audit.prompts.read import read_prompts
 from emoe_audit.report.export import export_results
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.browser.desk import PAGES, Visit, audit
 from tests.browser.hostile import COLUMN, LANGUAGES, TEXTS, hostile_csv, line_of
 

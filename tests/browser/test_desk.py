@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 from emoe_audit.experts.tiny import make_tiny_ensemble
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.browser.desk import PAGES, Scheme, Visit, contrast, known_runs, serve
 from tests.illustrated import illustrated_frame
 

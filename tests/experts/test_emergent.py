@@ -15,7 +15,7 @@ from diffusers.models.activations import GEGLU
 from torch import Tensor
 from torch.nn.functional import gelu
 
-from emoe_audit.cli_ensemble import ensemble
+from emoe_audit.cli.ensemble import ensemble
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.clustering import balanced_clusters, split_weights
 from emoe_audit.experts.emergent import (

@@ -14,6 +14,7 @@ from safetensors.torch import load_file
 
 from emoe_audit.audit import run_audit
 from emoe_audit.experts.spec import load_spec
+from emoe_audit.ground.verify import verify
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.recipes import __main__ as recipe
 from emoe_audit.recipes import contrastive, unet, vae
@@ -22,7 +23,6 @@ from emoe_audit.recipes.plan import Plan
 from emoe_audit.recipes.tokenizer import train_tokenizer
 from emoe_audit.recipes.world import World
 from emoe_audit.types import ImageConfig, ScoringConfig
-from emoe_audit.validity.bench import verify
 
 STEPS = {
     contrastive: ("JUDGE_IMAGE_STEPS", "JUDGE_TEXT_STEPS", "TEXT_ENCODER_STEPS"),

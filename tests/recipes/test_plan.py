@@ -7,8 +7,8 @@ import pandas as pd
 import pytest
 from scipy.stats import f_oneway, spearmanr
 
-from emoe_audit.coverage import COVERED, STARVED
 from emoe_audit.errors import AuditError
+from emoe_audit.experts.coverage import COVERED, STARVED
 from emoe_audit.recipes.plan import Plan, eta_squared, propose_plan, script_families
 
 PLANS = sorted((Path(__file__).parents[2] / "emoe_audit" / "recipes" / "plans").glob("*.yaml"))

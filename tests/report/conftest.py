@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from emoe_audit.report import ReportData, collect, render_html
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.illustrated import illustrated_run, known_coverage
 
 

@@ -9,7 +9,7 @@ from emoe_audit.report import ReportData, collect
 from emoe_audit.report.charts import groups_figure, log_ticks, quality_figure, shown_rows
 from emoe_audit.report.data import Cloud, CloudPoint, GroupTable
 from emoe_audit.report.heat_map import heat_figure
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.illustrated import HOSTILE
 
 

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy.stats import false_discovery_control
 
+from emoe_audit.decisions.ranking import RELATIVE_SCORE
 from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.cloud import GRID, MAX_POINTS
-from emoe_audit.report.data import RELATIVE_SCORE
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import AnalysisConfig
 from tests.illustrated import illustrated_frame
 from tests.synthetic import synthetic_plan, synthetic_run

@@ -13,17 +13,9 @@ from typing import Any
 import pytest
 from PIL import Image
 
+from emoe_audit.decisions.comparison import ComparedRun, Comparison, GroupChange, ImagePair, Outcome
 from emoe_audit.errors import AuditError
-from emoe_audit.report.comparison import (
-    ComparedRun,
-    Comparison,
-    GroupChange,
-    ImagePair,
-    Outcome,
-    changes_figure,
-    comparison_page,
-    write_comparison,
-)
+from emoe_audit.report.comparison import changes_figure, comparison_page, comparison_text, write_comparison
 from tests.illustrated import HOSTILE
 
 COMMAND = "emoe-audit compare a b"
@@ -157,7 +149,7 @@ def test_hostile_texts_stay_texts_and_nothing_comes_from_the_network(tmp_path: P
 
 def test_text_is_aligned_and_control_characters_do_not_reach_the_terminal(tmp_path: Path) -> None:
     found = comparison(tmp_path, [*CHANGES, change("red \x1b[31m\nline", -0.4, "fell")])
-    text = found.to_text()
+    text = comparison_text(found)
     table = text.split("\n\n")[1].splitlines()
     assert len(table) == 6 and "\x1b" not in text
     assert len({re.search(r"(rose|fell|no clear|not tested|verdict)", line).start() for line in table}) == 1  # type: ignore[union-attr]

@@ -14,11 +14,11 @@ from click.testing import CliRunner
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoe_audit.cli_report import export as command
+from emoe_audit.cli.export import export as command
 from emoe_audit.errors import AuditError, StoreError
 from emoe_audit.report import export
 from emoe_audit.report.export import cell, csv_parts, export_groups, export_results
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.synthetic import synthetic_frame, synthetic_plan
 
 FORMULAS = ["=1+1", "+1", "-1", "@SUM(A1)", "\t=1", "\r=1", "\n=1", "＝1", "＋1", "－1", "＠1", "=cmd|' /C calc'!A0"]

@@ -8,11 +8,11 @@ import pandas as pd
 import pytest
 from scipy.stats import ttest_1samp
 
+from emoe_audit.decisions.ranking import RELATIVE_SCORE
 from emoe_audit.report import ReportData, render_html
-from emoe_audit.report.data import RELATIVE_SCORE
 from emoe_audit.report.gap_charts import gaps_figure
 from emoe_audit.report.refusal_charts import refusal_figure
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.illustrated import illustrated_frame
 
 FRAME = illustrated_frame()

@@ -13,7 +13,7 @@ from PIL import Image
 
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.gallery import embed_image, spread
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.illustrated import N_DRAWN_SOURCES, illustrated_frame
 from tests.synthetic import LANGUAGES
 

@@ -15,7 +15,7 @@ from markdown_it.token import Token
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.labels import clip_text, decimals, number
 from emoe_audit.report.model_card import EACH_END, WORD_JOINER, escape, fenced, model_card, write_model_card
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.illustrated import HOSTILE, illustrated_frame
 
 HOSTILE_MARKDOWN = (

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from emoe_audit.report import collect, render_html, write_report
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.report.translated import add_check, add_translations
 
 

@@ -18,7 +18,7 @@ from emoe_audit.errors import AuditError
 from emoe_audit.report import ReportData, collect, render_html, write_report
 from emoe_audit.report.labels import decimals, number
 from emoe_audit.report.render import SECTIONS, table_measures
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from tests.illustrated import HOSTILE, illustrated_frame, known_coverage
 from tests.synthetic import synthetic_plan, synthetic_run
 

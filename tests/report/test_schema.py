@@ -14,7 +14,7 @@ from jsonschema import Draft202012Validator  # type: ignore[import-untyped]
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.render import report_json
 from emoe_audit.report.schema import field_docstrings, report_schema
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 ROOT = Path(__file__).parents[2]
 PUBLISHED = ROOT / "reports" / "report.schema.json"

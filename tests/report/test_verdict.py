@@ -8,17 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from emoe_audit.report.data import (
-    Correlation,
-    Estimate,
-    GroupRow,
-    GroupTable,
-    Quartile,
-    QuartileTable,
-    ReportData,
-    ScoreValidity,
-    Validity,
-)
+from emoe_audit.analysis.intervals import Estimate
+from emoe_audit.decisions.ranking import ScoreValidity, Validity
+from emoe_audit.report.data import Correlation, GroupRow, GroupTable, Quartile, QuartileTable, ReportData
 from emoe_audit.report.verdict import trust_status, verdict
 
 RELATIVE, PLAIN, TRANSLATION = "relative_disagreement", "disagreement", "translation_disagreement"

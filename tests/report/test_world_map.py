@@ -7,8 +7,9 @@ import math
 import numpy as np
 import pytest
 
+from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.prompts.tags import countries_of, country_codes
-from emoe_audit.report.data import Estimate, GroupRow, GroupTable
+from emoe_audit.report.data import GroupRow, GroupTable
 from emoe_audit.report.world_map import equal_earth, load_world, map_figure, shown_groups
 
 SCORE = "relative_disagreement"

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.summary import SCORES, analyze
-from emoe_audit.store import RunStore
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import AnalysisConfig
 
 PROBES = {"pseudo-words": True, "shuffled letters": True, "rare words": False}

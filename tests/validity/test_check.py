@@ -10,6 +10,7 @@ import pandas as pd
 import pytest
 import torch
 
+from emoe_audit.analysis.intervals import Interval
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix
@@ -17,7 +18,6 @@ from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, ScoringConfig
 from emoe_audit.validity.check import Check, ProbeResult, ScoreCheck, alignment, check, compare
 from emoe_audit.validity.probes import Pair
-from emoe_audit.validity.table import Interval
 
 PAIRS = [
     Pair(probe="pseudo-words", language=language, cluster=language, known="a", strange="b", n_tokens=1)

@@ -1,0 +1,5 @@
+"""`python -m emoe_audit` is `emoe-audit`."""
+
+from emoe_audit.cli.main import main
+
+main()

@@ -1,0 +1,78 @@
+"""The commands that learn from the images of a run which prompts to refuse, and refuse them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+
+from emoe_audit.cli.console import print_result
+from emoe_audit.cli.options import option, output_options
+
+MODEL_FOLDER = "abstain"
+SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
+run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+model_option = option(
+    "--model",
+    type=click.Path(file_okay=False, path_type=Path),
+    default=None,
+    show_default=f"RUN/{MODEL_FOLDER}",
+    help="Folder of the model.",
+)
+
+
+@click.group()
+def abstain() -> None:
+    """Refuse the prompts that will be drawn wrong, before an image exists."""
+
+
+@abstain.command("fit")
+@run_argument
+@model_option
+@option("--target", type=SHARE, default=0.2, help="Share of accepted prompts that may be misread.")
+@option("--delta", type=SHARE, default=0.1, help="Probability of a limit that breaks this promise.")
+@option("--labellers", type=click.IntRange(2), default=128, help="Boosted models, and heads of the student.")
+@option("--seed", type=int, default=0, help="Of everything drawn.")
+@output_options
+def fit(
+    run_folder: Path,
+    model: Path | None,
+    target: float,
+    delta: float,
+    labellers: int,
+    seed: int,
+    as_json: bool,
+    quiet: bool,
+) -> int:
+    """Learn from the judged images of RUN which prompts are drawn right."""
+    from emoe_audit.abstain.files import save_abstainer
+    from emoe_audit.abstain.runs import fit_run
+    from emoe_audit.runs.store import RunStore
+
+    folder = model or run_folder / MODEL_FOLDER
+    abstainer = fit_run(RunStore.open(run_folder), target=target, delta=delta, n_labellers=labellers, seed=seed)
+    save_abstainer(abstainer, folder)
+    limits = abstainer.limits.to_json()
+    kinds = {f"{kind}_{name}": value for kind in ("seen", "unseen") for name, value in limits[kind].items()}
+    print_result({"model": str(folder), "n_prompts": len(abstainer.fitted_on)} | kinds, as_json)
+    return 0
+
+
+@abstain.command("predict")
+@run_argument
+@model_option
+@option("--by", default="language", help="Group column of the prompts, for the rates.")
+@output_options
+def predict(run_folder: Path, model: Path | None, by: str, as_json: bool, quiet: bool) -> int:
+    """Accept or refuse every prompt of RUN, and say how often each group is refused; `report` shows it."""
+    from emoe_audit.abstain.files import load_abstainer
+    from emoe_audit.abstain.runs import abstention_rates, decided_results, predict_run
+    from emoe_audit.runs.store import RunStore
+
+    store = RunStore.open(run_folder)
+    with store.locked():
+        predict_run(store, load_abstainer(model or run_folder / MODEL_FOLDER))
+        rates = abstention_rates(decided_results(store), by)
+        store.write_analysis("abstention", rates)
+    click.echo(rates.to_json(orient="records") if as_json else rates.to_string(index=False, float_format="%.3f"))
+    return 0

@@ -1,0 +1,86 @@
+"""What a run would do and how long it would take, from a short measurement of this ensemble on this machine."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from itertools import islice
+from pathlib import Path
+from typing import Any
+
+from emoe_audit.progress import in_words
+from emoe_audit.prompts.table import PromptTable
+from emoe_audit.runs.store import stored_dtype
+from emoe_audit.scoring.loading import load_engine, settle_dtype
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
+
+PROBE_PROMPTS, PROBE_IMAGES = 32, 4
+IMAGE_KIB = 5
+HALVES_A_PAIR, N_SHIPPED_LANGUAGES = 5, 40
+"""Of the validity check: two probes in every language and one in half of them, two halves each."""
+ALWAYS_CHECKED = 1250
+"""Prompts that the check scores whatever the number of pairs: English words, captions that pairs are held against."""
+
+
+def estimate(
+    prompts: PromptTable, spec: EnsembleSpec, out: Path, scoring: ScoringConfig, images: ImageConfig
+) -> dict[str, Any]:
+    """Score a few prompts and draw a few images to say what the whole would cost; nothing is stored."""
+    from emoe_audit.experts.hub import fetch_notice
+
+    to_fetch = fetch_notice(spec)
+    n_images = min(images.n_images, len(prompts.frame))
+    return {
+        "prompts": len(prompts.frame),
+        "left_out": len(prompts.row_errors),
+        "experts": len(spec.experts),
+        "noises": scoring.n_noise,
+        "images": n_images,
+        "from_the_hub": to_fetch or "nothing",
+        "stored_in": str(out),
+        "stored_mib": round((len(prompts.frame) * 1.3 + n_images * IMAGE_KIB) / 1024, 1),
+        "time": "not known before the checkpoints are here"
+        if to_fetch
+        else _time(prompts, spec, out, scoring, images, n_images),
+    }
+
+
+def seconds_each(
+    sample: Sequence[Prompt], spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig | None
+) -> tuple[float, float]:
+    """Seconds to score a prompt, and to draw an image (0 without `images`), measured on some prompts.
+
+    Raises:
+        AuditError: the ensemble cannot be loaded, or cannot draw.
+    """
+    engine = load_engine(spec, scoring)
+    engine.score(sample[:1])
+    scored = sample[:PROBE_PROMPTS]
+    a_prompt = _seconds(lambda: engine.score(scored)) / len(scored)
+    if images is None:
+        return a_prompt, 0.0
+    from emoe_audit.quality.images import ImageMaker
+
+    maker, drawn = ImageMaker(spec, images), sample[:PROBE_IMAGES]
+    return a_prompt, _seconds(lambda: maker.make(drawn)) / len(drawn)
+
+
+def n_checked(scoring: ScoringConfig) -> int:
+    """Prompts that the validity check of a run scores besides its own."""
+    return HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES + ALWAYS_CHECKED * bool(scoring.check_pairs)
+
+
+def _time(
+    prompts: PromptTable, spec: EnsembleSpec, out: Path, scoring: ScoringConfig, images: ImageConfig, n_images: int
+) -> str:
+    sample = list(islice(prompts.prompts(), PROBE_PROMPTS))
+    a_prompt, an_image = seconds_each(
+        sample, spec, settle_dtype(scoring, stored_dtype(out)), images if n_images else None
+    )
+    return in_words(a_prompt * (len(prompts.frame) + n_checked(scoring)) + an_image * n_images)
+
+
+def _seconds(work: Any) -> float:
+    started = time.perf_counter()
+    work()
+    return time.perf_counter() - started

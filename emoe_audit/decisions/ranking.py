@@ -1,0 +1,73 @@
+"""Which score ranks a run: the one that the validity check chose on its ensemble, if the run measured it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Literal
+
+import pandas as pd
+
+from emoe_audit.analysis.intervals import Estimate
+from emoe_audit.analysis.rows import records, to_float
+from emoe_audit.analysis.summary import SCORES
+from emoe_audit.runs.query import RunReader
+
+RELATIVE_SCORE = "relative_disagreement"
+"""What ranks where a run has measured no score yet."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreValidity:
+    """Whether one score rises on prompts that are strange to every model."""
+
+    score: str
+    sign: Literal["holds", "unclear", "turned"]
+    shares: dict[str, Estimate]
+    """By strict probe: how often the strange half of a pair scores higher."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Validity:
+    """The outcome of the validity check on the ensemble of the run."""
+
+    alignment: float
+    """Mean correlation between the experts' features."""
+    comparable: bool
+    default_score: str | None
+    """The score whose sign holds most strongly."""
+    scores: tuple[ScoreValidity, ...]
+
+    def of(self, score: str) -> ScoreValidity | None:
+        """The outcome for one score."""
+        return next((own for own in self.scores if own.score == score), None)
+
+
+def ranking_score(store: RunReader, validity: Validity | None) -> str:
+    """The score that the validity check chose, where the run measured it; else the first of `SCORES` that it did."""
+    counts = store.query(f"SELECT {', '.join(f'count({score}) AS {score}' for score in SCORES)} FROM results").iloc[0]
+    measured = [score for score in SCORES if counts[score]]
+    chosen = validity.default_score if validity else None
+    return chosen if chosen in measured else next(iter(measured), RELATIVE_SCORE)
+
+
+def read_validity(store: RunReader) -> Validity | None:
+    """What the validity check found; None where it was left out."""
+    if not store.has_analysis("validity"):
+        return None
+    frame = store.query("SELECT * FROM validity")
+    frame["strict"] = frame.get("strict", True)
+    first = frame.iloc[0]
+    return Validity(
+        alignment=float(first.alignment),
+        comparable=bool(first.comparable),
+        default_score=None if pd.isna(first.default_score) else str(first.default_score),
+        scores=tuple(_score_validity(str(name), part) for name, part in frame.groupby("score", sort=False)),
+    )
+
+
+def _score_validity(score: str, part: pd.DataFrame) -> ScoreValidity:
+    shares = {
+        r.probe: Estimate(mean=to_float(r.share), low=to_float(r.low), high=to_float(r.high), n_prompts=int(r.n_pairs))
+        for r in records(part[part["strict"]])
+    }
+    return ScoreValidity(score=score, sign=part["sign"].iloc[0], shares=shares)

@@ -1,0 +1,204 @@
+"""The bench's table: a row per score, every figure with its interval, and the differences that matter."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from emoe_audit.analysis.bootstrap import percentile_interval
+from emoe_audit.analysis.intervals import Interval, flat, or_null, side
+from emoe_audit.ground.figures import FIGURES, Ground, quality_quartiles, replicates
+from emoe_audit.validity.signs import EVEN, SIGN
+
+COMPARED = ("auroc_starved", "aurc")
+CONFIDENCE = 0.95
+HEADINGS = {
+    "language_rho": "language rho",
+    "language_partial_rho": "given tokens",
+    "region_rho": "region rho",
+    "tone_rho": "tone rho",
+    "auroc_starved": "AUROC starved",
+    "auroc_related": "AUROC related",
+    "auroc_shared_words": "AUROC shared words",
+    "quality_rho_within_language": "quality rho",
+    "aurc": "AURC",
+    "language_quality_r": "quality r",
+}
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScoreRow:
+    """One score or baseline."""
+
+    name: str
+    gflop: float
+    """Billions of operations a prompt."""
+    figures: dict[str, Interval]
+    quality_quartiles: tuple[float, ...]
+    """Mean image quality by rising score."""
+    sign: str
+    """What the validity check, which knows nothing of the training, says of it; empty where it is not tested."""
+
+    @property
+    def sign_by_coverage(self) -> str:
+        """The same from what is known: whether starved languages clearly score higher than covered ones, or lower."""
+        starved = self.figures["auroc_starved"]
+        return SIGN[side(starved.low, starved.high, of=EVEN)]
+
+
+@dataclass(frozen=True, kw_only=True)
+class LanguagePoint:
+    """One language: what it was given in training, and what came out."""
+
+    language: str
+    coverage: float
+    related: bool
+    """Never seen, but of a vocabulary that was."""
+    score: float
+    """Mean of the default score."""
+    quality: float
+    """Mean image quality."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Difference:
+    """A figure of the default score minus that of another, on the same resamples."""
+
+    against: str
+    figure: str
+    difference: Interval
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verification:
+    """What the bench found on one ensemble."""
+
+    ensemble: str
+    default_score: str
+    n_languages: int
+    n_concepts: int
+    n_images: int
+    languages: tuple[LanguagePoint, ...]
+    scores: tuple[ScoreRow, ...]
+    differences: tuple[Difference, ...]
+
+    def to_json(self) -> dict[str, Any]:
+        """The published form: a flat row per score, intervals as `NAME_low` and `NAME_high`, undefined as null."""
+        return {
+            "ensemble": self.ensemble,
+            "default_score": self.default_score,
+            "n_languages": self.n_languages,
+            "n_concepts": self.n_concepts,
+            "n_images": self.n_images,
+            "scores": [_flat_row(row) for row in self.scores],
+            "differences": [
+                {"against": d.against, "figure": d.figure} | flat("difference", d.difference) for d in self.differences
+            ],
+        }
+
+    def to_text(self) -> str:
+        """The table for a terminal, the best ranking of languages first."""
+        rows = sorted(self.scores, key=lambda row: _last(row.figures["language_rho"].value))
+        lines = [["score", *HEADINGS.values(), "quality by quarter", "GFLOP", "sign by check", "by coverage"]]
+        for row in rows:
+            quarters = " ".join(f"{value:.2f}" for value in row.quality_quartiles)
+            figures = [_short(row.figures[name].value) for name in HEADINGS]
+            lines.append([row.name, *figures, quarters, f"{row.gflop:.2f}", row.sign or "-", row.sign_by_coverage])
+        widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
+        padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]
+        return "\n".join("  ".join(line).rstrip() for line in padded)
+
+
+def tabulate(
+    ensemble: str,
+    ground: Ground,
+    scores: Mapping[str, np.ndarray],
+    gflop: Mapping[str, float],
+    *,
+    default_score: str,
+    signs: Mapping[str, str],
+    n_boot: int,
+    seed: int = 0,
+) -> Verification:
+    """Every figure of every score, with intervals over resampled languages and concepts.
+
+    Args:
+        ensemble: Its name.
+        ground: What is known.
+        scores: By name, `[language, concept]`; the prompts for which a score is undefined get its mean.
+        gflop: Cost of each a prompt.
+        default_score: The one that the others are compared with.
+        signs: What the validity check says of the sign of each, where it tests it.
+        n_boot: Number of resamples.
+        seed: Of the resampling.
+    """
+    whole = {name: np.where(np.isnan(score), np.nanmean(score), score) for name, score in scores.items()}
+    drawn = replicates(ground, whole, n_boot=n_boot, seed=seed)
+    values = {name: {f: compute(ground, score) for f, compute in FIGURES.items()} for name, score in whole.items()}
+    return Verification(
+        ensemble=ensemble,
+        default_score=default_score,
+        n_languages=len(ground.languages),
+        n_concepts=len(ground.regions),
+        n_images=int((~np.isnan(ground.quality)).sum()),
+        languages=_languages(ground, whole[default_score]),
+        scores=tuple(
+            ScoreRow(
+                name=name,
+                gflop=gflop[name],
+                figures={f: _interval(values[name][f], drawn[name][f]) for f in FIGURES},
+                quality_quartiles=tuple(quality_quartiles(ground, score)),
+                sign=signs.get(name, ""),
+            )
+            for name, score in whole.items()
+        ),
+        differences=tuple(
+            Difference(
+                against=other,
+                figure=f,
+                difference=_interval(
+                    values[default_score][f] - values[other][f], drawn[default_score][f] - drawn[other][f]
+                ),
+            )
+            for other in whole
+            if other != default_score
+            for f in COMPARED
+        ),
+    )
+
+
+def _languages(ground: Ground, score: np.ndarray) -> tuple[LanguagePoint, ...]:
+    plain = ground.plain
+    drawn = plain & ~np.isnan(ground.quality).any(axis=0)
+    quality = ground.quality[:, drawn].mean(axis=1) if drawn.any() else np.full(len(score), np.nan)
+    points = zip(ground.languages, ground.coverage, ground.related, score[:, plain].mean(axis=1), quality, strict=True)
+    return tuple(
+        LanguagePoint(language=str(name), coverage=float(c), related=bool(r), score=float(s), quality=float(q))
+        for name, c, r, s, q in points
+    )
+
+
+def _interval(value: float, replicates: np.ndarray) -> Interval:
+    low, high = percentile_interval(replicates, CONFIDENCE)
+    return Interval(value=value, low=float(low[0]), high=float(high[0]))
+
+
+def _flat_row(row: ScoreRow) -> dict[str, Any]:
+    published: dict[str, Any] = {"name": row.name}
+    for name, interval in row.figures.items():
+        published |= flat(name, interval)
+    quartiles = [or_null(q) for q in row.quality_quartiles]
+    signs = {"sign": row.sign or None, "sign_by_coverage": row.sign_by_coverage}
+    return published | {"quality_quartiles": quartiles, "gflop": row.gflop} | signs
+
+
+def _short(value: float) -> str:
+    return "-" if math.isnan(value) else f"{value:.2f}"
+
+
+def _last(value: float) -> float:
+    return math.inf if math.isnan(value) else value

@@ -1,0 +1,69 @@
+"""What makes two runs the same: keys of rows, hashes of settings, and the manifest as JSON."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from dataclasses import asdict, fields
+from pathlib import Path
+from typing import Any
+
+from emoe_audit.errors import StoreError
+from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
+
+RUNS_ON = ("batch_size", "device", "check_pairs", "memory_budget", "reference_images")
+"""Settings that change no row of a run: how it is computed, and whether its scores are tested."""
+
+
+def settings_hash(config: ScoringConfig) -> str:
+    """SHA-256 of the settings that change a score."""
+    return _digest(_settings(config))
+
+
+def prompt_key(prompt: str, language: str, ensemble_hash: str, settings: str) -> str:
+    """The key of a row: 32 hexadecimal digits of SHA-256 over what its score depends on."""
+    return _digest([prompt, language, ensemble_hash, settings])[:32]
+
+
+def check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
+    """Raise `StoreError` naming what differs unless both make the same rows; device and batch size may differ."""
+    pairs = {
+        "ensemble": (old.ensemble_hash, new.ensemble_hash),
+        "prompts": (old.prompts_hash, new.prompts_hash),
+        "scoring": (_settings(old.scoring), _settings(new.scoring)),
+        "images": (_settings(old.images), _settings(new.images)),
+        "drawing model or judge": (old.quality_hash, new.quality_hash),
+    }
+    different = [name for name, (before, now) in pairs.items() if before != now]
+    if different:
+        raise StoreError(f"{path}: holds a run with other {', '.join(different)}; choose another --out, or remove it")
+
+
+def _settings(config: ScoringConfig | ImageConfig) -> dict[str, Any]:
+    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in RUNS_ON}
+
+
+def manifest_from(data: dict[str, Any]) -> RunManifest:
+    """A manifest from its JSON object. Raises `KeyError` or `TypeError` where that is none."""
+    spec = data["ensemble"]
+    experts = tuple(_expert(expert) for expert in spec["experts"])
+    emergent = spec.get("emergent") and EmergentSpec(**spec["emergent"])
+    ensemble = EnsembleSpec(**{**spec, "base": _expert(spec["base"]), "experts": experts, "emergent": emergent})
+    configs = {"scoring": ScoringConfig(**data["scoring"]), "images": ImageConfig(**data["images"])}
+    return RunManifest(**{**data, "ensemble": ensemble, **configs})
+
+
+def published(manifest: RunManifest) -> RunManifest:
+    """The manifest for other eyes: what comes with the package is named by its place there, not on this machine."""
+    here = json.dumps(str(Path(__file__).parents[1]))[1:-1] + "/"
+    return manifest_from(json.loads(json.dumps(asdict(manifest)).replace(here, "emoe_audit/")))
+
+
+def _expert(data: dict[str, Any]) -> ExpertSpec:
+    return ExpertSpec(**{**data, "loras": tuple(data.get("loras", ()))})
+
+
+def _digest(value: Any) -> str:
+    return hashlib.sha256(
+        json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
+    ).hexdigest()

@@ -1,0 +1,102 @@
+"""A run read by DuckDB: its tables by name, as views over Parquet files that are made for the query that names them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import duckdb
+import pandas as pd
+
+from emoe_audit.errors import StoreError
+from emoe_audit.runs import views
+from emoe_audit.runs.views import RATINGS
+
+MEMORY_LIMIT = "512MB"
+ROW_GROUP = 16_384
+"""Rows that a reader holds at once; readings take 1 KiB each."""
+VECTOR = 2048
+"""Rows of DuckDB's unit of work."""
+
+
+class RunReader:
+    """The tables of one run folder, to be read. Reading needs no lock."""
+
+    def __init__(self, path: Path) -> None:
+        """Look at a folder; whether it holds a run is asked later."""
+        self.path = path
+        self._database: duckdb.DuckDBPyConnection | None = None
+
+    def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
+        """Run SQL over the views `prompts, scores, readings, quality, translations, results` and the analysis tables.
+
+        `results` is a row per prompt with its scores and quality, where there are any. Values belong into `params`.
+
+        Raises:
+            StoreError: a shard cannot be read, or the SQL is wrong.
+        """
+        with self._answer(sql, params) as answer:
+            return answer.df()
+
+    def batches(self, sql: str, params: Sequence[Any] = ()) -> Iterator[pd.DataFrame]:
+        """What `query` answers, `ROW_GROUP` rows at a time, for what is too large to be held."""
+        with self._answer(sql, params) as answer:
+            while len(part := answer.fetch_df_chunk(ROW_GROUP // VECTOR)):
+                yield part
+
+    @contextmanager
+    def many_queries(self) -> Iterator[None]:
+        """Answer the queries within by one database; to start one takes longer than a small query."""
+        with _start_database() as self._database:
+            try:
+                yield
+            finally:
+                self._database = None
+
+    def has_analysis(self, name: str) -> bool:
+        """Whether that analysis table is there."""
+        return views.has_analysis(self.path, name)
+
+    def columns(self) -> list[str]:
+        """Names of the columns of `results`."""
+        return list(self.query("SELECT * FROM results LIMIT 0").columns)
+
+    def ratings(self) -> list[str]:
+        """Names of the measures of quality that were imported."""
+        if not self.has_analysis(RATINGS):
+            return []
+        columns = list(self.query(f"SELECT * FROM {RATINGS} LIMIT 0").columns)
+        return [name for name in columns if f"n_{name}" in columns]
+
+    def _copy(self, rows: str, file: Path) -> None:
+        """Write the rows of a SELECT as one Parquet file without holding them all."""
+        with self._connected(rows) as connection:
+            form = f"FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP}"
+            connection.execute(f"COPY ({rows}) TO {views.literal(file)} ({form})")
+
+    @contextmanager
+    def _answer(self, sql: str, params: Sequence[Any]) -> Iterator[duckdb.DuckDBPyConnection]:
+        with self._connected(sql) as connection:
+            yield connection.execute(sql, params)
+
+    @contextmanager
+    def _connected(self, select: str) -> Iterator[duckdb.DuckDBPyConnection]:
+        """A connection with the views that a SELECT names."""
+        with self._database.cursor() if self._database else _start_database() as connection:
+            try:
+                for view in views.views(self.path, views.tables_in(select, connection)):
+                    connection.execute(view)
+                yield connection
+            except duckdb.Error as error:
+                raise StoreError(f"{self.path}: cannot be read: {error}") from error
+            except RuntimeError as error:  # Ctrl+C during a query
+                if "interrupted" in str(error).lower():
+                    raise KeyboardInterrupt from error
+                raise
+
+
+def _start_database() -> duckdb.DuckDBPyConnection:
+    extensions = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
+    return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": 2, **extensions})

@@ -1,0 +1,94 @@
+"""Readings on disk: kept next to the scores of a run, and compared across the translations of a caption."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+
+from emoe_audit.analysis.translations import MIN_LANGUAGES, PARTS, TRANSLATION_SCORE, Readers, Readings
+from emoe_audit.progress import chunks
+from emoe_audit.runs.store import RunStore
+
+SAMPLE = 500
+"""Captions, each in all its languages, that are held at once."""
+SAME_LANGUAGE = """
+    SELECT key, reading FROM readings WHERE key IN (SELECT key FROM prompts WHERE language = ?) AND key <> ?
+"""
+
+
+def append_scores(store: RunStore, scored: pd.DataFrame) -> None:
+    """Add a shard of scores, and before it one of the readings, where the engine gives any."""
+    if "reading" in scored:
+        content = scored["reading"].map(lambda reading: np.asarray(reading, dtype=np.float16).tobytes())
+        store.append("readings", pd.DataFrame({"key": scored["key"], "reading": content}))
+    store.append("scores", scored.drop(columns="reading", errors="ignore"))
+
+
+def compare_translations(store: RunStore) -> None:
+    """Write `translations`: the translation score of every prompt whose caption the run holds in enough languages.
+
+    Which languages are to be believed is learned from at most `SAMPLE` captions, those in most languages first.
+    """
+    captions = _translated(store)
+    if not captions:
+        return
+    readers = fit_readers(store)
+    store.write_analysis(
+        "translations", pd.concat([_compared(store, readers, part) for part in chunks(captions, SAMPLE)])
+    )
+
+
+def fit_readers(store: RunStore) -> Readers:
+    """The languages of a run as `compare_translations` knows them: how each reads, and how far it is to be believed."""
+    return Readers.fit(Readings.of(_rows(store, _translated(store)[:SAMPLE])))
+
+
+def nearest(store: RunStore, key: str, n: int) -> pd.DataFrame:
+    """The prompts of the same language that the ensemble reads most like one.
+
+    Returns:
+        `key` and `cosine` of their readings, most alike first; empty where the run keeps no reading of the prompt.
+    """
+    near = pd.DataFrame({"key": pd.Series(dtype=object), "cosine": pd.Series(dtype=np.float32)})
+    own = store.query("SELECT language, reading FROM prompts JOIN readings USING (key) WHERE key = ? LIMIT 1", [key])
+    if own.empty:
+        return near
+    (to,) = _matrix(own["reading"])
+    for part in store.batches(SAME_LANGUAGE, [own["language"].iloc[0], key]):
+        near = pd.concat([near, part[["key"]].assign(cosine=_matrix(part["reading"]) @ to)]).nlargest(n, "cosine")
+    return near.reset_index(drop=True)
+
+
+def _matrix(content: pd.Series) -> np.ndarray:
+    """Readings as rows of length 1, in float32."""
+    rows = np.frombuffer(b"".join(content), dtype=np.float16).reshape(len(content), -1).astype(np.float32)
+    unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    return unit
+
+
+def _translated(store: RunStore) -> list[str]:
+    """The captions that are there in enough languages, those in most languages first."""
+    captions: list[str] = store.query(
+        "SELECT source_id FROM prompts JOIN readings USING (key) GROUP BY source_id "
+        "HAVING count(DISTINCT language) >= ? ORDER BY count(DISTINCT language) DESC, sha256(source_id)",
+        [MIN_LANGUAGES],
+    )["source_id"].to_list()
+    return captions
+
+
+def _compared(store: RunStore, readers: Readers, captions: Sequence[str]) -> pd.DataFrame:
+    rows = _rows(store, captions)
+    distances = readers.distances(Readings.of(rows))
+    score = {TRANSLATION_SCORE: distances.mean(axis=1)} | dict(zip(PARTS, distances.T, strict=True))
+    return rows[["key", "source_id"]].assign(**score)
+
+
+def _rows(store: RunStore, captions: Sequence[str]) -> pd.DataFrame:
+    rows = store.query(
+        "SELECT DISTINCT key, source_id, language, reading FROM prompts JOIN readings USING (key) "
+        "WHERE source_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY source_id, key",
+        [list(captions)],
+    )
+    return rows.assign(reading=[np.frombuffer(reading, dtype=np.float16) for reading in rows["reading"]])

@@ -1,0 +1,48 @@
+"""Before the first step: what will be done, with everything the result depends on, and whether it can be."""
+
+from __future__ import annotations
+
+import importlib.metadata
+import platform
+from datetime import UTC, datetime
+
+from emoe_audit.prompts.table import PromptTable
+from emoe_audit.types import EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
+
+VERSIONS_OF = ("emoe-audit", "torch", "diffusers", "transformers", "open_clip_torch")
+
+
+def plan_run(
+    prompts: PromptTable,
+    spec: EnsembleSpec,
+    ensemble_hash: str,
+    scoring: ScoringConfig,
+    images: ImageConfig,
+    command: str,
+) -> RunManifest:
+    """The plan of a run, as it is stored before anything is computed."""
+    from emoe_audit.experts.sources import fetched_commits
+    from emoe_audit.quality.images import quality_hash
+
+    return RunManifest(
+        ensemble=spec,
+        scoring=scoring,
+        images=images,
+        ensemble_hash=ensemble_hash,
+        quality_hash=quality_hash(spec, images),
+        prompts_hash=prompts.sha256,
+        prompts_source=prompts.source,
+        command=command,
+        sources=fetched_commits(spec),
+        versions={"python": platform.python_version()}
+        | {name: importlib.metadata.version(name) for name in VERSIONS_OF},
+        created=datetime.now(UTC).isoformat(timespec="seconds"),
+    )
+
+
+def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:
+    """Raise `QualityError` before anything is scored where the images that are asked for cannot be made."""
+    if images.n_images:
+        from emoe_audit.quality.images import check_source
+
+        check_source(spec, images.expert, images.safety_checker)

@@ -1,0 +1,57 @@
+"""The last step before the report: everything stored becomes tables about groups, and is counted."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from emoe_audit.analysis.summary import analyze, group_columns
+from emoe_audit.experts.coverage import read_coverage
+from emoe_audit.progress import Progress, silent
+from emoe_audit.runs.readings import compare_translations
+from emoe_audit.runs.store import RunStore
+from emoe_audit.types import AnalysisConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """What an audit left behind."""
+
+    path: Path
+    report: Path
+    n_prompts: int
+    n_scored: int
+    n_images: int
+    n_errors: int
+
+
+def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: Progress = silent) -> None:
+    """Compute the analysis tables from everything that is stored."""
+    progress("analysis", 0, 1)
+    store.compact("readings")
+    compare_translations(store)
+    file = store.plan().ensemble.training_coverage
+    coverage = None if file is None else read_coverage(file)
+    by = group_columns(store.query("SELECT * FROM prompts"))
+    tables = analyze(
+        store.query("SELECT * FROM results"), by, config, training_coverage=coverage, ratings=store.ratings()
+    )
+    for name, table in tables.items():
+        store.write_analysis(name, table)
+    store.join()
+    progress("analysis", 1, 1)
+
+
+def count(store: RunStore, report: Path) -> RunResult:
+    """Count what a run holds."""
+    counts = store.query(
+        "SELECT count(*) AS p, count(relative_disagreement) AS s, count(image) AS i FROM results"
+    ).iloc[0]
+    return RunResult(
+        path=store.path,
+        report=report,
+        n_prompts=int(counts.p),
+        n_scored=int(counts.s),
+        n_images=int(counts.i),
+        n_errors=len(store.errors()),
+    )

@@ -1,0 +1,130 @@
+"""A run against a policy: kept, broken, undecided, and what is wrong with a policy."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from emoe_audit.cli.main import cli
+from emoe_audit.decisions.gate import Policy, Rule, judge_run, overall, read_policy
+from emoe_audit.errors import AuditError
+from emoe_audit.runs.store import RunStore
+from tests.synthetic import synthetic_plan
+
+MEANS = {"en": 0.5, "de": 0.4, "fi": 0.1}
+
+
+@pytest.fixture(scope="module")
+def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
+    """Forty captions in three languages whose quality is known, and three captions in a fourth."""
+    rng = np.random.default_rng(0)
+    rows = [(f"s{n}", language) for n in range(40) for language in MEANS] + [(f"s{n}", "sw") for n in range(3)]
+    table = pd.DataFrame(rows, columns=["source_id", "language"])
+    quality = table["language"].map(MEANS | {"sw": 0.1}) + rng.normal(0, 0.05, len(table))
+    table = table.assign(
+        key=[f"{n:032x}" for n in range(len(table))],
+        prompt_id=table["source_id"] + table["language"],
+        prompt=table["source_id"] + table["language"],
+        region=None,
+    )
+    store = RunStore.open(tmp_path_factory.mktemp("gate") / "run", plan=synthetic_plan())
+    store.write_prompts(table)
+    store.append("scores", table[["key"]].assign(relative_disagreement=1 - quality, disagreement=0.0))
+    store.append("quality", table[["key"]].assign(clip_cosine=quality, image=None))
+    return store
+
+
+def verdicts(store: RunStore, **rule: object) -> dict[str, str]:
+    policy = Policy(rules=(Rule(by="language", **{"measure": "clip_cosine", **rule}),))  # type: ignore[arg-type]
+    return {finding.group: finding.verdict for finding in judge_run(store, policy)}
+
+
+def test_a_bound_is_kept_broken_or_undecided(store: RunStore) -> None:
+    found = verdicts(store, at_least=0.4)
+    assert found == {"en": "pass", "de": "inconclusive", "fi": "fail", "sw": "inconclusive"}
+    assert verdicts(store, at_most=0.45)["en"] == "fail"
+    assert verdicts(store, at_least=0.3, at_most=0.45)["de"] == "pass"
+
+
+def test_a_gap_is_to_the_mean_over_all_prompts(store: RunStore) -> None:
+    found = verdicts(store, figure="gap", at_least=-0.1)
+    assert (found["en"], found["de"], found["fi"]) == ("pass", "pass", "fail")
+
+
+def test_few_captions_decide_nothing(store: RunStore) -> None:
+    assert verdicts(store, at_most=0.9)["sw"] == "inconclusive"
+
+
+def test_a_group_that_the_run_does_not_have_is_undecided(store: RunStore) -> None:
+    assert verdicts(store, at_least=0.1, groups=("en", "xx")) == {"en": "pass", "xx": "inconclusive"}
+
+
+def test_more_groups_make_wider_intervals(store: RunStore) -> None:
+    few, many = (
+        judge_run(store, Policy(rules=(Rule(by="language", measure="clip_cosine", at_least=0.0),) * n)) for n in (1, 9)
+    )
+    assert many[0].high - many[0].low > few[0].high - few[0].low
+
+
+def test_the_chance_of_a_wrong_verdict_is_bounded(tmp_path: Path) -> None:
+    """Bounds at the true means: a pass or a fail is wrong half of the time, so both have to be rare."""
+    wrong = 0
+    for seed in range(40):
+        rng = np.random.default_rng(seed)
+        table = pd.DataFrame({"source_id": [f"s{n}" for n in range(50)] * 4, "language": np.repeat(list("abcd"), 50)})
+        quality = rng.normal(0, 1, 50)[np.tile(np.arange(50), 4)] + rng.normal(0, 1, 200)
+        store = RunStore.open(tmp_path / str(seed), plan=synthetic_plan())
+        table = table.assign(key=[f"{n:032x}" for n in range(200)], prompt="x", prompt_id=[str(n) for n in range(200)])
+        store.write_prompts(table.assign(region=None))
+        store.append("scores", table[["key"]].assign(relative_disagreement=quality, disagreement=0.0))
+        policy = Policy(rules=(Rule(by="language", measure="relative_disagreement", at_least=0.0),))
+        wrong += any(finding.verdict != "inconclusive" for finding in judge_run(store, policy))
+    assert wrong <= 40 * (0.1 + 0.1), "alpha to each side"
+
+
+@pytest.mark.parametrize(
+    ("at_least", "code", "verdict"), [(-9, 0, "pass"), (0.4, 1, "fail"), (0.12, 3, "inconclusive")]
+)
+def test_the_command_says_its_verdict_and_exits_by_it(
+    store: RunStore, tmp_path: Path, at_least: float, code: int, verdict: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text(f"rules:\n  - {{by: language, measure: clip_cosine, at_least: {at_least}, groups: [en, fi]}}\n")
+    arguments = ["gate", str(store.path), "--policy", str(policy)]
+    assert cli.main([*arguments, "--json"], standalone_mode=False) == code
+    assert json.loads(capsys.readouterr().out)["verdict"] == verdict
+    cli.main(arguments, standalone_mode=False)
+    assert f"verdict: {verdict}" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[", "cannot be read as YAML"),
+        ("alpha: 0.1", "expected a mapping with a list of rules"),
+        ("rules: [{by: language, measure: m}]", "rule 1: needs a number under `at_least` or `at_most`"),
+        ("rules: [{by: language, measure: m, at_least: yes}]", "rule 1: needs a number"),
+        ("rules: [{measure: m, at_least: 1}]", "rule 1: `by` is missing"),
+        ("rules: [{by: l, measure: m, at_lest: 1}]", "rule 1: unknown key 'at_lest'; known: at_least, at_most"),
+        ("rules: [{by: l, measure: m, at_least: 1, figure: sum}]", "figure is 'sum', expected mean or gap"),
+        ("alpha: 2\nrules: [{by: l, measure: m, at_least: 1}]", "alpha is 2, expected a number between 0 and 1"),
+    ],
+)
+def test_a_fault_in_a_policy_is_named(text: str, message: str, tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text(text)
+    with pytest.raises(AuditError, match=f"policy.yaml: .*{message}"):
+        read_policy(file)
+
+
+def test_a_column_that_the_run_does_not_have_is_named(store: RunStore) -> None:
+    with pytest.raises(AuditError, match="has no column 'beauty'"):
+        verdicts(store, measure="beauty", at_least=0.1)
+
+
+def test_no_group_is_no_pass() -> None:
+    assert overall([]) == "inconclusive"

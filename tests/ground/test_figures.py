@@ -1,0 +1,109 @@
+"""The bench's figures on ground where the right answer is known beforehand."""
+
+from __future__ import annotations
+
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+from scipy.stats import pearsonr, spearmanr
+
+from emoe_audit.ground.figures import (
+    FIGURES,
+    Ground,
+    aurc,
+    auroc_related,
+    auroc_shared_words,
+    auroc_starved,
+    language_partial_rho,
+    language_quality_r,
+    language_rho,
+    quality_quartiles,
+    quality_rho_within_language,
+    region_rho,
+    replicates,
+    tone_rho,
+)
+from tests.ground.known_ground import N_FLAGS, N_PLAIN, N, following_score, known_ground
+
+
+@pytest.fixture
+def ground() -> Ground:
+    return known_ground()
+
+
+@pytest.fixture
+def score(ground: Ground) -> np.ndarray:
+    return following_score(ground)
+
+
+def test_a_score_that_follows_coverage_has_every_figure_on_the_right_side(ground: Ground, score: np.ndarray) -> None:
+    assert language_rho(ground, score) == pytest.approx(-1)
+    assert language_partial_rho(ground, score) < -0.9
+    assert region_rho(ground, score) < -0.8
+    assert tone_rho(ground, score) == pytest.approx(-1)
+    assert auroc_starved(ground, score) > 0.99
+    assert quality_quartiles(ground, score) == sorted(quality_quartiles(ground, score), reverse=True)
+    assert aurc(ground, score) < aurc(ground, -score)
+
+
+def test_figures_of_languages_are_taken_on_plain_concepts_alone(ground: Ground, score: np.ndarray) -> None:
+    other = score.copy()
+    other[:, N_PLAIN:] = np.random.default_rng(2).normal(size=(8, N - N_PLAIN))
+    for figure in (language_rho, language_partial_rho, auroc_starved):
+        assert figure(ground, other) == figure(ground, score)
+
+
+def test_regions_and_tones_are_compared_in_covered_languages(ground: Ground, score: np.ndarray) -> None:
+    own = pd.Series(score[:4, N_PLAIN : N_PLAIN + N_FLAGS].mean(axis=0)).groupby(["014", "155", "005"] * 4).mean()
+    assert region_rho(ground, score) == pytest.approx(spearmanr(own[["014", "155", "005"]], [0.0, 0.09, 0.0]).statistic)
+    starved = score.copy()
+    starved[4:] = 0
+    assert region_rho(ground, starved) == region_rho(ground, score)
+
+
+def test_related_languages_stand_apart(ground: Ground, score: np.ndarray) -> None:
+    without = score.copy()
+    without[7] = -100
+    assert auroc_starved(ground, without) == auroc_starved(ground, score)
+    assert auroc_related(ground, without) == 0
+
+
+def test_shared_words_are_compared_within_never_seen_languages(ground: Ground, score: np.ndarray) -> None:
+    """Prompts without a shared word above those with one, of every pair in the one language that was never seen."""
+    own, shared = score[7, :N_PLAIN], ground.shared[7, :N_PLAIN]
+    pairs = [(a, b) for a in own[~shared] for b in own[shared]]
+    assert auroc_shared_words(ground, score) == pytest.approx(np.mean([a > b for a, b in pairs]))
+    elsewhere = dataclasses.replace(ground, shared=np.where(np.arange(8)[:, None] == 7, ground.shared, True))
+    assert auroc_shared_words(elsewhere, score) == auroc_shared_words(ground, score)
+    helped = score - ground.shared * 100
+    assert auroc_shared_words(ground, helped) == 1
+
+
+def test_quality_within_languages_is_a_mean_of_rank_correlations(ground: Ground, score: np.ndarray) -> None:
+    expected = [spearmanr(score[i, :10], ground.quality[i, :10]).statistic for i in range(8)]
+    assert quality_rho_within_language(ground, score) == pytest.approx(np.mean(expected))
+
+
+def test_quality_over_languages_is_pearsons_correlation_on_the_drawn_concepts(
+    ground: Ground, score: np.ndarray
+) -> None:
+    expected = pearsonr(score[:, :10].mean(axis=1), ground.quality[:, :10].mean(axis=1)).statistic
+    assert language_quality_r(ground, score) == pytest.approx(expected)
+
+
+def test_without_images_regions_and_tones_their_figures_are_undefined(ground: Ground, score: np.ndarray) -> None:
+    nothing = np.full((8, N), np.nan)
+    none = np.array([""] * N)
+    bare = dataclasses.replace(ground, quality=nothing, failed=nothing, regions=none, skin_tones=none)
+    undefined = {name for name, figure in FIGURES.items() if np.isnan(figure(bare, score))}
+    assert undefined == {"region_rho", "tone_rho", "quality_rho_within_language", "aurc", "language_quality_r"}
+
+
+def test_replicates_hold_the_figure_and_are_shared_between_scores(ground: Ground, score: np.ndarray) -> None:
+    found = replicates(ground, {"good": score, "again": score, "turned": -score}, n_boot=60, seed=0)
+    low, high = np.nanpercentile(found["good"]["auroc_starved"], [2.5, 97.5])
+    assert low <= auroc_starved(ground, score) <= high
+    np.testing.assert_array_equal(found["good"]["aurc"], found["again"]["aurc"])
+    np.testing.assert_allclose(found["turned"]["language_rho"], -found["good"]["language_rho"])

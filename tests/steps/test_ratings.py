@@ -1,0 +1,64 @@
+"""Ratings by people in the judge's place: in the statistics, in the verdict, on the page."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from scipy.stats import spearmanr
+
+from emoe_audit.cli.main import cli
+from emoe_audit.report import collect, render_html
+from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.summary import summarize
+from tests.illustrated import illustrated_run
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> RunStore:
+    return illustrated_run(tmp_path / "run", 200)
+
+
+def rated(run: RunStore, folder: Path) -> Path:
+    """Ratings that fall as the score rises, in a file with a prompt that the run does not have."""
+    rows = run.query(
+        "SELECT prompt_id, 5 - 10 * relative_disagreement AS stars, relative_disagreement AS pain FROM results"
+    )
+    extra = pd.DataFrame({"prompt_id": ["nobody"], "stars": [3.0], "pain": [1.0]})
+    pd.concat([rows, extra]).to_csv(folder / "ratings.csv", index=False)
+    return folder / "ratings.csv"
+
+
+def invoke(*words: str) -> int:
+    return int(cli.main(list(words), standalone_mode=False))
+
+
+def test_an_imported_rating_becomes_the_quality_of_the_report(run: RunStore, tmp_path: Path) -> None:
+    assert invoke("import-quality", str(run.path), str(rated(run, tmp_path)), "--column", "stars") == 4
+    summarize(run)
+    data = collect(run)
+    assert data.quality == "stars"
+    own = next(c for c in data.correlations if (c.x, c.y, c.level) == (data.ranking, "stars", "prompt"))
+    rows = run.query("SELECT * FROM results")
+    assert own.rho == pytest.approx(spearmanr(rows[data.ranking], rows["stars"]).statistic)
+    assert "from the surest quarter of prompts to the most unsure, mean stars falls" in data.verdict.quality
+    assert "stars" in render_html(data)
+
+
+def test_where_less_is_better_the_sign_is_changed(run: RunStore, tmp_path: Path) -> None:
+    file = str(rated(run, tmp_path))
+    invoke("import-quality", str(run.path), file, "--column", "pain", "--lower-is-better", "pain")
+    rows = run.query("SELECT pain, relative_disagreement FROM results")
+    assert rows["pain"].to_numpy() == pytest.approx(-rows["relative_disagreement"].to_numpy())
+
+
+def test_ratings_can_be_taken_again_but_not_under_the_name_of_a_measure(run: RunStore, tmp_path: Path) -> None:
+    file = str(rated(run, tmp_path))
+    for _ in range(2):
+        invoke("import-quality", str(run.path), file, "--column", "stars")
+    assert run.ratings() == ["stars"]
+    table = pd.read_csv(file).rename(columns={"stars": "clip_cosine"})
+    table.to_csv(tmp_path / "taken.csv", index=False)
+    with pytest.raises(Exception, match="clip_cosine"):
+        invoke("import-quality", str(run.path), str(tmp_path / "taken.csv"), "--column", "clip_cosine")
