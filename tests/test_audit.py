@@ -217,14 +217,15 @@ def test_a_run_killed_ten_times_equals_an_uninterrupted_one(
 
 SLOW_AUDIT = """
 import sys
-import emoe_audit.audit as module
+import emoe_audit.steps.scores as scores
+from emoe_audit.audit import run_audit
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.types import ImageConfig, ScoringConfig
-module.SCORE_CHUNK = 3
+scores.SCORE_CHUNK = 3
 spec = load_spec(sys.argv[1])
 images = ImageConfig(n_images=8, num_inference_steps=2, batch_size=2, device="cpu")
 scoring = ScoringConfig(n_noise=2, batch_size=8, device="cpu")
 say = lambda *words: print(*words, flush=True)
-module.run_audit(default_prompts(spec), spec, sys.argv[2], scoring=scoring, images=images, progress=say)
+run_audit(default_prompts(spec), spec, sys.argv[2], scoring=scoring, images=images, progress=say)
 """

@@ -131,7 +131,7 @@ def test_a_registered_score_has_its_row(
     known_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     scores = dict(disagreement_module.SCORES)
-    for module in ("scoring.disagreement", "scoring.engine", "validity.bench", "validity.baselines"):
+    for module in ("scoring.disagreement", "scoring.engine", "ground.verify", "validity.signs"):
         monkeypatch.setattr(f"emoe_audit.{module}.SCORES", scores)
     disagreement_module.register_score("turned")(lambda features: -disagreement_module.disagreement(features))
     rows = {row.name: row.figures for row in run(known_spec, tmp_path / "run").scores}

@@ -127,7 +127,7 @@ def test_what_is_stored_is_compared_as_it_was_read(tmp_path: Path) -> None:
 def test_a_run_that_was_killed_between_readings_and_scores_goes_on_where_it_was(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("emoe_audit.audit.SCORE_CHUNK", 20)
+    monkeypatch.setattr("emoe_audit.steps.scores.SCORE_CHUNK", 20)
     append = RunStore.append
 
     def killed(store: RunStore, name: str, frame: pd.DataFrame) -> None:
