@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import numpy as np
 
-from emoe_audit import record
+from emoe_audit.ground import record
 
 Verdict = Literal["held", "not_held", "inconclusive"]
 Row = dict[str, Any]

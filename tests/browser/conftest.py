@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from tests.browser.desk import Visit, serve
+from emoe_audit.experts.tiny import make_tiny_ensemble
+from tests.browser.desk import known_runs, warm_dashboard
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -29,9 +30,16 @@ def browser() -> Iterator[Browser]:
         opened.close()
 
 
-@pytest.fixture(scope="module")
-def address(root: Path, browser: Browser) -> Iterator[str]:
-    """A dashboard that shows the module's runs, its first page, which loads most, seen already."""
-    with serve(root) as address:
-        Visit(browser, address).open().close()
+@pytest.fixture(scope="session")
+def known(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with the known runs, and an ensemble that can be loaded. Tests may add runs to it."""
+    root = known_runs(tmp_path_factory.mktemp("reports"))
+    make_tiny_ensemble(root / "ensembles" / "mine")
+    return root
+
+
+@pytest.fixture(scope="session")
+def known_address(known: Path, browser: Browser) -> Iterator[str]:
+    """A dashboard that shows the known runs."""
+    with warm_dashboard(known, browser) as address:
         yield address

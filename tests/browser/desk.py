@@ -25,7 +25,7 @@ from emoe_audit.types import ImageConfig, ScoringConfig
 from tests.illustrated import illustrated_run, known_coverage
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Dialog, Locator
+    from playwright.sync_api import Browser, Dialog, Locator, Page
 
 ROOT = Path(__file__).parents[2]
 DASHBOARD = ROOT / "app" / "dashboard.py"
@@ -33,6 +33,8 @@ PAGES = ("", "languages", "regions", "prompts", "quality", "compare", "try_promp
 """Of the dashboard, as its addresses name them; the first is the overview."""
 WIDE, NARROW = (1400, 900), (420, 900)
 PATIENCE_MS = 60_000
+NOWHERE = "about:blank"
+"""Where a tab is that nobody uses."""
 Scheme = Literal["light", "dark"]
 SETTLED = """() => {
     const app = document.querySelector('.stApp');
@@ -102,7 +104,11 @@ def dogs() -> PromptTable:
 
 
 class Visit:
-    """A tab that looks at a dashboard and reaches nothing else, with all that it asked of others or complained of."""
+    """A tab that looks at a dashboard and reaches nothing else, with all that it asked of others or complained of.
+
+    The tab of a visit that was closed is used again: in a new one Chromium compiles what Streamlit is made of once
+    more, which takes longer than to draw a page. Every page that is opened is loaded anew, in a session of its own.
+    """
 
     def __init__(
         self,
@@ -114,13 +120,18 @@ class Visit:
         self.address = address
         self.outside: list[str] = []
         self.complaints: list[str] = []
-        self.context = browser.new_context(viewport={"width": size[0], "height": size[1]}, color_scheme=scheme)
-        self.page = self.context.new_page()
+        self.page = _free_tab(browser)
+        self.page.set_viewport_size({"width": size[0], "height": size[1]})
+        self.page.emulate_media(color_scheme=scheme)
         self.page.set_default_timeout(PATIENCE_MS)
-        self.page.on("request", lambda request: self._note(request.url))
-        self.context.route(lambda url: not self._is_own(url), lambda route: route.abort())
-        self.page.on("pageerror", lambda error: self.complaints.append(str(error)))
-        self.page.on("dialog", self._dismiss)
+        self.page.context.route(lambda url: not self._is_own(url), lambda route: route.abort())
+        self._listeners: dict[Any, Any] = {
+            "request": lambda request: self._note(request.url),
+            "pageerror": lambda error: self.complaints.append(str(error)),
+            "dialog": self._dismiss,
+        }
+        for event, listener in self._listeners.items():
+            self.page.on(event, listener)
 
     def _is_own(self, url: str) -> bool:
         return url.startswith((self.address, self.address.replace("http", "ws", 1), "data:", "blob:"))
@@ -181,8 +192,24 @@ class Visit:
         return not (hacked or broken or self.outside or self.complaints)
 
     def close(self) -> None:
-        """Close the tab."""
-        self.context.close()
+        """Leave the dashboard; the tab is free for the next visit."""
+        for event, listener in self._listeners.items():
+            self.page.remove_listener(event, listener)
+        self.page.context.unroute_all(behavior="ignoreErrors")
+        self.page.goto(NOWHERE)
+
+
+def _free_tab(browser: Browser) -> Page:
+    tabs = [page for context in browser.contexts for page in context.pages]
+    return next((page for page in tabs if page.url == NOWHERE), None) or browser.new_context().new_page()
+
+
+@contextmanager
+def warm_dashboard(root: Path, browser: Browser) -> Iterator[str]:
+    """A dashboard whose first page, which loads most, was seen already."""
+    with serve(root) as address:
+        Visit(browser, address).open().close()
+        yield address
 
 
 def contrast(colour: str, background: str) -> float:

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
 
 from tests.browser.axe import LOOKS, VIEWS, grave, serve_empty
-from tests.browser.desk import Scheme, Visit, known_runs
+from tests.browser.desk import Scheme, Visit
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
@@ -17,11 +16,6 @@ if TYPE_CHECKING:
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(600), pytest.mark.xdist_group("desk")]
 OF_STREAMLIT: set[str] = set()
 """The rules of axe that the empty application itself breaks, of those that are serious or critical: none."""
-
-
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    return known_runs(tmp_path_factory.mktemp("reports"))
 
 
 @pytest.fixture(scope="module")
@@ -39,16 +33,16 @@ def test_the_empty_application_breaks_no_grave_rule(browser: Browser, empty: str
 
 @pytest.mark.parametrize("scheme", LOOKS)
 @pytest.mark.parametrize("view", VIEWS)
-def test_a_page_breaks_no_other_grave_rule(browser: Browser, address: str, view: str, scheme: Scheme) -> None:
+def test_a_page_breaks_no_other_grave_rule(browser: Browser, known_address: str, view: str, scheme: Scheme) -> None:
     page, query = VIEWS[view]
-    visit = Visit(browser, address, scheme=scheme).open(page, **query)
+    visit = Visit(browser, known_address, scheme=scheme).open(page, **query)
     found = {rule: nodes for rule, nodes in grave(visit).items() if rule not in OF_STREAMLIT}
     visit.close()
     assert found == {}
 
 
-def test_a_control_without_a_name_would_be_found(browser: Browser, address: str) -> None:
-    visit = Visit(browser, address).open("method", run="plain")
+def test_a_control_without_a_name_would_be_found(browser: Browser, known_address: str) -> None:
+    visit = Visit(browser, known_address).open("method", run="plain")
     visit.page.evaluate("document.querySelector('main, .stMain').append(document.createElement('button'))")
     assert "button-name" in grave(visit)
     visit.close()

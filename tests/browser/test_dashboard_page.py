@@ -13,7 +13,7 @@ import pytest
 from emoe_audit.prompts.read import read_prompts
 from emoe_audit.report.export import export_results
 from emoe_audit.runs.store import RunStore
-from tests.browser.desk import PAGES, Visit, audit
+from tests.browser.desk import PAGES, Visit, audit, warm_dashboard
 from tests.browser.hostile import COLUMN, LANGUAGES, TEXTS, hostile_csv, line_of
 
 if TYPE_CHECKING:
@@ -32,6 +32,12 @@ def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for seed, name in enumerate(["first", "second"]):
         audit(folder, name, read_prompts(table), seed=seed, command=f"emoe-audit run '{TEXTS[0]}'")
     return folder
+
+
+@pytest.fixture(scope="module")
+def address(root: Path, browser: Browser) -> Iterator[str]:
+    with warm_dashboard(root, browser) as address:
+        yield address
 
 
 @pytest.fixture

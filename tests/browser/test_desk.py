@@ -9,9 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from emoe_audit.experts.tiny import make_tiny_ensemble
 from emoe_audit.runs.store import RunStore
-from tests.browser.desk import PAGES, Scheme, Visit, contrast, known_runs, serve
+from tests.browser.desk import PAGES, Scheme, Visit, contrast, serve
 from tests.illustrated import illustrated_frame
 
 if TYPE_CHECKING:
@@ -25,21 +24,18 @@ FOCUS = "(own => `${own.tagName} ${own.ariaLabel || own.innerText.trim()}`)(docu
 Look = Callable[..., Visit]
 
 
-@pytest.fixture(scope="module")
-def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """The known runs and an ensemble that can be loaded."""
-    folder = known_runs(tmp_path_factory.mktemp("reports"))
-    make_tiny_ensemble(folder / "ensembles" / "mine")
-    return folder
+@pytest.fixture
+def root(known: Path) -> Path:
+    return known
 
 
 @pytest.fixture
-def look(browser: Browser, address: str) -> Iterator[Look]:
+def look(browser: Browser, known_address: str) -> Iterator[Look]:
     """Open a page in a tab of its own; what it says after it is checked for errors and for asking other hosts."""
     visits: list[Visit] = []
 
     def at(page: str = "", size: tuple[int, int] = (1400, 1800), scheme: Scheme = "light", **query: str) -> Visit:
-        visits.append(Visit(browser, address, size, scheme))
+        visits.append(Visit(browser, known_address, size, scheme))
         return visits[-1].open(page, **query)
 
     yield at

@@ -6,8 +6,6 @@ import json
 import os
 import re
 import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ import pytest
 
 from emoe_audit.cli.main import cli
 from emoe_audit.types import EnsembleSpec
+from tests.processes import command_line, invoke, running, wait_for_lines
 
 README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
 FAST = ["--n-noise", "1", "--n-images", "4", "--image-steps", "1", "--device", "cpu"]
@@ -26,12 +25,6 @@ def commands(group: click.Group = cli, words: tuple[str, ...] = ()) -> Iterator[
         yield (*words, name), command
         if isinstance(command, click.Group):
             yield from commands(command, (*words, name))
-
-
-def invoke(*words: str, **environment: str) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-c", "from emoe_audit.cli.main import main; main()", *words]
-    own = os.environ | {"OMP_NUM_THREADS": "1"} | environment
-    return subprocess.run(command, capture_output=True, text=True, env=own, check=False)
 
 
 @pytest.fixture(scope="module")
@@ -51,7 +44,7 @@ def test_every_command_and_option_has_help_and_stands_in_the_readme(
 
 
 def test_the_help_of_run_in_the_readme_is_what_it_prints() -> None:
-    printed = invoke("run", "--help", COLUMNS="100").stdout.replace("-c run", "emoe-audit run")
+    printed = invoke("run", "--help", COLUMNS="100").stdout
     assert f"```\n{printed.strip()}\n```" in README
 
 
@@ -156,23 +149,14 @@ def test_an_unknown_key_in_the_file_is_named(folder: str, tmp_path: Path) -> Non
 
 def test_an_interrupted_run_says_how_to_go_on(folder: str, tmp_path: Path) -> None:
     words = ["run", "--ensemble", folder, "--out", str(tmp_path / "run"), "--n-images", "0", "--n-noise", "200"]
-    command = [sys.executable, "-c", "from emoe_audit.cli.main import main; main()", *words]
-    with subprocess.Popen(
-        command,
-        stderr=subprocess.PIPE,
-        stdout=subprocess.DEVNULL,
-        text=True,
-        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),  # a job in the background ignores it
-    ) as process:
-        assert process.stderr is not None
-        for line in process.stderr:
-            if line.startswith("scoring: 0"):
-                break
-        process.send_signal(signal.SIGINT)
-        rest = process.stderr.read()
-    assert process.returncode == 130
-    assert re.search(r"nothing computed is lost. To go on:\n  emoe-audit run --ensemble ", rest)
-    assert "Traceback" not in rest
+    with running(command_line, words) as (process, _, err):
+        wait_for_lines(err, 1, "scoring: 0")
+        os.kill(process.pid or 0, signal.SIGINT)
+        process.join()
+        said = err.read_text(encoding="utf-8")
+    assert process.exitcode == 130
+    assert re.search(r"nothing computed is lost. To go on:\n  emoe-audit run --ensemble ", said)
+    assert "Traceback" not in said
 
 
 def test_the_doctor_names_versions_and_devices() -> None:

@@ -9,7 +9,7 @@ import pytest
 
 from emoe_audit.experts.spec import save_spec
 from emoe_audit.types import EnsembleSpec
-from tests.cli.test_cli import invoke
+from tests.processes import invoke
 
 
 @pytest.fixture(scope="module")
