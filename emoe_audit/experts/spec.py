@@ -11,7 +11,7 @@ import yaml
 from emoe_audit.embedded.distributions import APART, how_to_install, installed_folders
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder, read_segmoe_yaml, segmoe_folder_spec
-from emoe_audit.experts.spec_reader import LOCAL_JUDGE, SpecReader, nearest
+from emoe_audit.experts.spec_reader import LOCAL_JUDGE, PART_OF, SpecReader, nearest
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec
 
 SPEC_FILE = "ensemble.yaml"
@@ -34,6 +34,14 @@ def named_ensembles() -> dict[str, Path]:
     """The YAML of every ensemble that has a name here: the embedded ones, then those of public checkpoints."""
     embedded = {name: folder / SPEC_FILE for name, folder in embedded_folders().items()}
     return embedded | {path.stem: path for path in sorted(NAMED.glob("*.yaml"))}
+
+
+def embedded_reference(path: Path) -> str | None:
+    """How an `ensemble.yaml` names this place wherever the package is installed; None outside embedded ensembles."""
+    for name, folder in embedded_folders().items():
+        if path.resolve().is_relative_to(folder.resolve()):
+            return f"{PART_OF}{name}/{path.resolve().relative_to(folder.resolve()).as_posix()}"
+    return None
 
 
 def is_name(text: str) -> bool:

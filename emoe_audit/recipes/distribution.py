@@ -44,7 +44,7 @@ packages = ["{package}"]
 
 
 def build_wheel(ensemble: str, out: Path) -> Path:
-    """Write the wheel of one embedded ensemble into `out`, and return its path; it has the version of this repository."""
+    """Write the wheel of one embedded ensemble into `out`, with the version of this repository; its path."""
     with tempfile.TemporaryDirectory() as folder:
         write_project(ensemble, Path(folder))
         build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out.absolute())]
