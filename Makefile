@@ -10,7 +10,7 @@ EXAMPLE := reports/example
 VERIFICATION := reports/verification
 EMBEDDED := emoji-a emoji-b
 
-.PHONY: help audit test dashboard lint bench bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes example clean
+.PHONY: help audit test dashboard lint bench bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes dist example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -67,6 +67,10 @@ ablations: $(STAMP) ## what each choice in disagreement is worth; figures go to 
 
 recipes: $(STAMP) ## train an ensemble: PLAN=plan.yaml OUT=dir
 	$(BIN)/python -m emoe_audit.recipes --plan $(PLAN) --out $(OUT)
+
+dist: $(STAMP) ## sdist and wheels: the tool with emoji-a, and one of each other embedded ensemble
+	$(BIN)/python -m hatchling build -d dist
+	$(BIN)/python -m emoe_audit.recipes.distribution --out dist
 
 example: audit ## the report and the pictures that are kept in git
 	mkdir -p $(EXAMPLE)

@@ -60,6 +60,8 @@ class EnsembleSpec:
     """The down block from which on experts go their own way; what comes before is the base's."""
     top_k: int | None = None
     """Experts that a prompt is routed to behind the first attention of a path (a gated path); None: its own alone."""
+    vae: str | None = None
+    """The autoencoder that draws, a folder, safetensors file or hub id, where it is not the base's."""
     judge: str | None = None
     """The open_clip model that measures images: `local-dir:FOLDER`, `hf-hub:ORG/NAME` or `MODEL/PRETRAINED`."""
     captions: str | None = None

@@ -10,7 +10,7 @@ from emoe_audit.experts.checkpoint import read_base
 from emoe_audit.experts.clustering import find_clusters, most_clusters, write_clusters
 from emoe_audit.experts.emergent import check_text
 from emoe_audit.experts.paths import read_path
-from emoe_audit.experts.spec import SPEC_FILE, load_spec, named_ensembles, save_spec
+from emoe_audit.experts.spec import SPEC_FILE, is_name, load_spec, save_spec
 from emoe_audit.experts.spec_reader import HUB_ID
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, SplitParts
 
@@ -84,7 +84,7 @@ def make_emergent_ensemble(
 def _origin(checkpoint: str, expert: str | None, revision: str | None) -> EnsembleSpec:
     """An ensemble of the one checkpoint, and what a run and a verification need besides."""
     path = Path(checkpoint).expanduser()
-    if checkpoint in named_ensembles() or (path / SPEC_FILE).is_file() or path.suffix in (".yaml", ".yml"):
+    if is_name(checkpoint) or (path / SPEC_FILE).is_file() or path.suffix in (".yaml", ".yml"):
         spec = load_spec(checkpoint)
         own = next((own for own in spec.experts if own.name == expert), spec.base)
         if expert is not None and own.name != expert:

@@ -86,7 +86,7 @@ def read_segmoe_yaml(path: Path) -> SegmoeRecipe:
     """
     if not path.is_file():
         raise EnsembleError(f"{path}: no such file")
-    return _RecipeReader(path).recipe()
+    return _RecipeReader(path, embedded={}).recipe()
 
 
 class _RecipeReader(SpecReader):

@@ -8,9 +8,10 @@ from typing import Any
 
 import yaml
 
+from emoe_audit.embedded.distributions import APART, how_to_install, installed_folders
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder, read_segmoe_yaml, segmoe_folder_spec
-from emoe_audit.experts.spec_reader import LOCAL_JUDGE, SpecReader, nearest
+from emoe_audit.experts.spec_reader import LOCAL_JUDGE, PART_OF, SpecReader, nearest
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec
 
 SPEC_FILE = "ensemble.yaml"
@@ -18,15 +19,34 @@ EMBEDDED = Path(__file__).parents[1] / "embedded"
 NAMED = Path(__file__).parents[1] / "ensembles"
 
 
+def embedded_folders() -> dict[str, Path]:
+    """The folder of every embedded ensemble by name, sorted: in the package, or installed beside it."""
+    own = {path.parent.name: path.parent for path in EMBEDDED.glob(f"*/{SPEC_FILE}")}
+    return dict(sorted((installed_folders() | own).items()))
+
+
 def embedded_names() -> list[str]:
-    """Names of the ensembles that ship with the package, sorted."""
-    return sorted(path.parent.name for path in EMBEDDED.glob(f"*/{SPEC_FILE}"))
+    """Names of the embedded ensembles that are here, sorted."""
+    return list(embedded_folders())
 
 
 def named_ensembles() -> dict[str, Path]:
     """The YAML of every ensemble that has a name here: the embedded ones, then those of public checkpoints."""
-    embedded = {name: EMBEDDED / name / SPEC_FILE for name in embedded_names()}
+    embedded = {name: folder / SPEC_FILE for name, folder in embedded_folders().items()}
     return embedded | {path.stem: path for path in sorted(NAMED.glob("*.yaml"))}
+
+
+def embedded_reference(path: Path) -> str | None:
+    """How an `ensemble.yaml` names this place wherever the package is installed; None outside embedded ensembles."""
+    for name, folder in embedded_folders().items():
+        if path.resolve().is_relative_to(folder.resolve()):
+            return f"{PART_OF}{name}/{path.resolve().relative_to(folder.resolve()).as_posix()}"
+    return None
+
+
+def is_name(text: str) -> bool:
+    """Whether `load_spec` takes this for a name, be the ensemble here or only known."""
+    return text in APART or text in named_ensembles()
 
 
 def load_spec(name_or_path: str | Path) -> EnsembleSpec:
@@ -38,11 +58,13 @@ def load_spec(name_or_path: str | Path) -> EnsembleSpec:
     come back as absolute paths, taken relative to the YAML file; hub ids come back as they are. A judge that is a
     folder comes back as `local-dir:ABSOLUTE`.
 
-    Raises `EnsembleError` naming file, line and column, and the nearest valid value.
+    Raises `EnsembleError` naming file, line and column, and the nearest valid value, or what installs the ensemble.
     """
-    named = named_ensembles()
+    named, embedded = named_ensembles(), embedded_folders()
     if str(name_or_path) in named:
-        return SpecReader(named[str(name_or_path)]).spec()
+        return SpecReader(named[str(name_or_path)], embedded).spec()
+    if str(name_or_path) in APART:
+        raise EnsembleError(how_to_install(str(name_or_path)))
     path = Path(name_or_path).expanduser()
     if path.is_dir() and not (path / SPEC_FILE).is_file() and is_segmoe_folder(path):
         return segmoe_folder_spec(path)
@@ -50,7 +72,7 @@ def load_spec(name_or_path: str | Path) -> EnsembleSpec:
         path = path / SPEC_FILE
     if not path.is_file():
         raise EnsembleError(_not_found(str(name_or_path), path))
-    reader = SpecReader(path)
+    reader = SpecReader(path, embedded)
     return read_segmoe_yaml(path).spec if reader.has("base_model") else reader.spec()
 
 
@@ -67,6 +89,7 @@ def save_spec(spec: EnsembleSpec, folder: Path) -> Path:
         "split": spec.split,
         "top_k": spec.top_k,
         "experts": [_expert_entry(expert, folder) for expert in spec.experts],
+        "vae": _relative(spec.vae, folder),
         "judge": _relative(spec.judge.removeprefix(LOCAL_JUDGE), folder) if spec.judge else None,
         "captions": _relative(spec.captions, folder),
         "training_coverage": _relative(spec.training_coverage, folder),

@@ -5,13 +5,14 @@ from __future__ import annotations
 import difflib
 import os
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from functools import cached_property
 from pathlib import Path
 from typing import NoReturn, cast, get_args
 
 import yaml
 
+from emoe_audit.embedded.distributions import APART, how_to_install
 from emoe_audit.errors import EnsembleError
 from emoe_audit.types import Assembly, EmergentSpec, EnsembleSpec, ExpertSpec, MoeLayers, SplitParts
 
@@ -23,6 +24,7 @@ SPEC_KEYS = (
     "moe_layers",
     "split",
     "top_k",
+    "vae",
     "judge",
     "captions",
     "training_coverage",
@@ -31,13 +33,16 @@ SPEC_KEYS = (
 EXPERT_KEYS = ("name", "source", "revision", "loras", "segmoe_expert")
 EMERGENT_KEYS = ("clusters", "n_clusters", "top_k", "seed", "what")
 LOCAL_JUDGE = "local-dir:"
+PART_OF = "embedded:"
+"""`embedded:NAME/PATH` is what an embedded ensemble holds at that place, wherever it is installed."""
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
 class SpecReader:
-    """Turns the nodes of one file into an `EnsembleSpec`."""
+    """Turns the nodes of one file into an `EnsembleSpec`; `embedded` says what folder `embedded:NAME` is."""
 
-    def __init__(self, path: Path) -> None:
+    def __init__(self, path: Path, embedded: Mapping[str, Path]) -> None:
+        self.embedded = embedded
         self.path = path.absolute()
         self.folder = self.path.parent
 
@@ -53,6 +58,7 @@ class SpecReader:
             moe_layers=cast(MoeLayers, self._choice(nodes.get("moe_layers"), get_args(MoeLayers), "all")),
             split=self._number(nodes.get("split"), 0),
             top_k=self._number(nodes["top_k"], 0) if "top_k" in nodes else None,
+            vae=self._source(nodes["vae"]) if "vae" in nodes else None,
             judge=self._judge(nodes.get("judge")),
             captions=self._file(nodes.get("captions")),
             training_coverage=self._file(nodes.get("training_coverage")),
@@ -147,7 +153,7 @@ class SpecReader:
     def _source(self, node: yaml.Node) -> str:
         """An existing path next to the YAML file, else a hub id whose owner is not a folder next to it."""
         text = self._text(node)
-        path = self.folder / Path(text).expanduser()
+        path = self._path(node, text)
         if path.exists():
             return os.path.normpath(path)
         if HUB_ID.fullmatch(text) and not path.parent.is_dir():
@@ -158,20 +164,32 @@ class SpecReader:
         if node is None:
             return None
         text = self._text(node)
-        path = self.folder / Path(text.removeprefix(LOCAL_JUDGE)).expanduser()
+        path = self._path(node, text.removeprefix(LOCAL_JUDGE))
         if path.is_dir():
             return LOCAL_JUDGE + os.path.normpath(path)
-        if text.startswith(LOCAL_JUDGE) or "/" not in text or path.parent.is_dir():
+        if text.startswith((LOCAL_JUDGE, PART_OF)) or "/" not in text or path.parent.is_dir():
             self._fail(node, f"no folder {path} that holds the judge{_nearest_path(path)}")
         return text
 
     def _file(self, node: yaml.Node | None) -> str | None:
         if node is None:
             return None
-        path = self.folder / Path(self._text(node)).expanduser()
+        path = self._path(node, self._text(node))
         if not path.is_file():
             self._fail(node, f"no file {path}{_nearest_path(path)}")
         return os.path.normpath(path)
+
+    def _path(self, node: yaml.Node, text: str) -> Path:
+        """Next to the YAML file, or inside an embedded ensemble."""
+        if not text.startswith(PART_OF):
+            return self.folder / Path(text).expanduser()
+        name, _, inside = text.removeprefix(PART_OF).partition("/")
+        if name not in self.embedded:
+            known = nearest(name, self.embedded)
+            self._fail(node, how_to_install(name) if name in APART else f"no ensemble {name!r} is embedded{known}")
+        if Path(inside).is_absolute() or ".." in Path(inside).parts:
+            self._fail(node, f"{text} is not inside the ensemble {name}")
+        return self.embedded[name] / inside
 
     def _choice(self, node: yaml.Node | None, choices: tuple[str, ...], default: str) -> str:
         if node is None:

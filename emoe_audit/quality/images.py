@@ -27,6 +27,7 @@ from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import is_out_of_memory, resolve_device
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
 from emoe_audit.experts.sources import DELTA_FILE, read_json
+from emoe_audit.quality.autoencoder import PART, files_of, load_autoencoder, with_autoencoder
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, SafetyPolicy
 
 log = logging.getLogger(__name__)
@@ -174,20 +175,26 @@ def png(image: Image.Image, texts: Mapping[str, str]) -> bytes:
 
 
 def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
-    """SHA-256 over what draws and judges: the files of pipeline, expert and judge; of a hub id its name."""
+    """SHA-256 over what draws and judges: the files of pipeline, expert and judge; of a hub id its name.
+
+    An autoencoder counts as a part of the pipeline wherever it lies.
+    """
     if config.n_images == 0:
         return ""
     from emoe_audit.quality.clip_score import weights_file
 
     drawn_by = [own for own in spec.experts if own.name == config.expert]
     sources = [f"{own.source}@{own.revision or ''}" for own in (spec.base, *drawn_by)] + [spec.judge or ""]
+    if spec.vae is not None and not Path(spec.vae).exists():
+        sources.append(f"vae {spec.vae}")
     digest = hashlib.sha256()
-    for source in sources:
+    for index, source in enumerate(sources):
         folder = Path(source.removeprefix("local-dir:").rpartition("@")[0] or source.removeprefix("local-dir:"))
         if not folder.is_dir():
             digest.update(source.encode())
-        for file in sorted(path for path in folder.rglob("*") if path.is_file()) if folder.is_dir() else ():
-            digest.update(str(file.relative_to(folder)).encode())
+        files = with_autoencoder(files_of(folder), spec.vae) if index == 0 else files_of(folder)
+        for place, file in sorted(files.items()):
+            digest.update(str(place).encode())
             digest.update(_file_digest(file))
     weights = weights_file(spec.judge or "")
     if weights is not None and weights.is_file():
@@ -226,17 +233,19 @@ def check_source(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyP
 def load_pipeline(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyPolicy = "off") -> Any:
     """The whole pipeline of the base, or of an expert laid over it, in float32 on the CPU.
 
-    Its safety checker is a part of it unless that is off.
+    Its safety checker is a part of it unless that is off, its autoencoder the one that the ensemble names.
 
     Raises:
         QualityError: see `ImageMaker`.
     """
     check_source(spec, expert, safety_checker)
-    left_out = {"safety_checker": None} if safety_checker == "off" else {}
+    parts: dict[str, Any] = {"safety_checker": None} if safety_checker == "off" else {}
+    if spec.vae is not None:
+        parts[PART] = load_autoencoder(spec)
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
     try:
-        pipeline = DiffusionPipeline.from_pretrained(spec.base.source, revision=spec.base.revision, **left_out)
+        pipeline = DiffusionPipeline.from_pretrained(spec.base.source, revision=spec.base.revision, **parts)
     except (OSError, ValueError) as error:
         raise QualityError(
             f"{spec.base.source}: no Stable Diffusion pipeline that can draw: {error}; {SCORE_ONLY}"

@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
+from emoe_audit.experts.spec import load_spec
 from emoe_audit.recipes import contrastive, evaluate, package, unet, vae
 from emoe_audit.recipes.card import write_card
 from emoe_audit.recipes.drawings import STYLES
@@ -29,21 +30,25 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device,
 
     `cache/<kinds of concepts>` keeps what every plan with these kinds shares (world, tokenizer, judge, VAE), a folder
     in it with the plan's name the rest. Tokenizer, judge and VAE are those of the finished ensemble `sibling` where one
-    is given: a tokenizer trained again may break ties otherwise, so the judge keeps the one that it learned with.
+    is given: a tokenizer trained again may break ties otherwise, so the judge keeps the one that it learned with. What
+    an embedded sibling has byte for byte is not written again.
     """
-    plan = Plan.read(plan_file)
+    plan, lender = Plan.read(plan_file), None if sibling is None else load_spec(sibling)
     shared = cache / "-".join(plan.kinds)
     world = build_world(shared / "world", cache / "npm", plan.kinds)
-    if sibling is not None and not (shared / "tokenizer").exists():
-        shutil.copytree(sibling / "judge", shared / "tokenizer", ignore=shutil.ignore_patterns("open_clip_*"))
+    if lender is not None and not (shared / "tokenizer").exists():
+        shutil.copytree(
+            package.judge_folder(lender), shared / "tokenizer", ignore=shutil.ignore_patterns("open_clip_*")
+        )
     tokenizer = train_tokenizer(world.captions, shared / "tokenizer")
     examples = contrastive.Examples(world, tokenizer, tuple(STYLES), device)
-    if sibling is None:
+    if lender is None:
         judge, judged = contrastive.train_judge(examples, shared), examples
         autoencoder = vae.train_vae(examples, judge, shared)
     else:
-        judge, autoencoder = package.read_judge(sibling / "judge", device), package.read_vae(sibling / "base", device)
-        judged = contrastive.Examples(world, load_tokenizer(sibling / "judge"), tuple(STYLES), device)
+        lent = package.judge_folder(lender)
+        judge, autoencoder = package.read_judge(lent, device), package.read_vae(lender, device)
+        judged = contrastive.Examples(world, load_tokenizer(lent), tuple(STYLES), device)
     trained = train_plan(plan, examples, autoencoder, tokenizer, shared / plan.name)
 
     out.mkdir(parents=True, exist_ok=True)
@@ -55,14 +60,15 @@ def make_ensemble(plan_file: Path, out: Path, cache: Path, device: torch.device,
     for style, delta in trained.deltas.items():
         package.write_expert(out / "experts" / style, delta)
     figures = measure(out, judge, judged, coverage, trained.text_encoder, examples)
-    if sibling is None:
+    if lender is None:
         package.write_judge(out / "judge", shared / "tokenizer", judge)
     else:
-        shutil.copytree(sibling / "judge", out / "judge", dirs_exist_ok=True)
+        shutil.copytree(package.judge_folder(lender), out / "judge", dirs_exist_ok=True)
     coverage.to_csv(out / "coverage.csv", index=False, float_format="%.6g")
     (out / "metrics.json").write_text(json.dumps(figures, indent=2) + "\n")
-    write_card(out, plan, coverage, figures)
-    package.write_spec(out / "ensemble.yaml", plan, list(trained.deltas))
+    references = {} if lender is None else package.keep_once(out, lender)
+    write_card(out, plan, coverage, figures, references)
+    package.write_spec(out / "ensemble.yaml", plan, list(trained.deltas), **references)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -16,8 +16,10 @@ PERCENT_COLUMNS = ("coverage", "text_recall_at_10", "judge_recall_at_10", "image
 TOKENS = ("tokens_per_word", "mean_tokens")
 
 
-def write_card(folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[str, float]) -> None:
-    """Write `MODEL_CARD.md` from the coverage table and the measured figures."""
+def write_card(
+    folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[str, float], references: dict[str, str]
+) -> None:
+    """Write `MODEL_CARD.md` from the coverage table, the measured figures and what `ensemble.yaml` refers to."""
     environment = Environment(loader=PackageLoader("emoe_audit.recipes", "."), undefined=StrictUndefined)
     steps = {
         "judge's image tower, twice": contrastive.JUDGE_IMAGE_STEPS,
@@ -30,6 +32,7 @@ def write_card(folder: Path, plan: Plan, coverage: pd.DataFrame, figures: dict[s
     text = environment.get_template("card.md.j2").render(
         plan=plan,
         figures=figures,
+        references=references,
         steps=steps,
         styles=list(STYLES),
         table=_markdown(coverage),

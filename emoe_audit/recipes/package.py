@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import shutil
 from pathlib import Path
@@ -17,15 +18,20 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+from emoe_audit.experts.spec import embedded_reference
+from emoe_audit.experts.spec_reader import LOCAL_JUDGE
+from emoe_audit.quality.autoencoder import PART, WEIGHTS, files_of, load_autoencoder
 from emoe_audit.recipes.contrastive import JUDGE_MODEL
 from emoe_audit.recipes.plan import Plan, script_families
 from emoe_audit.recipes.sampling import Drawn
 from emoe_audit.recipes.tokenizer import load_tokenizer
 from emoe_audit.recipes.unet import make_scheduler
 from emoe_audit.recipes.world import World
+from emoe_audit.types import EnsembleSpec
 
 GROUP_COLUMNS = {"flag": "region", "skin_tone": "skin_tone"}
 """What the group of a concept is called in tables, by its kind."""
+VAE_WEIGHTS = Path(PART, WEIGHTS)
 
 
 def write_base(
@@ -77,10 +83,9 @@ def read_judge(folder: Path, device: torch.device) -> open_clip.CLIP:
     return judge.eval()
 
 
-def read_vae(base: Path, device: torch.device) -> AutoencoderKL:
-    """The autoencoder of a base that `write_base` wrote, in float32."""
-    vae: AutoencoderKL = AutoencoderKL.from_pretrained(base, subfolder="vae", torch_dtype=torch.float32)
-    return vae.to(device).eval()
+def read_vae(spec: EnsembleSpec, device: torch.device) -> AutoencoderKL:
+    """The autoencoder of an ensemble, in float32."""
+    return load_autoencoder(spec).to(device, torch.float32).eval()
 
 
 def write_captions(path: Path, world: World) -> None:
@@ -131,8 +136,39 @@ def coverage_table(plan: Plan, drawn: Drawn, concepts: pd.DataFrame, tokens: pd.
     return pd.concat(falling, ignore_index=True).reindex(columns=columns)
 
 
-def write_spec(path: Path, plan: Plan, styles: list[str]) -> None:
-    """`ensemble.yaml`."""
+def judge_folder(spec: EnsembleSpec) -> Path:
+    """Where an ensemble that a recipe made has its judge."""
+    return Path(str(spec.judge).removeprefix(LOCAL_JUDGE))
+
+
+def keep_once(out: Path, sibling: EnsembleSpec) -> dict[str, str]:
+    """Remove from `out` what an embedded ensemble has too, byte for byte: judge, captions, weights of the autoencoder.
+
+    Returns:
+        What `ensemble.yaml` says in their place, by key; nothing where the sibling is not embedded, as it may move.
+    """
+    lent = {
+        "judge": (judge_folder(sibling), out / "judge"),
+        "captions": (Path(str(sibling.captions)), out / "captions.json"),
+        "vae": (Path(sibling.vae or Path(sibling.base.source) / VAE_WEIGHTS), out / "base" / VAE_WEIGHTS),
+    }
+    references = {}
+    for key, (lenders, own) in lent.items():
+        reference = embedded_reference(lenders)
+        if reference and _digests(lenders) == _digests(own):
+            references[key] = reference
+            shutil.rmtree(own) if own.is_dir() else own.unlink()
+    return references
+
+
+def _digests(path: Path) -> dict[str, str]:
+    """SHA-256 of a file, or of every file in a folder by its place there."""
+    files = files_of(path) if path.is_dir() else {Path(): path}
+    return {str(place): hashlib.sha256(file.read_bytes()).hexdigest() for place, file in files.items()}
+
+
+def write_spec(path: Path, plan: Plan, styles: list[str], **references: str) -> None:
+    """`ensemble.yaml`; `references` name what is not in the folder itself."""
     spec = {
         "name": plan.name,
         "base": {"source": "base"},
@@ -142,6 +178,7 @@ def write_spec(path: Path, plan: Plan, styles: list[str]) -> None:
         "judge": "judge",
         "captions": "captions.json",
         "training_coverage": "coverage.csv",
+        **references,
     }
     path.write_text(yaml.safe_dump(spec, sort_keys=False), encoding="utf-8")
 

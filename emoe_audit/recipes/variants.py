@@ -124,7 +124,7 @@ class Nursery:
         Raises:
             EnsembleError: the ensemble has no plan, so it was not made by a recipe.
         """
-        self.base_folder, self.device = Path(spec.base.source), device
+        self.spec, self.base_folder, self.device = spec, Path(spec.base.source), device
         plan_file = self.base_folder.parent / "plan.yaml"
         if not plan_file.is_file():
             raise EnsembleError(f"{spec.name}: no {plan_file}, so it is not known how to train more of its experts")
@@ -170,7 +170,7 @@ class Nursery:
 
     def denoising(self, styles: tuple[str, ...]) -> Denoising:
         """The loss on the drawings of some styles."""
-        own, vae = self._examples(styles), read_vae(self.base_folder, self.device)
+        own, vae = self._examples(styles), read_vae(self.spec, self.device)
         latents = encode_drawings(vae, own) * vae.config.scaling_factor
         return Denoising(own, latents, *self._states)
 

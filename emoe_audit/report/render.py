@@ -69,6 +69,8 @@ TRUST_WORDS = {
 }
 WITHOUT_INTERVAL = (COVERAGE, "n_tokens")
 NOT_IN_JSON = {"data_uri"}
+OPTIONAL_IN_JSON = {"vae"}
+"""Left out where they are None."""
 
 
 def write_report(store: RunStore) -> Path:
@@ -221,7 +223,7 @@ def _date(created: str) -> str:
 def _jsonable(value: Any) -> Any:
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         fields = {f.name: getattr(value, f.name) for f in dataclasses.fields(value) if f.name not in NOT_IN_JSON}
-        return _jsonable(fields)
+        return _jsonable({k: v for k, v in fields.items() if v is not None or k not in OPTIONAL_IN_JSON})
     if isinstance(value, dict):
         return {str(key): _jsonable(item) for key, item in value.items()}
     if isinstance(value, list | tuple):

@@ -1,8 +1,8 @@
 """The JSON Schema of `report.json`: `python -m emoe_audit.report.schema > reports/report.schema.json`.
 
-It is derived from the dataclasses that the report is made of, so it cannot fall behind them: every field is required,
-no other is allowed, and a description is the docstring of the class or under the field. Every number that is not a
-count may be null, which is how JSON says NaN.
+It is derived from the dataclasses that the report is made of, so it cannot fall behind them: every field is required
+but those that are left out where they are None, no other is allowed, and a description is the docstring of the class or
+under the field. Every number that is not a count may be null, which is how JSON says NaN.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from types import NoneType, UnionType
 from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 from emoe_audit.report.data import ReportData
-from emoe_audit.report.render import NOT_IN_JSON
+from emoe_audit.report.render import NOT_IN_JSON, OPTIONAL_IN_JSON
 
 DIALECT = "https://json-schema.org/draft/2020-12/schema"
 PLAIN: dict[Any, dict[str, Any]] = {
@@ -67,7 +67,7 @@ def _object(cls: type, definitions: dict[str, Any]) -> dict[str, Any]:
         "description": " ".join(str(cls.__doc__).split()),
         "type": "object",
         "properties": {name: _value(hints[name], definitions) | about[name] for name in names},
-        "required": names,
+        "required": [name for name in names if name not in OPTIONAL_IN_JSON],
         "additionalProperties": False,
     }
 

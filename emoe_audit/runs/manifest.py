@@ -8,6 +8,7 @@ from dataclasses import asdict, fields
 from pathlib import Path
 from typing import Any
 
+from emoe_audit.embedded.distributions import installed_folders
 from emoe_audit.errors import StoreError
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
 
@@ -54,9 +55,11 @@ def manifest_from(data: dict[str, Any]) -> RunManifest:
 
 
 def published(manifest: RunManifest) -> RunManifest:
-    """The manifest for other eyes: what comes with the package is named by its place there, not on this machine."""
-    here = json.dumps(str(Path(__file__).parents[1]))[1:-1] + "/"
-    return manifest_from(json.loads(json.dumps(asdict(manifest)).replace(here, "emoe_audit/")))
+    """The manifest for other eyes: what comes with a package is named by its place there, not on this machine."""
+    text = json.dumps(asdict(manifest))
+    for package in (Path(__file__).parents[1], *installed_folders().values()):
+        text = text.replace(json.dumps(str(package))[1:-1] + "/", f"{package.name}/")
+    return manifest_from(json.loads(text))
 
 
 def _expert(data: dict[str, Any]) -> ExpertSpec:

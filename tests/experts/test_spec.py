@@ -85,6 +85,14 @@ def test_a_saved_spec_reads_the_same_after_its_folder_moved(
     assert after.judge == f"local-dir:{moved / 'judge'}"
 
 
+def test_an_autoencoder_may_be_a_file_a_folder_or_on_the_hub(folder: Path) -> None:
+    (folder / "vae.safetensors").touch()
+    for vae, read in (("vae.safetensors", str(folder / "vae.safetensors")), ("org/vae", "org/vae")):
+        (folder / "ensemble.yaml").write_text(GOOD + f"vae: {vae}\n")
+        assert load_spec(folder).vae == read
+        assert f"vae: {vae}\n" in save_spec(load_spec(folder), folder).read_text()
+
+
 def test_an_unknown_key_is_named_with_its_place_and_the_nearest_key(folder: Path) -> None:
     message = fault(folder, "assembly:", "asembly:")
     assert f"{folder / 'ensemble.yaml'}:3:1" in message
@@ -105,6 +113,7 @@ def test_an_unknown_key_inside_an_expert_is_named_with_its_place(folder: Path) -
         ("name: far", "name: one", "ensemble.yaml:7:5: two experts are named 'one'"),
         ("captions: captions.json", "name: again", "ensemble.yaml:9:1: key 'name' is given twice"),
         ("captions.json", "caption.json", "the nearest is 'captions.json'"),
+        ("judge: judge", "vae: juge", "ensemble.yaml:8:6: no folder"),
         ("judge: judge", "judge: juge", "the nearest is 'judge'"),
         ("source: experts/one", "source: experts/on", "the nearest is 'one'"),
         ("source: base", "source: bse", "the nearest is 'base'"),

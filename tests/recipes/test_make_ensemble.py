@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -17,7 +18,7 @@ from emoe_audit.experts.spec import load_spec
 from emoe_audit.ground.verify import verify
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.recipes import __main__ as recipe
-from emoe_audit.recipes import contrastive, unet, vae
+from emoe_audit.recipes import contrastive, package, unet, vae
 from emoe_audit.recipes.drawings import STYLES
 from emoe_audit.recipes.plan import Plan
 from emoe_audit.recipes.tokenizer import train_tokenizer
@@ -149,6 +150,27 @@ def test_a_sibling_lends_its_judge_and_autoencoder_to_another_plan(packaged: Pat
     assert merges[0] == merges[1] != merges[2], "a judge reads with the tokenizer that it learned with"
     assert pd.read_csv(other / "coverage.csv").set_index("group").loc["en", "drawn"] == 0
     assert not list((tmp_path / "cache-other").rglob("judge-*"))
+
+
+def test_what_an_embedded_sibling_has_byte_for_byte_is_referred_to(tmp_path: Path) -> None:
+    sibling = load_spec("emoji-a")
+    vae = tmp_path / "base" / package.VAE_WEIGHTS
+    shutil.copytree(package.judge_folder(sibling), tmp_path / "judge")
+    vae.parent.mkdir(parents=True)
+    shutil.copy(Path(sibling.base.source) / package.VAE_WEIGHTS, vae)
+    (tmp_path / "captions.json").write_text("{}")
+    expected = {
+        "judge": "embedded:emoji-a/judge",
+        "vae": "embedded:emoji-a/base/vae/diffusion_pytorch_model.safetensors",
+    }
+    assert package.keep_once(tmp_path, sibling) == expected
+    assert [path.name for path in tmp_path.rglob("*") if path.is_file()] == ["captions.json"]
+
+
+def test_a_sibling_that_may_move_is_not_referred_to(packaged: Path, tmp_path: Path) -> None:
+    copy = shutil.copytree(packaged, tmp_path / "copy")
+    assert package.keep_once(copy, load_spec(packaged)) == {}
+    assert load_spec(copy).judge == f"local-dir:{copy / 'judge'}"
 
 
 def test_the_bench_runs_on_the_ensemble_of_any_plan(packaged: Path, tmp_path: Path) -> None:

@@ -57,6 +57,16 @@ def test_undefined_numbers_follow_it_as_null(report: ReportData, validator: Draf
     validator.validate(stored)
 
 
+def test_an_autoencoder_of_its_own_is_named_and_otherwise_not_mentioned(
+    report: ReportData, stored: dict[str, Any], validator: Draft202012Validator
+) -> None:
+    assert "vae" not in stored["manifest"]["ensemble"]
+    ensemble = replace(report.manifest.ensemble, vae="org/vae")
+    named = json.loads(report_json(replace(report, manifest=replace(report.manifest, ensemble=ensemble))))
+    assert named["manifest"]["ensemble"]["vae"] == "org/vae"
+    validator.validate(named)
+
+
 @pytest.mark.parametrize(
     "spoil",
     [

@@ -1,0 +1,59 @@
+"""The autoencoder that an ensemble draws with: the base's, or the one that its `vae` names in the place of that."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from diffusers import AutoencoderKL
+
+from emoe_audit.errors import QualityError
+from emoe_audit.types import EnsembleSpec
+
+PART = "vae"
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+
+
+def load_autoencoder(spec: EnsembleSpec) -> AutoencoderKL:
+    """In the number type of its file, on the CPU; only safetensors are read.
+
+    A single file, in diffusers' layout or the original one, is read with the configuration of the base's own.
+
+    Raises:
+        QualityError: there is none where the ensemble says.
+    """
+    base = {"subfolder": PART, "revision": spec.base.revision}
+    try:
+        if spec.vae is None:
+            return AutoencoderKL.from_pretrained(spec.base.source, use_safetensors=True, **base)
+        if Path(spec.vae).is_file():
+            return AutoencoderKL.from_single_file(_safe(spec.vae), config=spec.base.source, **base)
+        return AutoencoderKL.from_pretrained(spec.vae, use_safetensors=True)
+    except (OSError, ValueError) as error:
+        raise QualityError(f"{spec.vae or spec.base.source}: no autoencoder that can be read: {error}") from error
+
+
+def with_autoencoder(base: Mapping[Path, Path], vae: str | None) -> dict[Path, Path]:
+    """The files of a pipeline by their place in it, with those of `vae` where the base's own would be.
+
+    A single file takes the place of the weights alone. Of a hub id no file is known.
+    """
+    if vae is None:
+        return dict(base)
+    own = {place: file for place, file in base.items() if place.parts[0] == PART}
+    others = {place: file for place, file in base.items() if place not in own}
+    if not Path(vae).is_file():
+        return others | {PART / place: file for place, file in files_of(Path(vae)).items()}
+    settings = {place: file for place, file in own.items() if place.suffix == ".json"}
+    return others | settings | {Path(PART, WEIGHTS): Path(vae)}
+
+
+def files_of(folder: Path) -> dict[Path, Path]:
+    """Every file under a folder, by its place there; none where there is no such folder."""
+    return {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()} if folder.is_dir() else {}
+
+
+def _safe(file: str) -> str:
+    if Path(file).suffix != ".safetensors":
+        raise QualityError(f"{file}: only safetensors are read; pickled weights can run code when they are read")
+    return file

@@ -1,0 +1,111 @@
+"""An ensemble may draw with another autoencoder than its base's, in each of the forms in which people have one."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from diffusers import AutoencoderKL
+from safetensors.torch import load_file, save_file
+from torch import Tensor
+
+from emoe_audit.errors import QualityError
+from emoe_audit.experts.spec import load_spec
+from emoe_audit.quality.autoencoder import WEIGHTS, load_autoencoder
+from emoe_audit.quality.images import ImageMaker, quality_hash
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
+
+CONFIG = ImageConfig(num_inference_steps=1, device="cpu")
+LDM_NAMES = (
+    (r"mid_block\.resnets\.0", "mid.block_1"),
+    (r"mid_block\.resnets\.1", "mid.block_2"),
+    (r"mid_block\.attentions\.0\.group_norm", "mid.attn_1.norm"),
+    (r"mid_block\.attentions\.0\.to_([qkv])", r"mid.attn_1.\1"),
+    (r"mid_block\.attentions\.0\.to_out\.0", "mid.attn_1.proj_out"),
+    (r"down_blocks\.(\d)\.resnets", r"down.\1.block"),
+    (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
+    (r"conv_norm_out", "norm_out"),
+)
+"""What diffusers calls a weight, and what the file of the original code does."""
+
+
+@pytest.fixture(scope="module")
+def other(tiny_spec: EnsembleSpec, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with an autoencoder like the base's, of other weights."""
+    folder = tmp_path_factory.mktemp("autoencoder")
+    vae = AutoencoderKL.from_pretrained(tiny_spec.base.source, subfolder="vae")
+    with torch.no_grad():
+        for weight in vae.parameters():
+            weight.mul_(1.5)
+    vae.save_pretrained(folder)
+    return folder
+
+
+def in_original_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    found = {}
+    for key, weight in weights.items():
+        name = re.sub(r"up_blocks\.(\d)\.resnets", lambda level: f"up.{3 - int(level[1])}.block", key)
+        name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda level: f"up.{3 - int(level[1])}.upsample", name)
+        for ours, theirs in LDM_NAMES:
+            name = re.sub(ours, theirs, name)
+        is_matrix = "attn_1" in name and weight.ndim == 2
+        found[name] = weight[:, :, None, None].contiguous() if is_matrix else weight
+    return found
+
+
+def drawn(spec: EnsembleSpec) -> np.ndarray:
+    return np.asarray(ImageMaker(spec, CONFIG).make([Prompt(prompt_id="1", prompt="dog", source_id="1")])[0])
+
+
+def test_it_draws_as_a_pipeline_with_that_autoencoder_inside(
+    tiny_spec: EnsembleSpec, tiny_copy: Path, other: Path
+) -> None:
+    for name in ("config.json", WEIGHTS):
+        shutil.copy(other / name, tiny_copy / "base" / "vae" / name)
+    named = replace(tiny_spec, vae=str(other))
+    np.testing.assert_array_equal(drawn(named), drawn(load_spec(tiny_copy)))
+    assert (drawn(named) != drawn(tiny_spec)).any()
+    assert quality_hash(named, CONFIG) == quality_hash(load_spec(tiny_copy), CONFIG) != quality_hash(tiny_spec, CONFIG)
+
+
+@pytest.mark.parametrize("layout", [dict, in_original_layout], ids=["diffusers", "original"])
+def test_a_single_file_is_read_in_both_layouts(
+    layout: type, tiny_spec: EnsembleSpec, other: Path, tmp_path: Path
+) -> None:
+    weights = load_file(other / WEIGHTS)
+    save_file(layout(weights), tmp_path / "mine.safetensors")
+    found = load_autoencoder(replace(tiny_spec, vae=str(tmp_path / "mine.safetensors"))).state_dict()
+    assert found.keys() == weights.keys()
+    assert all(torch.equal(found[key], weights[key]) for key in weights)
+
+
+def test_a_single_file_counts_as_the_base_s_own_weights_and_the_base_needs_none(
+    tiny_spec: EnsembleSpec, tiny_copy: Path, tmp_path: Path
+) -> None:
+    (tiny_copy / "base" / "vae" / WEIGHTS).rename(tmp_path / "mine.safetensors")
+    with (tiny_copy / "ensemble.yaml").open("a") as file:
+        file.write(f"vae: {tmp_path / 'mine.safetensors'}\n")
+    apart = load_spec(tiny_copy)
+    np.testing.assert_array_equal(drawn(apart), drawn(tiny_spec))
+    assert quality_hash(apart, CONFIG) == quality_hash(tiny_spec, CONFIG)
+
+
+def test_one_on_the_hub_counts_by_its_name(tiny_spec: EnsembleSpec) -> None:
+    hashes = {quality_hash(replace(tiny_spec, vae=vae), CONFIG) for vae in ("org/one", "org/other", None)}
+    assert len(hashes) == 3
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [("vae.ckpt", "only safetensors are read"), ("empty", "no autoencoder that can be read")],
+)
+def test_what_cannot_be_read_is_told(tiny_spec: EnsembleSpec, tmp_path: Path, name: str, message: str) -> None:
+    (tmp_path / "vae.ckpt").write_bytes(b"pickle")
+    (tmp_path / "empty").mkdir()
+    with pytest.raises(QualityError, match=message):
+        ImageMaker(replace(tiny_spec, vae=str(tmp_path / name)), CONFIG)
