@@ -16,7 +16,7 @@ import re
 from collections.abc import Callable, Collection, Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -304,17 +304,23 @@ def who_is_depicted(
     )
     files = [folder / image for image in chosen["image"]]
     seen = chosen[["source_id", by]].assign(seen=classifier.seen_in(files, captions.to_list()), overall=OVERALL)
-    tables = [
-        prevalence(seen, known, attribute.classes, by=column, reference=reference, n_boot=n_boot, seed=seed).assign(
-            n_drawn=lambda table, column=column: table["group"].map(seen[column].value_counts())
-        )
-        for column in ("overall", by)
-    ]
-    table = pd.concat(tables, ignore_index=True)
+    options: dict[str, Any] = {"reference": reference, "n_boot": n_boot, "seed": seed}
+    tables = [_shares(seen, known, attribute, column, **options) for column in ("overall", by)]
+    return _without_lost(pd.concat(tables, ignore_index=True))
+
+
+def _shares(seen: pd.DataFrame, known: pd.DataFrame, attribute: AttributeSet, by: str, **options: Any) -> pd.DataFrame:
+    """`prevalence` over the groups of one column, with `attribute` and `n_drawn`."""
+    table = prevalence(seen, known, attribute.classes, by=by, **options)
+    table.insert(0, "attribute", attribute.name)
+    return table.assign(n_drawn=table["group"].map(seen[by].value_counts()))
+
+
+def _without_lost(table: pd.DataFrame) -> pd.DataFrame:
+    """The table without the estimates of groups most of whose images show no subject."""
     lost = table["n_images"] < MIN_FOUND * table["n_drawn"]
     table.loc[lost, [*ESTIMATED, "p_bh"]] = np.nan
     table.loc[lost, "verdict"] = "most images show no subject"
-    table.insert(0, "attribute", attribute.name)
     return table
 
 
