@@ -26,9 +26,8 @@ import pandas as pd
 from emoe_audit.analysis.bootstrap import MIN_SOURCES
 from emoe_audit.analysis.multiplicity import check_margin, judged, t_tested
 from emoe_audit.analysis.paired import COLUMNS as PAIRED_COLUMNS
-from emoe_audit.analysis.paired import OTHERS, paired_contrasts
+from emoe_audit.analysis.paired import OTHERS, check_reference, paired_contrasts
 from emoe_audit.analysis.permutation import ROUNDING
-from emoe_audit.errors import AuditError
 
 COLUMNS = [*PAIRED_COLUMNS, "design"]
 LEAST_PAIRED = 0.5
@@ -105,8 +104,7 @@ def between_contrasts(
     """
     check_margin(margin)
     cells = cluster_means(results.dropna(subset=[by, measure]), by, measure)
-    if reference is not None and reference not in cells:
-        raise AuditError(f"no prompt with a {measure} has {by} {reference!r}; choose one of {', '.join(cells)}")
+    check_reference(cells, by, measure, reference)
     smallest = ROUNDING * results[measure].abs().max()
     others = cells.apply(lambda _: cells[reference]) if reference is not None else means_of_others(cells)
     groups = [group for group in cells if group != reference]

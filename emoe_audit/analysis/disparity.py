@@ -21,13 +21,14 @@ In simulations of 2 to 40 groups, equal to far apart, intervals of 95% held the 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.bootstrap import bootstrap_means
+from emoe_audit.analysis.rows import measured_rows
 
 MIN_SOURCES = 20
 """Captions without which a group is left out: its noise would be taken for inequality."""
@@ -90,8 +91,7 @@ def disparity(
         seed: Of the resampling.
         confidence: Of the intervals.
     """
-    rows = results[["source_id", by, measure]].dropna()
-    rows = rows.assign(**{by: rows[by].astype(str), measure: rows[measure].astype(np.float64)})
+    rows = measured_rows(results, by, measure)
     sources = rows.groupby(by)["source_id"].nunique()
     rows = rows[rows[by].isin(sources.index[sources >= min_sources])]
     observed = rows.groupby(by)[measure].mean()
@@ -101,13 +101,18 @@ def disparity(
         means = observed.reindex(names).to_numpy()
         estimates = _figures(means, replicates, 1 if higher_is_better else -1, confidence)
         worst = names[means.argmin() if higher_is_better else means.argmax()]
-    table = pd.DataFrame({"by": by, "measure": measure, "figure": FIGURES})
+    table = _table(estimates, worst).assign(by=by, measure=measure)
+    return table.assign(n_groups=len(observed), n_suppressed=len(sources) - len(observed))[COLUMNS]
+
+
+def _table(estimates: Sequence[Estimate], worst: str | None) -> pd.DataFrame:
+    """A row for each of `FIGURES`; `worst` names the group of the worst mean."""
+    table = pd.DataFrame({"figure": FIGURES})
     table["group"] = pd.Series([worst if figure == "worst_group_mean" else None for figure in FIGURES], dtype="object")
     table["estimate"] = [estimate.value for estimate in estimates]
     for column in ("bias_corrected", "low", "high"):
         table[column] = [getattr(estimate, column) for estimate in estimates]
-    table["n_groups"], table["n_suppressed"] = len(observed), len(sources) - len(observed)
-    return table[COLUMNS]
+    return table
 
 
 def _figures(means: np.ndarray, replicates: np.ndarray, sign: int, confidence: float) -> list[Estimate]:

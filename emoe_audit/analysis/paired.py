@@ -26,6 +26,7 @@ import pandas as pd
 
 from emoe_audit.analysis.multiplicity import check_margin, t_tested
 from emoe_audit.analysis.permutation import ROUNDING
+from emoe_audit.analysis.rows import measured_rows
 from emoe_audit.errors import AuditError
 
 OTHERS = "others"
@@ -101,12 +102,15 @@ def within_caption_differences(
     Raises:
         AuditError: the reference is not a group with values.
     """
-    rows = results[["source_id", by, measure]].dropna()
-    rows = rows.assign(**{by: rows[by].astype(str), measure: rows[measure].astype(np.float64)})
-    cells = rows.groupby(["source_id", by])[measure].mean().unstack()
+    cells = measured_rows(results, by, measure).groupby(["source_id", by])[measure].mean().unstack()
+    check_reference(cells, by, measure, reference)
     if reference is not None:
-        if reference not in cells:
-            raise AuditError(f"no prompt with a {measure} has {by} {reference!r}; choose one of {', '.join(cells)}")
         return cells.drop(columns=reference).sub(cells[reference], axis=0)
     k = cells.count(axis=1)
     return cells.sub(cells.mean(axis=1), axis=0).mul(k / (k - 1).where(k > 1), axis=0)
+
+
+def check_reference(cells: pd.DataFrame, by: str, measure: str, reference: str | None) -> None:
+    """Raise `AuditError` for a reference that is none of the groups with values, the columns of `cells`."""
+    if reference is not None and reference not in cells:
+        raise AuditError(f"no prompt with a {measure} has {by} {reference!r}; choose one of {', '.join(cells)}")

@@ -93,10 +93,7 @@ def prevalence(
     observed, n_sources = tally.sum(axis=0), (tally.sum(axis=2) > 0).sum(axis=0)
     fault = confusion.fault()
     usable = (n_sources >= MIN_SOURCES) & (fault is None)
-    cells = {column: np.full(observed.shape, np.nan) for column in ESTIMATED}
-    if usable.any():
-        for column, values in _estimates(tally[:, usable], confusion, wanted, seed, confidence).items():
-            cells[column][usable] = values
+    cells = _estimates_where(usable, tally, confusion, wanted, seed, confidence)
     cells["n_images"], cells["n_sources"] = observed.sum(axis=1, keepdims=True).astype(int), n_sources[:, None]
     cells["share_seen"], cells["reference"] = _normalised(observed), wanted
     cells["p_bh"] = adjusted(pd.Series(cells["p"][:, 0]), "bh").to_numpy()[:, None]
@@ -190,6 +187,17 @@ def mixing_shares(seen: np.ndarray, rates: np.ndarray) -> np.ndarray:
             if not (gain(shares).max(axis=-1) > 1 + TOLERANCE).any():
                 break
         return shares
+
+
+def _estimates_where(
+    usable: np.ndarray, tally: np.ndarray, confusion: Confusion, reference: np.ndarray, seed: int, confidence: float
+) -> dict[str, np.ndarray]:
+    """The columns `ESTIMATED`, `[group, class]`; NaN for the groups that are not usable."""
+    cells = {column: np.full(tally.shape[1:], np.nan) for column in ESTIMATED}
+    if usable.any():
+        for column, values in _estimates(tally[:, usable], confusion, reference, seed, confidence).items():
+            cells[column][usable] = values
+    return cells
 
 
 def _estimates(

@@ -132,14 +132,17 @@ def refusal_tables(
         return {name: pd.DataFrame(columns=columns) for name, columns in COLUMNS.items()}
     scopes = list(_scopes(rows, by, n_boot=n_boot, confidence=confidence, seed=seed))
     thresholds = _thresholds(rows, scopes, target=target, delta=delta, seed=seed)
-    overall = float(thresholds["threshold"].iloc[0])
-    by_column = {column: [scope for scope in scopes if scope.by == column] for column in by}
     tables = {
         "rejection_curves": pd.concat([_curve(scope) for scope in scopes], ignore_index=True),
         "rejection": pd.DataFrame([_rejection(scope) for scope in scopes]),
         "thresholds": thresholds,
-        "trust": pd.concat([_trust(own, overall) for own in by_column.values() if own] or [pd.DataFrame()]),
+        "trust": _trust_by_column(scopes, by, float(thresholds["threshold"].iloc[0])),
     }
+    return _published(tables, score)
+
+
+def _published(tables: Mapping[str, pd.DataFrame], score: str) -> dict[str, pd.DataFrame]:
+    """The tables with their `COLUMNS`, in order."""
     return {
         name: tables[name].assign(score=score).reindex(columns=columns).reset_index(drop=True)
         for name, columns in COLUMNS.items()
@@ -236,6 +239,11 @@ def _threshold(scope: Scope, control: Mapping[str, Any], target: float) -> dict[
     too_risky = scope.n_sources >= MIN_SOURCES and (scope.observed.curve > target).all()
     failed = TOO_RISKY if too_risky else TOO_FEW.format(n=row["n_clusters"])
     return row | {"verdict": CERTIFIED if np.isfinite(row["threshold"]) else failed}
+
+
+def _trust_by_column(scopes: Sequence[Scope], by: Sequence[str], threshold: float) -> pd.DataFrame:
+    by_column = [[scope for scope in scopes if scope.by == column] for column in by]
+    return pd.concat([_trust(groups, threshold) for groups in by_column if groups] or [pd.DataFrame()])
 
 
 def _trust(groups: Sequence[Scope], threshold: float) -> pd.DataFrame:

@@ -67,11 +67,6 @@ def analyze(
     measures = [m for m in (*ratings, *MEASURES) if m in results and results[m].notna().any()]
     scores, quality = [s for s in SCORES if s in measures], [q for q in (*ratings, *QUALITY) if q in measures]
     options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
-    estimated = [
-        group_estimates(results, column, measure, interval=config.interval, **options)
-        for column in by
-        for measure in measures
-    ]
     known = known_groups(training_coverage, by)
     compared = [(column, measure) for column in by for measure in (*scores, *quality)]
     refused = [refusal_tables(results, s, by=by, target=config.target_risk, seed=config.seed) for s in scores]
@@ -93,9 +88,18 @@ def analyze(
         "adjusted": ([adjusted_contrasts(results, "language", m) for m in (*scores, *quality)], ADJUSTED_COLUMNS),
         **{name: ([own[name] for own in refused], columns) for name, columns in REFUSAL_COLUMNS.items()},
     }
-    covered = [known_coverage(results, column, own) for column, own in known.items()]
-    groups = suppressed(_stack([*estimated, *covered], COLUMNS), config.min_sources)
+    groups = _groups(results, by, measures, known, config)
     return {"groups": groups, **{name: _stack(*parts) for name, parts in tables.items()}}
+
+
+def _groups(
+    results: pd.DataFrame, by: list[str], measures: list[str], known: dict[str, pd.Series], config: AnalysisConfig
+) -> pd.DataFrame:
+    """The means of every group in every measure, and its known coverage."""
+    options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed, "interval": config.interval}
+    estimated = [group_estimates(results, *pair, **options) for pair in itertools.product(by, measures)]
+    covered = [known_coverage(results, column, own) for column, own in known.items()]
+    return suppressed(_stack([*estimated, *covered], COLUMNS), config.min_sources)
 
 
 def known_groups(training_coverage: pd.DataFrame | None, by: list[str]) -> dict[str, pd.Series]:

@@ -7,11 +7,10 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import print_result
-from emoe_audit.cli.options import option, output_options
+from emoe_audit.cli.options import option, output_options, run_argument
 
 MODEL_FOLDER = "abstain"
 SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 model_option = option(
     "--model",
     type=click.Path(file_okay=False, path_type=Path),

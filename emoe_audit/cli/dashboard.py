@@ -6,11 +6,23 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
+
+from emoe_audit.cli.options import option
+
 MAX_UPLOAD_MIB = 50
 START = "import sys, scipy.stats, emoe_audit.report; from streamlit.web.cli import main; sys.exit(main())"
 """Streamlit with what the first page needs loaded before it is asked for."""
 PACKAGE = Path(__file__).parents[1]
 PLACES = (PACKAGE / "_app" / "dashboard.py", PACKAGE.parent / "app" / "dashboard.py")
+
+
+@click.command()
+@option("--runs", type=click.Path(file_okay=False, path_type=Path), default=Path("reports"), help="Folder with runs.")
+@option("--port", type=click.IntRange(1, 65535), default=8501, help="On localhost.")
+def dashboard(runs: Path, port: int) -> int:
+    """Serve the dashboard on localhost and say its address."""
+    return serve(runs, port)
 
 
 def serve(runs: Path, port: int) -> int:

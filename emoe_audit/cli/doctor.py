@@ -7,7 +7,20 @@ import os
 import platform
 from typing import Any
 
+import click
+
+from emoe_audit.cli.console import print_result
+from emoe_audit.cli.options import output_options
+
 PACKAGES = ("emoe-audit", "torch", "diffusers", "transformers", "open_clip_torch", "pandas", "duckdb", "streamlit")
+
+
+@click.command()
+@output_options
+def doctor(as_json: bool, quiet: bool) -> int:
+    """Versions, devices, embedded ensembles: what this installation has."""
+    print_result(examine(), as_json)
+    return 0
 
 
 def examine() -> dict[str, Any]:

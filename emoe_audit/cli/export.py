@@ -7,11 +7,11 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import print_result
-from emoe_audit.cli.options import option, output_options
+from emoe_audit.cli.options import option, output_options, run_argument
 
 
 @click.command()
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @option(
     "--what",
     type=click.Choice(["csv", "groups", "model-card"]),

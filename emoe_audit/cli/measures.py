@@ -7,13 +7,13 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import EXIT_ROW_ERRORS, print_result
-from emoe_audit.cli.options import Named, option, output_options
+from emoe_audit.cli.options import Named, option, output_options, run_argument
 
 ATTRIBUTES = ("skin_tone", "shown_tone", "gender")
 
 
 @click.command("import-quality")
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @click.argument("file", type=click.Path(path_type=Path))
 @option("--column", multiple=True, required=True, show_default=False, help="To take; the first becomes the quality.")
 @option("--lower-is-better", multiple=True, help="Of these columns less is better; their sign is changed.")
@@ -33,7 +33,7 @@ def import_quality(
 
 
 @click.command()
-@click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+@run_argument
 @option("--attribute", type=click.Choice(ATTRIBUTES), default="skin_tone", help="What subjects differ in.")
 @option(
     "--labelled",

@@ -16,6 +16,8 @@ from emoe_audit.types import AnalysisConfig, ImageConfig, ScoringConfig
 
 DEFAULT_ENSEMBLE = "emoji-a"
 F = TypeVar("F", bound=Callable[..., Any])
+run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
+"""`RUN`, the folder of a run that exists."""
 
 
 def option(name: str, **kwargs: Any) -> Callable[[F], F]:
@@ -229,6 +231,31 @@ def ensemble_option(command: F) -> F:
     return option(
         "--ensemble", default=DEFAULT_ENSEMBLE, help="Embedded name, folder with ensemble.yaml, or YAML file."
     )(command)
+
+
+def audit_options(command: F) -> F:
+    """What an audit starts from: prompts, ensemble, run folder, and how prompts are scored and drawn."""
+    for decorate in (
+        image_options,
+        scoring_options,
+        option(
+            "--concepts",
+            type=click.IntRange(1),
+            default=100,
+            help="Captions of each kind when PROMPTS is not given.",
+        ),
+        option(
+            "--out",
+            type=click.Path(path_type=Path),
+            required=True,
+            show_default=False,
+            help="Run folder; resumed if it exists.",
+        ),
+        ensemble_option,
+        click.argument("prompts", required=False, type=click.Path(path_type=Path)),
+    ):
+        command = decorate(command)
+    return command
 
 
 def output_options(command: F) -> F:

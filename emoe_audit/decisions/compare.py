@@ -62,13 +62,7 @@ def compare_runs(
     check_group_column(a, by)
     rows_a, rows_b = _rows(a, score=score, image="image", group=by), _rows(b, score=score, image="image")
     both = pair(rows_a, rows_b)
-    if both.empty:
-        raise StoreError(
-            f"{a.path} and {b.path} have no prompt with {score} in common; prompts are the same where prompt, language "
-            "and source_id are: score one table with both ensembles"
-        )
-    if both["group"].isna().all():
-        raise StoreError(f"{a.path}: no prompt that both runs scored has a value in column {by!r}; choose another --by")
+    check_common(both, a, b, score=score, by=by)
     ranked = rank(both.dropna(subset=["group"]))
     groups = group_changes(ranked, fdr=fdr, n_boot=n_boot, n_permutations=n_permutations, seed=seed)
     return Comparison(
@@ -108,6 +102,17 @@ def check_group_column(store: RunStore, by: str) -> None:
     known = group_columns(store.query("SELECT * FROM prompts"))
     if by not in known:
         raise StoreError(f"{store.path}: no group column {by!r}; {_choice('--by', by, known)}")
+
+
+def check_common(both: pd.DataFrame, a: RunStore, b: RunStore, *, score: str, by: str) -> None:
+    """Raise `StoreError` where the runs have no prompt with this score in common, or none of a group."""
+    if both.empty:
+        raise StoreError(
+            f"{a.path} and {b.path} have no prompt with {score} in common; prompts are the same where prompt, language "
+            "and source_id are: score one table with both ensembles"
+        )
+    if both["group"].isna().all():
+        raise StoreError(f"{a.path}: no prompt that both runs scored has a value in column {by!r}; choose another --by")
 
 
 def pair(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> pd.DataFrame:

@@ -73,21 +73,12 @@ def plan_captions(
         AuditError: the run has no such column of numbers, too few captions are in several groups, or an argument is out
             of range.
     """
-    for column in (measure, by):
-        if column not in (known := pilot.columns()):
-            raise AuditError(f"{pilot.path}: no column {column!r}; there are {', '.join(known)}")
-    results = pilot.query("SELECT * FROM results")
-    if not pd.api.types.is_numeric_dtype(results[measure]):
-        raise AuditError(f"{pilot.path}: column {measure!r} is no measure; name one of numbers, as clip_cosine")
+    results = _checked_results(pilot, measure, by)
     differences = within_caption_differences(results, by, measure, reference=reference)
     counts = differences.count()
     tested = counts[counts >= 2]
     spread = float(differences.std(ddof=1).max())
-    if not spread > 0:
-        raise AuditError(
-            f"{pilot.path}: no two captions have a {measure} in several groups of {by}, or all differ by the same; "
-            "run a pilot with at least 20 captions in every group"
-        )
+    _check_spread(spread, pilot, measure, by)
     options: dict[str, Any] = {"alpha": alpha, "power": power, "n_tests": len(tested)}
     captions = sources_for_gap(gap, spread, **options)
     prompts = captions * (len(counts) + (reference is not None))
@@ -106,6 +97,25 @@ def plan_captions(
         images=images,
         time=_time(pilot, prompts, images),
     )
+
+
+def _checked_results(pilot: RunStore, measure: str, by: str) -> pd.DataFrame:
+    """The results of a run that has both columns, the measure one of numbers."""
+    for column in (measure, by):
+        if column not in (known := pilot.columns()):
+            raise AuditError(f"{pilot.path}: no column {column!r}; there are {', '.join(known)}")
+    results = pilot.query("SELECT * FROM results")
+    if not pd.api.types.is_numeric_dtype(results[measure]):
+        raise AuditError(f"{pilot.path}: column {measure!r} is no measure; name one of numbers, as clip_cosine")
+    return results
+
+
+def _check_spread(spread: float, pilot: RunStore, measure: str, by: str) -> None:
+    if not spread > 0:
+        raise AuditError(
+            f"{pilot.path}: no two captions have a {measure} in several groups of {by}, or all differ by the same; "
+            "run a pilot with at least 20 captions in every group"
+        )
 
 
 def _image_measures(pilot: RunStore) -> set[str]:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import dataclasses
 from pathlib import Path
 
+from torch import Tensor
+
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.checkpoint import read_base
 from emoe_audit.experts.clustering import find_clusters, most_clusters, write_clusters
@@ -52,10 +54,7 @@ def make_emergent_ensemble(
         EnsembleError: the checkpoint cannot be read or split so.
     """
     origin = _origin(checkpoint, expert, revision)
-    base = read_base(origin.base)
-    path, texts = read_path(origin, origin.experts[0], base.unet), base.read_texts()
-    check_text(origin.name, texts, what == "unet+text")
-    tensors = path.tensors | (texts[0].tensors if what == "unet+text" else {})
+    tensors = _split_tensors(origin, what)
     n_clusters = n_clusters or most_clusters(tensors)
     own = EmergentSpec(
         clusters=str(folder.absolute() / CLUSTERS_FILE),
@@ -64,21 +63,36 @@ def make_emergent_ensemble(
         seed=seed,
         what=what,
     )
-    if own.top_k > n_clusters or n_members < 2:
-        raise EnsembleError(
-            f"{checkpoint}: {n_members} members keep {own.top_k} of {n_clusters}; "
-            f"needed are two members or more, and at most {n_clusters} kept"
-        )
+    _check_members(checkpoint, n_members, own)
     clusters = find_clusters(tensors, n_clusters, seed=seed)
     folder.mkdir(parents=True, exist_ok=True)
     write_clusters(clusters, tensors, Path(own.clusters))
     members = tuple(dataclasses.replace(origin.experts[0], name=f"member-{index}") for index in range(n_members))
-    if judge is None:
-        judge = origin.judge
-    elif Path(judge).expanduser().is_dir():
-        judge = str(Path(judge).expanduser().absolute())
+    judge = origin.judge if judge is None else _absolute_if_here(judge)
     save_spec(dataclasses.replace(origin, experts=members, emergent=own, judge=judge), folder)
     return load_spec(folder)
+
+
+def _split_tensors(origin: EnsembleSpec, what: SplitParts) -> dict[str, Tensor]:
+    """The weights of the one checkpoint among which clusters are found."""
+    base = read_base(origin.base)
+    path, texts = read_path(origin, origin.experts[0], base.unet), base.read_texts()
+    check_text(origin.name, texts, what == "unet+text")
+    return path.tensors | (texts[0].tensors if what == "unet+text" else {})
+
+
+def _check_members(checkpoint: str, n_members: int, own: EmergentSpec) -> None:
+    if own.top_k > own.n_clusters or n_members < 2:
+        raise EnsembleError(
+            f"{checkpoint}: {n_members} members keep {own.top_k} of {own.n_clusters}; "
+            f"needed are two members or more, and at most {own.n_clusters} kept"
+        )
+
+
+def _absolute_if_here(judge: str) -> str:
+    """A folder by its whole path, since the spec is read from another folder; a name as it is."""
+    folder = Path(judge).expanduser()
+    return str(folder.absolute()) if folder.is_dir() else judge
 
 
 def _origin(checkpoint: str, expert: str | None, revision: str | None) -> EnsembleSpec:

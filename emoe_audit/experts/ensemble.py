@@ -82,47 +82,81 @@ def load_ensemble(
     budget that is too small for one expert.
     """
     spec = name_or_spec if isinstance(name_or_spec, EnsembleSpec) else load_spec(name_or_spec)
-    place = resolve_device(device), resolve_dtype(dtype)
-    members, base = None, read_base(spec.base)
-    if spec.emergent is not None:
-        members, base = read_members(spec, base)
-    texts, loads = base.read_texts(), _loads(spec, base, members)
-    if memory_budget is None:
-        loads = [cache(load) for load in loads]
-    n_states = 1 if members is None else members.n_states
-    footprint = _survey(loads, texts, base.unet, place[1].itemsize, n_noise, n_states)
+    parts = _Parts.of(spec, device, dtype, keeps_weights=memory_budget is None)
+    footprint = parts.footprint(n_noise)
     residency = choose_residency(footprint, memory_budget, spec.name)
-    is_resident = residency == "all"
-
-    hasher, mover = TensorHasher(base.unet.tensors), TensorMover(*place, shared=base.unet.tensors)
-    digests, unets = [], []
-    for index, load in enumerate(loads):
-        path = load()
-        digests.append(_path_digest(path, hasher, members, index))
-        if is_resident:
-            unets.append(_unet(path, mover, members, index))
-        del path
+    digests, unets = parts.paths(residency)
+    base, texts = parts.base, parts.texts
     return Ensemble(
         spec=spec,
         experts=tuple(expert.name for expert in spec.experts),
         tokenizer=texts[0].tokenizer,
         max_length=texts[0].max_length,
-        text_encoders=_text_encoders(base, texts, TensorMover(*place), is_resident, members),
+        text_encoders=parts.text_encoders(residency),
         scheduler=base.scheduler,
-        unets=unets
-        if is_resident
-        else Streamed(
-            [partial(_load_unet, load, place, members, index) for index, load in enumerate(loads)],
-            reads_ahead=residency == "two",
-        ),
+        unets=unets,
         footprint=footprint,
         memory_budget=memory_budget,
         residency=residency,
         ensemble_hash=_ensemble_hash(base, digests, texts, spec.top_k),
         latent_shape=_latent_shape(base.unet),
-        device=place[0],
-        dtype=place[1],
+        device=parts.place[0],
+        dtype=parts.place[1],
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What an ensemble is put together from; the experts' weights are read when they are asked for."""
+
+    base: Base
+    members: Members | None
+    """Where the ensemble is emergent."""
+    texts: Sequence[TextEncoderWeights]
+    loads: Sequence[Callable[[], UNetWeights]]
+    """What reads each expert's path."""
+    place: tuple[torch.device, torch.dtype]
+
+    @classmethod
+    def of(cls, spec: EnsembleSpec, device: str, dtype: str, *, keeps_weights: bool) -> _Parts:
+        """With `keeps_weights` a path is read once and stays in memory, else each time that it is asked for."""
+        place = resolve_device(device), resolve_dtype(dtype)
+        members, base = None, read_base(spec.base)
+        if spec.emergent is not None:
+            members, base = read_members(spec, base)
+        loads = _loads(spec, base, members)
+        return cls(
+            base=base,
+            members=members,
+            texts=base.read_texts(),
+            loads=[cache(load) for load in loads] if keeps_weights else loads,
+            place=place,
+        )
+
+    def footprint(self, n_noise: int) -> Footprint:
+        """Raises `EnsembleError` for parts that do not fit together."""
+        n_states = 1 if self.members is None else self.members.n_states
+        return _survey(self.loads, self.texts, self.base.unet, self.place[1].itemsize, n_noise, n_states)
+
+    def paths(self, residency: Residency) -> tuple[list[str], Sequence[UNet2DConditionModel]]:
+        """The digest of each expert's path, and its UNet. One path is read at a time."""
+        shared, members = self.base.unet.tensors, self.members
+        hasher, mover = TensorHasher(shared), TensorMover(*self.place, shared=shared)
+        digests, unets = [], []
+        for index, load in enumerate(self.loads):
+            path = load()
+            digests.append(_path_digest(path, hasher, members, index))
+            if residency == "all":
+                unets.append(_unet(path, mover, members, index))
+            del path
+        if residency == "all":
+            return digests, unets
+        loaders = [partial(_load_unet, load, self.place, members, index) for index, load in enumerate(self.loads)]
+        return digests, Streamed(loaders, reads_ahead=residency == "two")
+
+    def text_encoders(self, residency: Residency) -> Sequence[TextEncoder]:
+        """The base's, all in memory where all experts are."""
+        return _text_encoders(self.base, self.texts, TensorMover(*self.place), residency == "all", self.members)
 
 
 def _loads(spec: EnsembleSpec, base: Base, members: Members | None) -> list[Callable[[], UNetWeights]]:

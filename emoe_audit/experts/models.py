@@ -32,6 +32,15 @@ SUPPORTED: dict[str, tuple[object, ...]] = {
     "time_embedding_type": ("positional",),
 }
 DOWN_BLOCKS = ("CrossAttnDownBlock2D", "DownBlock2D")
+STABLE_DIFFUSION_NOISE: dict[str, Any] = {
+    "beta_start": 0.00085,
+    "beta_end": 0.012,
+    "beta_schedule": "scaled_linear",
+    "steps_offset": 1,
+    "clip_sample": False,
+    "set_alpha_to_one": False,
+}
+"""What Stable Diffusion's schedulers are made with, for models that are trained or drawn at random here."""
 
 
 def build_unet(config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> UNet2DConditionModel:

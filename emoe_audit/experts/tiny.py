@@ -18,6 +18,7 @@ from tokenizers.pre_tokenizers import ByteLevel
 from torch import Tensor, nn
 from transformers import CLIPTextConfig, CLIPTextModel
 
+from emoe_audit.experts.models import STABLE_DIFFUSION_NOISE
 from emoe_audit.experts.sources import DELTA_FILE
 from emoe_audit.experts.spec import load_spec, save_spec
 from emoe_audit.types import EnsembleSpec, ExpertSpec
@@ -98,15 +99,7 @@ def _write_pipeline(folder: Path) -> UNet2DConditionModel:
     unet = _unet()
     unet.save_pretrained(folder / "unet")
     _vae().save_pretrained(folder / "vae")
-    scheduler = DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        steps_offset=1,
-        clip_sample=False,
-        set_alpha_to_one=False,
-    )
-    scheduler.save_pretrained(folder / "scheduler")
+    DDIMScheduler(**STABLE_DIFFUSION_NOISE).save_pretrained(folder / "scheduler")
     _write_json(
         folder / "model_index.json",
         {

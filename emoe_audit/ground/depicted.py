@@ -20,8 +20,10 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.coverage import read_coverage
 from emoe_audit.ground.record import write_record
 from emoe_audit.prompts.emoji import SOURCE_LANGUAGE
+from emoe_audit.quality.attributes import SHOWN_TONE, subjects, things
 from emoe_audit.quality.clip_score import ClipJudge
-from emoe_audit.quality.depicted import SHOWN_TONE, Classifier, Judge, LabelledImages, read_labelled, subjects, things
+from emoe_audit.quality.depicted import Classifier, Judge
+from emoe_audit.quality.labelled import LabelledImages, read_labelled
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import EnsembleSpec
 

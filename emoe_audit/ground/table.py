@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
@@ -156,19 +156,20 @@ def tabulate(
             )
             for name, score in whole.items()
         ),
-        differences=tuple(
-            Difference(
-                against=other,
-                figure=f,
-                difference=_interval(
-                    values[default_score][f] - values[other][f], drawn[default_score][f] - drawn[other][f]
-                ),
-            )
-            for other in whole
-            if other != default_score
-            for f in COMPARED
-        ),
+        differences=tuple(_differences(values, drawn, default_score)),
     )
+
+
+def _differences(
+    values: Mapping[str, Mapping[str, float]], drawn: Mapping[str, Mapping[str, np.ndarray]], default_score: str
+) -> Iterator[Difference]:
+    """The default score's `COMPARED` figures minus those of every other, from values and replicates by score."""
+    own, own_drawn = values[default_score], drawn[default_score]
+    for other in values:
+        if other != default_score:
+            for f in COMPARED:
+                difference = _interval(own[f] - values[other][f], own_drawn[f] - drawn[other][f])
+                yield Difference(against=other, figure=f, difference=difference)
 
 
 def _languages(ground: Ground, score: np.ndarray) -> tuple[LanguagePoint, ...]:

@@ -10,6 +10,7 @@ from diffusers import DDIMScheduler, UNet2DConditionModel
 from torch import Tensor
 from transformers import CLIPTextModel
 
+from emoe_audit.experts.models import STABLE_DIFFUSION_NOISE
 from emoe_audit.recipes.contrastive import Examples
 from emoe_audit.recipes.sampling import Sampler
 from emoe_audit.recipes.training import train
@@ -24,15 +25,7 @@ EXPERT_LAYERS = re.compile(r"\.attn[12]\.to_[qkv]\.|\.ff\.net\.")
 
 def make_scheduler() -> DDIMScheduler:
     """Stable Diffusion 2's: amid pure noise, where scores are read, a velocity is the image that the text names."""
-    return DDIMScheduler(
-        beta_start=0.00085,
-        beta_end=0.012,
-        beta_schedule="scaled_linear",
-        steps_offset=1,
-        clip_sample=False,
-        set_alpha_to_one=False,
-        prediction_type="v_prediction",
-    )
+    return DDIMScheduler(**STABLE_DIFFUSION_NOISE, prediction_type="v_prediction")
 
 
 def make_unet() -> UNet2DConditionModel:

@@ -2,14 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 from emoe_audit.analysis.rows import records
 from emoe_audit.report.data import Cloud, CloudPoint, side_by_side
 from emoe_audit.report.labels import clip_text
-
-if TYPE_CHECKING:
-    from emoe_audit.runs.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 MAX_POINTS = 1200
 """Above this many prompts a cloud is counted on a grid, so its size does not grow with the run."""

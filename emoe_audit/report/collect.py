@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
@@ -42,10 +42,8 @@ from emoe_audit.report.labels import clip_text, group_label
 from emoe_audit.report.limits import limits
 from emoe_audit.report.verdict import verdict
 from emoe_audit.runs.manifest import published
-
-if TYPE_CHECKING:
-    from emoe_audit.runs.store import RunStore
-    from emoe_audit.types import RowError
+from emoe_audit.runs.store import RunStore
+from emoe_audit.types import RowError
 
 COLUMN_ORDER = ("language", "region")
 FAULT_EXAMPLES = 12

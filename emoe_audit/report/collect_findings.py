@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import pandas as pd
 
@@ -24,11 +25,7 @@ from emoe_audit.report.findings import (
     Spread,
 )
 from emoe_audit.report.labels import group_label
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    from emoe_audit.runs.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 T = TypeVar("T")
 

@@ -12,15 +12,13 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import pandas as pd
 
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.files import replace_file
-
-if TYPE_CHECKING:
-    from emoe_audit.runs.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 CHUNK_ROWS = 50_000
 """Rows that are held at once."""

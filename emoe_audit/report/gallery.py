@@ -5,8 +5,9 @@ from __future__ import annotations
 import base64
 import io
 import logging
+from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -15,11 +16,7 @@ from PIL import Image, UnidentifiedImageError
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.report.data import Gallery, GalleryCell, GalleryColumn, GalleryRow
 from emoe_audit.report.labels import group_label
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from emoe_audit.runs.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 T = TypeVar("T")
 

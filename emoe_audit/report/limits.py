@@ -2,14 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from emoe_audit.report.data import LEVEL
+from emoe_audit.report.data import LEVEL, GroupTable, Scope
 from emoe_audit.report.labels import column_label, counted
-
-if TYPE_CHECKING:
-    from emoe_audit.report.data import GroupTable, Scope
-    from emoe_audit.types import RunManifest
+from emoe_audit.types import RunManifest
 
 FEW_SOURCES = 20
 

@@ -11,20 +11,17 @@ import math
 import re
 from functools import cache
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 import yaml
 from markupsafe import Markup
 
 from emoe_audit.report import labels
-from emoe_audit.report.data import GroupTable, ReportData, side_by_side
+from emoe_audit.report.data import GroupRow, GroupTable, ReportData, side_by_side
 from emoe_audit.report.export import NO_TEXT
 from emoe_audit.report.render import STATUS_TEXT
 from emoe_audit.runs.files import replace_file
-
-if TYPE_CHECKING:
-    from emoe_audit.report.data import GroupRow
 
 SPECIAL = re.compile(r"[\\`*_\[\]<>&|~#$]|^[-+=]|^\d+[.)](?= |$)")
 """What CommonMark, tables, struck-through text and formulas are made of, and what starts a list or an underline."""

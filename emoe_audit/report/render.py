@@ -11,7 +11,7 @@ from datetime import datetime
 from functools import cache, partial
 from importlib.resources import files
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import jinja2
 from jinja2.utils import htmlsafe_json_dumps
@@ -27,9 +27,7 @@ from emoe_audit.report.gap_charts import WORDS, gaps_figure
 from emoe_audit.report.heat_map import experts_figure
 from emoe_audit.report.refusal_charts import refusal_figure
 from emoe_audit.runs.files import replace_file
-
-if TYPE_CHECKING:
-    from emoe_audit.runs.store import RunStore
+from emoe_audit.runs.store import RunStore
 
 SECTIONS = (
     ("verdict", "Verdict"),

@@ -27,16 +27,10 @@ def measure_depicted(
         QualityError: the ensemble names no judge, or no image was made of a subject whose prompt names no class.
         AuditError: the reference is no distribution over the classes.
     """
+    from emoe_audit.quality.attributes import GENDER, SHOWN_TONE, SKIN_TONE, subjects, things
     from emoe_audit.quality.clip_score import ClipJudge
-    from emoe_audit.quality.depicted import (
-        GENDER,
-        SHOWN_TONE,
-        SKIN_TONE,
-        read_labelled,
-        subjects,
-        things,
-        who_is_depicted,
-    )
+    from emoe_audit.quality.depicted import who_is_depicted
+    from emoe_audit.quality.labelled import read_labelled
 
     spec = store.plan().ensemble
     if spec.judge is None:

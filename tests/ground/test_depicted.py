@@ -14,7 +14,8 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.spec import EMBEDDED, load_spec
 from emoe_audit.ground.depicted import asked_and_shown, trained_shares
 from emoe_audit.prompts.emoji import SOURCE_LANGUAGE
-from emoe_audit.quality.depicted import TONES, LabelledImages, subjects
+from emoe_audit.quality.attributes import TONES, subjects
+from emoe_audit.quality.labelled import LabelledImages
 from emoe_audit.types import EnsembleSpec
 from tests.quality.exact_judge import ExactJudge
 

@@ -13,24 +13,20 @@ from emoe_audit.analysis.prevalence import COLUMNS
 from emoe_audit.errors import AuditError, PromptTableError, QualityError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
-from emoe_audit.quality.clip_score import ClipJudge
-from emoe_audit.quality.depicted import (
+from emoe_audit.quality.attributes import (
     GENDER,
     NO_TONE,
     SHOWN_TONE,
     SKIN_TONE,
     TONES,
-    Classifier,
-    LabelledImages,
     names_none,
-    read_labelled,
     subject_prompts,
     subjects,
     things,
-    tone_drawings,
-    who_is_depicted,
-    write_labelled,
 )
+from emoe_audit.quality.clip_score import ClipJudge
+from emoe_audit.quality.depicted import Classifier, who_is_depicted
+from emoe_audit.quality.labelled import LabelledImages, read_labelled, tone_drawings, write_labelled
 from emoe_audit.types import EnsembleSpec
 from tests.quality.exact_judge import ExactJudge
 

@@ -1,0 +1,147 @@
+"""The commands of an audit: all of it, or one step of it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from pathlib import Path
+from typing import Any
+
+import click
+
+from emoe_audit.cli.console import EXIT_ROW_ERRORS, announce_fetch, command_line, print_result, progress_of
+from emoe_audit.cli.options import (
+    analysis_config,
+    analysis_options,
+    audit_options,
+    config_option,
+    configs,
+    output_options,
+    run_argument,
+)
+
+
+@click.command()
+@audit_options
+@analysis_options
+@click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes; store nothing.")
+@output_options
+@config_option
+def run(
+    prompts: Path | None,
+    ensemble: str,
+    out: Path,
+    concepts: int,
+    dry_run: bool,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
+) -> int:
+    """Score, draw, judge, analyze and report; started again, do the rest.
+
+    PROMPTS is a CSV, JSONL or Parquet table with a column `prompt`, or a COCO captions file; by default the ensemble's
+    own captions.
+    """
+    from emoe_audit.audit import run_audit
+    from emoe_audit.experts.spec import load_spec
+
+    spec = load_spec(ensemble)
+    table = _table(prompts, spec, concepts, settings["seed"])
+    scoring, images = configs(settings)
+    if dry_run:
+        from emoe_audit.decisions.estimate import estimate
+
+        print_result(estimate(table, spec, out, scoring, images), as_json)
+        return 0
+    announce_fetch(spec, quiet)
+    result = run_audit(
+        table,
+        spec,
+        out,
+        scoring=scoring,
+        images=images,
+        analysis=analysis_config(settings),
+        command=command_line(),
+        progress=progress_of(quiet),
+    )
+    print_result(asdict(result), as_json)
+    if result.n_errors:
+        click.echo(f"{result.n_errors} rows were left out; {result.path / 'errors.jsonl'} says why", err=True)
+    return EXIT_ROW_ERRORS if result.n_errors else 0
+
+
+@click.command()
+@audit_options
+@output_options
+@config_option
+def score(
+    prompts: Path | None, ensemble: str, out: Path, concepts: int, as_json: bool, quiet: bool, **settings: Any
+) -> int:
+    """Only the first step of `run`: score every prompt. `quality`, `analyze` and `report` do the rest."""
+    from emoe_audit.audit import start_run
+    from emoe_audit.experts.spec import load_spec
+
+    spec = load_spec(ensemble)
+    table = _table(prompts, spec, concepts, settings["seed"])
+    announce_fetch(spec, quiet)
+    store = start_run(table, spec, out, *configs(settings), command=command_line(), progress=progress_of(quiet))
+    print_result({"run": str(store.path)}, as_json)
+    return EXIT_ROW_ERRORS if store.errors() else 0
+
+
+@click.command()
+@run_argument
+@output_options
+def quality(run_folder: Path, as_json: bool, quiet: bool) -> int:
+    """Make and judge the images that a run still lacks."""
+    from emoe_audit.runs.store import RunStore
+    from emoe_audit.steps.images import judge_pending
+    from emoe_audit.steps.references import measure_references
+
+    store = RunStore.open(run_folder)
+    with store.locked():
+        judge_pending(store, progress_of(quiet))
+        measure_references(store, progress_of(quiet))
+    print_result({"images": str(store.path / "images")}, as_json)
+    return EXIT_ROW_ERRORS if store.errors() else 0
+
+
+@click.command()
+@run_argument
+@analysis_options
+@output_options
+def analyze(run_folder: Path, as_json: bool, quiet: bool, **settings: Any) -> int:
+    """Compute the analysis tables of a run again."""
+    from emoe_audit.runs.store import RunStore
+    from emoe_audit.steps.summary import summarize
+
+    store = RunStore.open(run_folder)
+    with store.locked():
+        summarize(store, analysis_config(settings), progress_of(quiet))
+    print_result({"analysis": str(store.path / "analysis")}, as_json)
+    return 0
+
+
+@click.command()
+@run_argument
+@output_options
+def report(run_folder: Path, as_json: bool, quiet: bool) -> int:
+    """Write report.html and report.json of a run again."""
+    from emoe_audit.report.render import write_report
+    from emoe_audit.runs.store import RunStore
+
+    print_result({"report": str(write_report(RunStore.open(run_folder)))}, as_json)
+    return 0
+
+
+def _table(path: Path | None, spec: Any, concepts: int, seed: int) -> Any:
+    if path is None:
+        from emoe_audit.prompts.emoji import default_prompts
+
+        return default_prompts(spec, n_concepts=concepts, seed=seed)
+    from emoe_audit.prompts.language_check import language_warnings
+    from emoe_audit.prompts.read import read_prompts
+
+    read = read_prompts(path)
+    for warning in language_warnings(read.frame):
+        click.echo(f"warning: {warning}", err=True)
+    return read
