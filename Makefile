@@ -27,7 +27,7 @@ dashboard: $(STAMP) ## look at the runs under reports/ in a browser
 	$(BIN)/emoe-audit dashboard --runs reports
 
 test: $(STAMP) ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup
+	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
 lint: $(STAMP) ## style and types
 	$(BIN)/ruff check .

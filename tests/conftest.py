@@ -18,6 +18,24 @@ install_import_hook(["emoe_audit.experts", "emoe_audit.scoring", "emoe_audit.abs
 if TYPE_CHECKING:
     from emoe_audit.types import EnsembleSpec
 
+LONGEST_FIRST = ("browser", "slow")
+"""Marks of tests whose files are given to a worker before the others, so that none is alone with them at the end."""
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of a file on one worker, which makes what they share once, and start with what takes longest."""
+    for item in items:
+        if item.get_closest_marker("xdist_group") is None:
+            item.add_marker(pytest.mark.xdist_group(item.path.stem))
+    first = {mark: {_group(item) for item in items if item.get_closest_marker(mark)} for mark in LONGEST_FIRST}
+    items.sort(key=lambda item: [_group(item) not in first[mark] for mark in LONGEST_FIRST])
+
+
+def _group(item: pytest.Item) -> str:
+    mark = item.get_closest_marker("xdist_group")
+    return str(mark.args[0]) if mark else ""
+
 
 @pytest.fixture(scope="session")
 def tiny_spec(tmp_path_factory: pytest.TempPathFactory) -> EnsembleSpec:

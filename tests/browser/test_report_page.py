@@ -52,9 +52,23 @@ def translated(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return write_report(add_translations(illustrated_run(tmp_path_factory.mktemp("runs") / "translated")))
 
 
-@pytest.fixture(params=[("plain", WIDE), ("plain", NARROW), ("translated", WIDE)], ids=["wide", "narrow", "translated"])
+LOOKS = {"wide": ("plain", WIDE), "narrow": ("plain", NARROW), "translated": ("translated", WIDE)}
+
+
+@pytest.fixture(scope="module", params=LOOKS)
 def shown(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watched]:
-    report, viewport = request.param
+    """A report that is looked at and not touched."""
+    yield from look(request, browser)
+
+
+@pytest.fixture(params=LOOKS)
+def printed(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watched]:
+    """One that is sent to a printer."""
+    yield from look(request, browser)
+
+
+def look(request: pytest.FixtureRequest, browser: Browser) -> Iterator[Watched]:
+    report, viewport = LOOKS[request.param]
     watched = Watched(browser, request.getfixturevalue(report), viewport)
     yield watched
     watched.page.close()
@@ -114,10 +128,10 @@ def test_every_image_of_the_gallery_is_decoded(shown: Watched) -> None:
     assert min(widths) > 0
 
 
-def test_on_paper_every_table_is_open(shown: Watched) -> None:
-    shown.page.evaluate("dispatchEvent(new Event('beforeprint'))")
-    assert shown.page.evaluate("[...document.querySelectorAll('details')].every(details => details.open)")
-    widths = shown.page.evaluate("[...document.querySelectorAll('.main-svg')].map(svg => svg.clientWidth)")
+def test_on_paper_every_table_is_open(printed: Watched) -> None:
+    printed.page.evaluate("dispatchEvent(new Event('beforeprint'))")
+    assert printed.page.evaluate("[...document.querySelectorAll('details')].every(details => details.open)")
+    widths = printed.page.evaluate("[...document.querySelectorAll('.main-svg')].map(svg => svg.clientWidth)")
     assert set(widths) == {700}
 
 
