@@ -10,14 +10,14 @@ EXAMPLE := reports/example
 VERIFICATION := reports/verification
 EMBEDDED := emoji-a emoji-b
 
-.PHONY: help audit test dashboard lint bench bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes example clean
+.PHONY: help audit test dashboard lint docs bench bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,recipes]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,recipes,docs]'
 	touch $(STAMP)
 
 audit: $(STAMP) ## audit the embedded ensemble; says where the report is
@@ -33,6 +33,9 @@ lint: $(STAMP) ## style and types
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy
+
+docs: $(STAMP) ## the documentation; open build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 
 bench: $(STAMP) ## measure; figures go to reports/benchmarks/
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -n 0 -s
