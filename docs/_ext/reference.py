@@ -15,6 +15,7 @@ import emoe_audit
 from emoe_audit.cli import console
 from emoe_audit.cli.main import cli
 from emoe_audit.decisions.gate import Policy, Rule
+from emoe_audit.prompts.table import KNOWN
 from emoe_audit.report.schema import field_docstrings, report_schema
 from emoe_audit.runs.views import COLUMNS
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, Prompt
@@ -84,7 +85,8 @@ def policy_keys() -> str:
 
 def prompt_columns() -> str:
     """The columns of a prompt table that the audit knows."""
-    return fields_of(Prompt)
+    said = field_docstrings(Prompt)
+    return table(("column", "meaning"), [(f"`{name}`", said[name]) for name in KNOWN])
 
 
 def run_tables() -> str:
