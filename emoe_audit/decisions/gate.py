@@ -52,6 +52,7 @@ class Policy:
     """What a run has to keep."""
 
     rules: tuple[Rule, ...]
+    """At least one."""
     alpha: float = 0.05
     """The chance of a single wrong verdict in the whole policy is at most this."""
     min_sources: int = 10
