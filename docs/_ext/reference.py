@@ -7,7 +7,8 @@ import dataclasses
 import itertools
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any
+from types import NoneType, UnionType
+from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 
 import click
 
@@ -19,6 +20,8 @@ from emoe_audit.prompts.table import KNOWN
 from emoe_audit.report.schema import field_docstrings, report_schema
 from emoe_audit.runs.views import COLUMNS
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, Prompt
+
+WORDS = {str: "text", int: "integer", float: "number", bool: "yes or no"}
 
 
 def commands() -> str:
@@ -107,8 +110,8 @@ def report_json() -> str:
 
 def fields_of(cls: Any) -> str:
     """The fields of a dataclass, with the docstrings under them."""
-    said = field_docstrings(cls)
-    rows = [(f"`{f.name}`", f"`{f.type}`", _default(f), said.get(f.name, "")) for f in dataclasses.fields(cls)]
+    said, hints = field_docstrings(cls), get_type_hints(cls)
+    rows = [(f"`{f.name}`", _type(hints[f.name]), _default(f), said.get(f.name, "")) for f in dataclasses.fields(cls)]
     return table(("key", "type", "default", "meaning"), rows)
 
 
@@ -121,6 +124,20 @@ def table(head: tuple[str, ...], rows: Iterable[tuple[str, ...]]) -> str:
 def _sections(parts: list[tuple[str, Any]]) -> str:
     said = [f"## {title}\n\n{' '.join(str(cls.__doc__).split())}\n\n{fields_of(cls)}" for title, cls in parts]
     return "\n\n".join(said)
+
+
+def _type(hint: Any) -> str:
+    """An annotation in words; what may be None is told by its default."""
+    origin, arguments = get_origin(hint), [own for own in get_args(hint) if own not in (NoneType, ...)]
+    if origin is Literal:
+        return " or ".join(f"`{choice}`" for choice in arguments)
+    if origin in (Union, UnionType):
+        return " or ".join(map(_type, arguments))
+    if origin is tuple:
+        return f"list of {_type(arguments[0])}"
+    if origin is not None:
+        return f"{_type(arguments[1])} by {_type(arguments[0])}"
+    return WORDS.get(hint, f"`{hint.__name__}`")
 
 
 def _default(field: dataclasses.Field[Any]) -> str:

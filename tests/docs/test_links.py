@@ -6,11 +6,11 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 import pytest
-import reference
 
+import emoe_audit
 from tests.docs.texts import BESIDE, DOCS, PAGES, README, ROOT, anchors, links
 
-MADE = {DOCS / "reference" / "python.md": {name.lower() for name in reference.emoe_audit.__all__}}
+MADE = {DOCS / "reference" / "python.md": {name.lower() for name in emoe_audit.__all__}}
 """Anchors of headings that are made when the pages are built."""
 
 

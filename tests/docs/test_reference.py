@@ -17,7 +17,7 @@ from emoe_audit.prompts.table import KNOWN
 from emoe_audit.report.data import ReportData
 from emoe_audit.report.render import NOT_IN_JSON
 from emoe_audit.runs.views import ANALYSES, COLUMNS, JOINED, RESULTS
-from emoe_audit.types import EnsembleSpec, ScoringConfig
+from emoe_audit.types import AnalysisConfig, EnsembleSpec, ScoringConfig
 from tests.docs.texts import DOCS
 
 
@@ -77,8 +77,15 @@ def test_every_field_says_what_it_is(cls: Any) -> None:
     assert [row for row in rows if row.endswith("|  |")] == []
 
 
+def test_types_are_told_in_words() -> None:
+    assert "| `assembly` | `shared_trunk` or `independent` | `independent` |" in reference.fields_of(EnsembleSpec)
+    assert "| `experts` | list of `ExpertSpec` | required |" in reference.fields_of(EnsembleSpec)
+    assert "| `margins` | number by text | empty |" in reference.fields_of(AnalysisConfig)
+    assert "| `memory_budget` | integer | none |" in reference.fields_of(ScoringConfig)
+
+
 def test_defaults_are_told() -> None:
     rows = dict(zip(first_cells(reference.fields_of(Rule)), reference.fields_of(Rule).splitlines()[2:], strict=True))
-    assert "| required |" in rows["by"]
+    assert rows["by"].startswith("| `by` | text | required | ")
     assert "| `mean` |" in rows["figure"]
     assert "| none |" in rows["at_least"]
