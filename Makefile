@@ -9,15 +9,16 @@ RUN := reports/first-light
 EXAMPLE := reports/example
 VERIFICATION := reports/verification
 EMBEDDED := emoji-a emoji-b
+FAST := -m "not slow and not browser and not benchmark"
 
-.PHONY: help audit test dashboard lint bench bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes dist example clean
+.PHONY: help audit test dashboard lint check docs bench bench-house bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes dist example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
 
 $(STAMP): pyproject.toml constraints.txt
 	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,recipes]'
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev,recipes,docs]'
 	touch $(STAMP)
 
 audit: $(STAMP) ## audit the embedded ensemble; says where the report is
@@ -29,16 +30,26 @@ dashboard: $(STAMP) ## look at the runs under reports/ in a browser
 test: $(STAMP) ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
 
-lint: $(STAMP) ## style and types
+check: lint ## what to run all day: style, types, floors and the fast tests
+	$(BIN)/python -m pytest $(FAST) -n 2 --dist loadgroup --no-loadscope-reorder
+
+lint: $(STAMP) ## style, types and the floors of the package
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
+	$(BIN)/lint-imports
 	$(BIN)/mypy
+
+docs: $(STAMP) ## the documentation; open build/docs/index.html
+	$(BIN)/python -m sphinx -W --keep-going -b html docs build/docs
 
 bench: $(STAMP) ## measure; figures go to reports/benchmarks/
 	$(BIN)/python -m pytest tests/benchmarks -m benchmark -n 0 -s
 
 bench-sd15: $(STAMP) ## measure at Stable Diffusion 1.5's true size; figures go to reports/benchmarks/sd15.json
 	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_sd15_memory.py tests/benchmarks/test_sd15_speed.py -m benchmark -n 0 -s
+
+bench-house: $(STAMP) ## measure the wheel, the checks and the floors; figures go to reports/benchmarks/house.json
+	$(BIN)/python -m pytest tests/benchmarks/test_house.py -m benchmark -n 0 -s
 
 bench-statistics: $(STAMP) ## measure the statistics; figures go to reports/benchmarks/statistics.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_statistics.py tests/benchmarks/test_risk.py \

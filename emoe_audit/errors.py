@@ -1,4 +1,4 @@
-"""The errors a user can cause or meet. Only `cli/main.py` turns one into an exit code.
+"""The errors a user can cause or meet. Only the command line turns one into an exit code.
 
 Each message says what is wrong, where (file, line, column) and what to do about it.
 """

@@ -20,9 +20,11 @@ class ExpertSpec:
     """Where one expert's weights come from."""
 
     name: str
+    """No two experts of an ensemble have the same."""
     source: str
     """A hub id (`org/name`), a folder (pipeline, UNet, or only what differs from the base) or a `.safetensors` file."""
     revision: str | None = None
+    """A branch, tag or commit, where the source is a hub id."""
     loras: tuple[str, ...] = ()
     """LoRA files or hub ids laid over the source, in this order."""
     segmoe_expert: int | None = None
@@ -50,10 +52,13 @@ class EnsembleSpec:
     """Which experts are set against each other, and how they are put together."""
 
     name: str
+    """As runs and reports call it."""
     base: ExpertSpec
     """Gives tokenizer, text encoder, scheduler, VAE, and the trunk when the assembly shares one."""
     experts: tuple[ExpertSpec, ...]
+    """At least two, to disagree."""
     assembly: Assembly = "independent"
+    """`shared_trunk`, SegMoE's way: the experts' own are `moe_layers`; `independent`: each keeps its whole UNet."""
     moe_layers: MoeLayers = "all"
     """Which layers belong to the experts under `shared_trunk`; everything else is the base's."""
     split: int = 0
@@ -77,8 +82,11 @@ class ScoringConfig:
     """What a score depends on (the first block), and what it only runs on (the second)."""
 
     seed: int = 0
+    """Of the noises."""
     n_noise: int = 4
+    """Noises to average over."""
     num_inference_steps: int = 50
+    """Of which the first is read."""
     dtype: Dtype | Literal["auto"] = "float32"
     """`auto` is settled when a run starts: the fastest on the device, by measurement."""
     both_halves: bool = False
@@ -87,6 +95,7 @@ class ScoringConfig:
     batch_size: int | None = None
     """None: found while prompts are scored."""
     device: str = "auto"
+    """`auto`, `cpu`, `cuda` or `mps`."""
     check_pairs: int = 5
     """Pairs of each probe in each language in the validity check (English words are all taken); 0 leaves it out."""
     memory_budget: int | None = None
@@ -134,13 +143,15 @@ class Prompt:
     """One row of a prompt table."""
 
     prompt_id: str
+    """Names the row; where a table has none, `row-` and the line."""
     prompt: str
+    """What the model is given, exactly as it stands."""
     language: str = "und"
-    """BCP-47."""
+    """BCP-47; `und` where it is not known."""
     region: str | None = None
     """ISO 3166 alpha-2 or UN M49."""
     source_id: str = ""
-    """Joins the translations of one caption; they are one cluster in every statistic."""
+    """Joins the translations of one caption; they are one cluster in every statistic. By default `prompt_id`."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -12,7 +12,16 @@ import click
 from emoe_audit.progress import Progress, Reporter, silent
 from emoe_audit.types import EnsembleSpec
 
-EXIT_GATE_FAILED, EXIT_WRONG, EXIT_INCONCLUSIVE, EXIT_ROW_ERRORS, EXIT_INTERRUPTED = 1, 2, 3, 4, 130
+EXIT_GATE_FAILED = 1
+"""`gate`: a bound is broken."""
+EXIT_WRONG = 2
+"""Wrong use or input; the message says what, where and what to do."""
+EXIT_INCONCLUSIVE = 3
+"""`gate`: no bound is broken, and some are undecided."""
+EXIT_ROW_ERRORS = 4
+"""Done, but rows were left out; `errors.jsonl` says which and why."""
+EXIT_INTERRUPTED = 130
+"""Interrupted; the message is the command that goes on."""
 
 
 def print_result(values: dict[str, Any], as_json: bool) -> None:

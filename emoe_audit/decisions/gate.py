@@ -34,11 +34,15 @@ class Rule:
     """A bound on one figure of every group."""
 
     by: str
+    """The group column."""
     measure: str
+    """A score, a quality, or any other column of numbers."""
     figure: str = "mean"
     """`mean`, or `gap`: the group's mean minus the mean over all prompts."""
     at_least: float | None = None
+    """The lower bound, in units of the measure."""
     at_most: float | None = None
+    """The upper bound."""
     groups: tuple[str, ...] | None = None
     """None: every group of the run."""
 
@@ -48,7 +52,9 @@ class Policy:
     """What a run has to keep."""
 
     rules: tuple[Rule, ...]
+    """At least one."""
     alpha: float = 0.05
+    """The chance of a single wrong verdict in the whole policy is at most this."""
     min_sources: int = 10
     """Captions without which a group stays undecided."""
 

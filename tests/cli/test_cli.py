@@ -11,12 +11,13 @@ from pathlib import Path
 
 import click
 import pytest
+import reference
 
 from emoe_audit.cli.main import cli
 from emoe_audit.types import EnsembleSpec
 from tests.processes import command_line, invoke, running, wait_for_lines
 
-README = (Path(__file__).parents[2] / "README.md").read_text(encoding="utf-8")
+REFERENCE = (Path(__file__).parents[2] / "docs" / "reference" / "commands.md").read_text(encoding="utf-8")
 FAST = ["--n-noise", "1", "--n-images", "4", "--image-steps", "1", "--device", "cpu"]
 
 
@@ -35,17 +36,17 @@ def folder(tiny_spec: EnsembleSpec) -> str:
 @pytest.mark.parametrize(
     ("words", "command"), list(commands()), ids=lambda value: " ".join(value) if isinstance(value, tuple) else ""
 )
-def test_every_command_and_option_has_help_and_stands_in_the_readme(
+def test_every_command_and_option_has_help_and_stands_in_the_reference(
     words: tuple[str, ...], command: click.Command
 ) -> None:
     assert command.help
-    assert f"emoe-audit {' '.join(words)}" in README
+    assert f"| `emoe-audit {' '.join(words)}` | {command.get_short_help_str(200)} |" in reference.commands()
     assert all(option.help for option in command.params if isinstance(option, click.Option) and option.name != "help")
 
 
-def test_the_help_of_run_in_the_readme_is_what_it_prints() -> None:
+def test_the_help_of_run_in_the_reference_is_what_it_prints() -> None:
     printed = invoke("run", "--help", COLUMNS="100").stdout
-    assert f"```\n{printed.strip()}\n```" in README
+    assert f"```text\n{printed.strip()}\n```" in REFERENCE
 
 
 def test_a_run_prints_its_result_on_stdout_and_progress_on_stderr(folder: str, tmp_path: Path) -> None:
