@@ -17,8 +17,10 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from multiprocessing.process import BaseProcess
 from pathlib import Path
-from types import MappingProxyType
+from types import MappingProxyType, ModuleType
 from typing import Any
+
+import pytest
 
 SERVER = multiprocessing.get_context("forkserver")
 SERVER.set_forkserver_preload(
@@ -54,7 +56,9 @@ def running(work: Callable[..., None], *args: Any) -> Iterator[tuple[BaseProcess
     with tempfile.TemporaryDirectory() as folder:
         out, err = Path(folder) / "stdout", Path(folder) / "stderr"
         process = SERVER.Process(target=_torn_off, args=(os.getcwd(), out, err, work, args))
-        process.start()
+        with pytest.MonkeyPatch.context() as patch:  # a child loads its parent's main module, of which it needs nothing
+            patch.setitem(sys.modules, "__main__", ModuleType("__main__"))
+            process.start()
         try:
             yield process, out, err
         finally:
