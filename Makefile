@@ -9,6 +9,7 @@ RUN := reports/first-light
 EXAMPLE := reports/example
 VERIFICATION := reports/verification
 EMBEDDED := emoji-a emoji-b
+TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 FAST := -m "not slow and not browser and not benchmark"
 
 .PHONY: help audit test dashboard lint check docs bench bench-house bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes dist example clean
@@ -28,10 +29,10 @@ dashboard: $(STAMP) ## look at the runs under reports/ in a browser
 	$(BIN)/emoe-audit dashboard --runs reports
 
 test: $(STAMP) ## all tests
-	$(BIN)/python -m pytest -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest $(TWO_WORKERS)
 
 check: lint ## what to run all day: style, types, floors and the fast tests
-	$(BIN)/python -m pytest $(FAST) -n 2 --dist loadgroup --no-loadscope-reorder
+	$(BIN)/python -m pytest $(FAST) $(TWO_WORKERS)
 
 lint: $(STAMP) ## style, types and the floors of the package
 	$(BIN)/ruff check .

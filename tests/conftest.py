@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from jaxtyping import install_import_hook
@@ -20,21 +20,27 @@ if TYPE_CHECKING:
 
 LONGEST_FIRST = ("browser", "slow")
 """Marks of tests whose files are given to a worker before the others, so that none is alone with them at the end."""
+ONE_DASHBOARD = {"tests/browser/test_accessibility.py": "tests/browser/test_desk.py"}
+"""Files that are given to the worker of another, whose server they look at."""
 
 
-@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of a file on one worker, which makes what they share once, and start with what takes longest."""
-    for item in items:
-        if item.get_closest_marker("xdist_group") is None:
-            item.add_marker(pytest.mark.xdist_group(item.path.stem))
-    first = {mark: {_group(item) for item in items if item.get_closest_marker(mark)} for mark in LONGEST_FIRST}
-    items.sort(key=lambda item: [_group(item) not in first[mark] for mark in LONGEST_FIRST])
+    """Start with the files that take longest."""
+    first = {mark: {item.path for item in items if item.get_closest_marker(mark)} for mark in LONGEST_FIRST}
+    items.sort(key=lambda item: [item.path not in first[mark] for mark in LONGEST_FIRST])
 
 
-def _group(item: pytest.Item) -> str:
-    mark = item.get_closest_marker("xdist_group")
-    return str(mark.args[0]) if mark else ""
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
+    """A file's tests stay on one worker, which makes what they share once."""
+    from xdist.scheduler import LoadFileScheduling
+
+    class ByFile(LoadFileScheduling):  # type: ignore[misc]
+        def _split_scope(self, nodeid: str) -> str:
+            file = super()._split_scope(nodeid)
+            return ONE_DASHBOARD.get(file, file)
+
+    return ByFile(config, log)
 
 
 @pytest.fixture(scope="session")

@@ -13,7 +13,7 @@ from tests.browser.desk import Scheme, Visit
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600), pytest.mark.xdist_group("desk")]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 OF_STREAMLIT: set[str] = set()
 """The rules of axe that the empty application itself breaks, of those that are serious or critical: none."""
 

@@ -19,7 +19,7 @@ from tests.browser.hostile import COLUMN, LANGUAGES, TEXTS, hostile_csv, line_of
 if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600), pytest.mark.xdist_group("desk")]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 FORBIDDEN = ", ".join(f".ea {tag}" for tag in ("script", "iframe", "style", "svg", "a", "[onerror]", "[onload]"))
 Look = Callable[..., Visit]
 

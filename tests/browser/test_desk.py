@@ -16,7 +16,7 @@ from tests.illustrated import illustrated_frame
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Locator
 
-pytestmark = [pytest.mark.browser, pytest.mark.timeout(600), pytest.mark.xdist_group("desk")]
+pytestmark = [pytest.mark.browser, pytest.mark.timeout(600)]
 FRAME = illustrated_frame()
 SCORE = FRAME["relative_disagreement"]
 AUDIT_SECONDS = 240

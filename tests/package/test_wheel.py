@@ -11,13 +11,9 @@ import sys
 import zipfile
 from pathlib import Path
 
-import pytest
-
 from emoe_audit.embedded.distributions import APART
 from emoe_audit.experts.spec import EMBEDDED
 from tests.package.conftest import ROOT
-
-pytestmark = pytest.mark.xdist_group("package")
 
 
 def tracked(folder: str) -> set[str]:
