@@ -9,8 +9,12 @@ RUN := reports/first-light
 EXAMPLE := reports/example
 VERIFICATION := reports/verification
 EMBEDDED := emoji-a emoji-b
+NEWEST := .venv-newest
+OLDEST := .venv-oldest
+HELD := ^torch(vision)?==
+FAST := -m 'not slow and not browser and not benchmark'
 
-.PHONY: help audit test dashboard lint bench bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes example clean
+.PHONY: help audit test newest test-newest test-oldest constraints dashboard lint bench bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -28,6 +32,26 @@ dashboard: $(STAMP) ## look at the runs under reports/ in a browser
 
 test: $(STAMP) ## all tests
 	$(BIN)/python -m pytest -n 2 --dist loadgroup
+
+newest:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	grep -E '$(HELD)' constraints.txt > $(NEWEST)/held.txt
+	$(NEWEST)/bin/python -m pip install --quiet --constraint $(NEWEST)/held.txt --editable '.[dev,docs,recipes]'
+
+test-newest: newest ## all tests with the newest versions that pyproject.toml allows; run it before each release
+	$(NEWEST)/bin/python -m pytest -n 2 --dist loadgroup
+
+constraints: newest ## name those newest versions in constraints.txt; torch is held, change its lines by hand
+	$(NEWEST)/bin/python -m pip freeze --exclude-editable > $(NEWEST)/frozen.txt
+	(echo "# What the tests ran with on $$($(NEWEST)/bin/python -V); written by \`make constraints\`, torch and torchvision by hand."; \
+	  sed 's/+.*//' $(NEWEST)/frozen.txt | sort --ignore-case) > constraints.txt
+
+# Old packages warn of what newer ones changed, so warnings are no errors here.
+test-oldest: ## the fast tests with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(OLDEST)
+	(grep -E '$(HELD)' constraints.txt; $(PYTHON) -m tests.oldest) > $(OLDEST)/lowest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/lowest.txt --editable '.[dev,recipes]'
+	$(OLDEST)/bin/python -m pytest -n 2 --dist loadgroup -W default $(FAST)
 
 lint: $(STAMP) ## style and types
 	$(BIN)/ruff check .
@@ -74,5 +98,5 @@ example: audit ## the report and the pictures that are kept in git
 	$(BIN)/python -m tests.browser.picture $(EXAMPLE)/report.html $(EXAMPLE)/report.png
 	$(BIN)/python -m tests.browser.pictures --runs reports --out $(EXAMPLE)
 
-clean: ## remove the virtual environment and build products
-	rm -rf $(VENV) build dist
+clean: ## remove the virtual environments and build products
+	rm -rf $(VENV) $(NEWEST) $(OLDEST) build dist
