@@ -9,10 +9,13 @@ RUN := reports/first-light
 EXAMPLE := reports/example
 VERIFICATION := reports/verification
 EMBEDDED := emoji-a emoji-b
+NEWEST := .venv-newest
+OLDEST := .venv-oldest
+HELD := ^torch(vision)?==
 TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
-FAST := -m "not slow and not browser and not benchmark"
+FAST := -m 'not slow and not browser and not benchmark'
 
-.PHONY: help audit test dashboard lint check docs bench bench-house bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes dist example clean
+.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -33,6 +36,26 @@ test: $(STAMP) ## all tests
 
 check: lint ## what to run all day: style, types, floors and the fast tests
 	$(BIN)/python -m pytest $(FAST) $(TWO_WORKERS)
+
+newest:
+	$(PYTHON) -m venv --clear $(NEWEST)
+	grep -E '$(HELD)' constraints.txt > $(NEWEST)/held.txt
+	$(NEWEST)/bin/python -m pip install --quiet --constraint $(NEWEST)/held.txt --editable '.[dev,docs,recipes]'
+
+test-newest: newest ## all tests with the newest versions that pyproject.toml allows; run it before each release
+	$(NEWEST)/bin/python -m pytest $(TWO_WORKERS)
+
+constraints: newest ## name those newest versions in constraints.txt; torch is held, change its lines by hand
+	$(NEWEST)/bin/python -m pip freeze --exclude-editable > $(NEWEST)/frozen.txt
+	(echo "# What the tests ran with on $$($(NEWEST)/bin/python -V); written by \`make constraints\`, torch and torchvision by hand."; \
+	  sed 's/+.*//' $(NEWEST)/frozen.txt | sort --ignore-case) > constraints.txt
+
+# Old packages warn of what newer ones changed, so warnings are no errors here.
+test-oldest: ## the fast tests with the lowest versions that pyproject.toml allows
+	$(PYTHON) -m venv --clear $(OLDEST)
+	(grep -E '$(HELD)' constraints.txt; $(PYTHON) -m tests.oldest) > $(OLDEST)/lowest.txt
+	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/lowest.txt --editable '.[dev,recipes]'
+	$(OLDEST)/bin/python -m pytest $(TWO_WORKERS) -W default $(FAST)
 
 lint: $(STAMP) ## style, types and the floors of the package
 	$(BIN)/ruff check .
@@ -90,5 +113,5 @@ example: audit ## the report and the pictures that are kept in git
 	$(BIN)/python -m tests.browser.picture $(EXAMPLE)/report.html $(EXAMPLE)/report.png
 	$(BIN)/python -m tests.browser.pictures --runs reports --out $(EXAMPLE)
 
-clean: ## remove the virtual environment and build products
-	rm -rf $(VENV) build dist
+clean: ## remove the virtual environments and build products
+	rm -rf $(VENV) $(NEWEST) $(OLDEST) build dist

@@ -54,7 +54,7 @@ def config_option(command: F) -> F:
     )(command)
 
 
-class ByteCount(click.ParamType[int]):
+class ByteCount(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter here
     """A size in memory: `3GiB`, `800MiB`, `2.5GB`, or bytes."""
 
     name = "size"
@@ -145,7 +145,7 @@ def image_options(command: F) -> F:
     return command
 
 
-class Named(click.ParamType[tuple[str, float]]):
+class Named(click.ParamType):  # type: ignore[type-arg]
     """A name and a number above 0: `clip_cosine=0.02`."""
 
     name = "name=number"

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 out_option = option("--out", type=click.Path(path_type=Path), required=True, show_default=False, help="CSV file.")
 
 
-class Listed(click.ParamType[list[str]]):
+class Listed(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter here
     """Values with commas between them: `fi,de`."""
 
     name = "list"
