@@ -5,6 +5,7 @@ One thread each: tiny tensors gain nothing from more, and workers side by side l
 
 from __future__ import annotations
 
+import gc
 import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,13 @@ def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Any:
             return ONE_DASHBOARD.get(file, file)
 
     return ByFile(config, log)
+
+
+@pytest.fixture(autouse=True, scope="module")
+def settled_heap() -> None:
+    """What is loaded by now is not looked through again each time that a test has garbage collected."""
+    gc.collect()
+    gc.freeze()
 
 
 @pytest.fixture(scope="session")

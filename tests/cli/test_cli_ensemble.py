@@ -6,8 +6,11 @@ import json
 from pathlib import Path
 
 import pytest
+from click.testing import CliRunner
 
+from emoe_audit.cli.main import cli
 from emoe_audit.experts.spec import save_spec
+from emoe_audit.scoring import disagreement
 from emoe_audit.types import EnsembleSpec
 from tests.processes import invoke
 
@@ -19,7 +22,13 @@ def folder(known_spec: EnsembleSpec, tmp_path_factory: pytest.TempPathFactory) -
     return str(path)
 
 
-def test_verify_prints_its_table_as_json_with_registered_scores_in_it(folder: str, tmp_path: Path) -> None:
+def test_verify_prints_its_table_as_json_with_registered_scores_in_it(
+    folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("emoe_audit.ground.verify.check_pending", lambda *_: None)
+    monkeypatch.setattr(disagreement, "SCORES", dict(disagreement.SCORES))
+    for module in ("scoring.engine", "ground.verify", "validity.signs"):
+        monkeypatch.setattr(f"emoe_audit.{module}.SCORES", disagreement.SCORES)
     own = tmp_path / "own.py"
     own.write_text(
         "from emoe_audit import register_score\n"
@@ -27,8 +36,7 @@ def test_verify_prints_its_table_as_json_with_registered_scores_in_it(folder: st
         "def first_expert(features):\n    return features[0].square().mean(dim=(1, 2, 3))\n"
     )
     words = ["--concepts", "2", "--n-images", "0", "--register", str(own), "--out", str(tmp_path / "run"), "--json"]
-    done = invoke("ensemble", "verify", folder, *words)
-    assert done.returncode == 0, done.stderr
+    done = CliRunner().invoke(cli, ["ensemble", "verify", folder, *words], catch_exceptions=False)
     found = json.loads(done.stdout)
     assert found["ensemble"] == "tiny"
     assert {"first_expert", "relative_disagreement", "token_count"} <= {row["name"] for row in found["scores"]}
