@@ -28,6 +28,8 @@ from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from tests.processes import running, wait_for_lines
 from tests.synthetic import synthetic_plan
 
+pytestmark = pytest.mark.slow
+
 SCORING = ScoringConfig(n_noise=2, batch_size=8, device="cpu", check_pairs=0)
 IMAGES = ImageConfig(n_images=8, num_inference_steps=2, batch_size=4, device="cpu")
 

@@ -14,6 +14,8 @@ from tests.app.conftest import APP
 from tests.illustrated import illustrated_frame, illustrated_run
 from tests.report.translated import add_check, add_translations
 
+pytestmark = pytest.mark.slow
+
 FRAME = illustrated_frame()
 Open = Callable[..., AppTest]
 

@@ -14,6 +14,8 @@ from emoe_audit.errors import AuditError
 from emoe_audit.experts.tiny import make_tiny_ensemble
 from emoe_audit.runs.store import RunStore
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def jobs(app_on_path: None) -> Any:

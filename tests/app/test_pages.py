@@ -15,6 +15,8 @@ from streamlit.testing.v1 import AppTest
 from tests.app.conftest import APP
 from tests.illustrated import illustrated_frame, illustrated_run
 
+pytestmark = pytest.mark.slow
+
 FRAME = illustrated_frame()
 Open = Callable[..., AppTest]
 

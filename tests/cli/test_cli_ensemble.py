@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -10,9 +11,12 @@ from click.testing import CliRunner
 
 from emoe_audit.cli.main import cli
 from emoe_audit.experts.spec import save_spec
+from emoe_audit.ground.verify import verify
 from emoe_audit.scoring import disagreement
 from emoe_audit.types import EnsembleSpec
 from tests.processes import invoke
+
+pytestmark = pytest.mark.slow
 
 
 @pytest.fixture(scope="module")
@@ -26,6 +30,7 @@ def test_verify_prints_its_table_as_json_with_registered_scores_in_it(
     folder: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("emoe_audit.ground.verify.check_pending", lambda *_: None)
+    monkeypatch.setattr("emoe_audit.ground.verify.verify", partial(verify, n_boot=20))
     monkeypatch.setattr(disagreement, "SCORES", dict(disagreement.SCORES))
     for module in ("scoring.engine", "ground.verify", "validity.signs"):
         monkeypatch.setattr(f"emoe_audit.{module}.SCORES", disagreement.SCORES)

@@ -15,6 +15,8 @@ from emoe_audit.types import EnsembleSpec
 from tests.docs.test_examples import commands, is_ours
 from tests.docs.texts import DOCS, ROOT, block, blocks
 
+pytestmark = pytest.mark.slow
+
 TUTORIAL = DOCS / "tutorial.md"
 SERVES = "dashboard"
 """Runs until it is stopped: `tests/browser` looks at it."""

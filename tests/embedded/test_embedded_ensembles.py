@@ -20,6 +20,8 @@ from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from tests.naive import NaiveEnsemble
 
+pytestmark = pytest.mark.slow
+
 N_CONCEPTS = 40
 TOP = 10
 

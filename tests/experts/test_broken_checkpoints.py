@@ -30,6 +30,8 @@ from tests.experts.test_formats import (  # noqa: F401
 )
 from tests.naive_segmoe import random_gates
 
+pytestmark = pytest.mark.slow
+
 WEIGHTS = "diffusion_pytorch_model"
 LAYER = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_q"
 

@@ -35,6 +35,8 @@ from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EmergentSpec, EnsembleSpec, Prompt, ScoringConfig, SplitParts
 from tests.naive import NaiveEnsemble
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a red apple", "犬", "a dog and a cat in the house", ""]
 PROMPTS = [Prompt(prompt_id=str(place), prompt=text) for place, text in enumerate(TEXTS)]
 N_CLUSTERS = 16

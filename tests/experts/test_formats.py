@@ -27,6 +27,8 @@ from emoe_audit.types import EnsembleSpec, ExpertSpec, Prompt, ScoringConfig
 from tests.experts.test_single_file import UNET, original
 from tests.naive_segmoe import random_gates
 
+pytestmark = pytest.mark.slow
+
 TEXT = {"hidden_size": 16, "intermediate_size": 32, "num_attention_heads": 2, "num_hidden_layers": 2}
 DESIGN = {"block_out_channels": [8, 16, 16, 16], "norm_num_groups": 4, "cross_attention_dim": 16, "sample_size": 8}
 PROMPTS = [Prompt(prompt_id=text, prompt=text) for text in ("a dog", "ein Hund", "")]

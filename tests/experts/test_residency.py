@@ -24,6 +24,8 @@ from emoe_audit.experts.residency import GIB, Streamed, gib
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
 
+pytestmark = pytest.mark.slow
+
 PROMPTS = [Prompt(prompt_id=str(index), prompt=text) for index, text in enumerate(["a dog", "犬", "", "ein Hund", "x"])]
 CONFIG = ScoringConfig(n_noise=2, batch_size=3, device="cpu")
 

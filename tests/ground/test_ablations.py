@@ -44,6 +44,8 @@ from tests.experts.sdxl import make_tiny_sdxl
 from tests.naive import NaiveEnsemble, _base_unet
 from tests.naive_segmoe import expert_states
 
+pytestmark = pytest.mark.slow
+
 COVERAGE = {"de": 0.0995, "en": 0.9, "hi": 0.0005, "ja": 0.0}
 EXPERT_LAYER = re.compile(
     r"(down|up)_blocks\.\d\.attentions\.\d\.transformer_blocks\.\d\.(attn[12]\.to_[qkv]|ff\.net\.\d(\.proj)?)\."

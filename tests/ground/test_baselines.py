@@ -29,6 +29,8 @@ from emoe_audit.scoring.first_step import draw_noise
 from emoe_audit.types import EnsembleSpec, ScoringConfig
 from tests.naive import NaiveEnsemble
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a dog", "ein roter Apfel", "犬", ""]
 CONFIG = ScoringConfig(n_noise=3, batch_size=2, device="cpu")
 

@@ -31,6 +31,8 @@ from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.expert_use import measure_use, sample_captions
 from emoe_audit.types import EnsembleSpec, ScoringConfig
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a red apple", "犬", "a dog and a cat in the house", ""]
 CONFIG = ScoringConfig(batch_size=3, device="cpu")
 ROWS = ("emergent_members", "emergent_text_members", "random_members", "dropout_members")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import shutil
@@ -22,12 +23,15 @@ from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring import disagreement as disagreement_module
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 
-SCORING = ScoringConfig(n_noise=2, batch_size=8, device="cpu", check_pairs=2)
+pytestmark = pytest.mark.slow
+
+SCORING = ScoringConfig(n_noise=2, batch_size=8, device="cpu")
 IMAGES = ImageConfig(n_images=8, num_inference_steps=1, device="cpu")
 
 
-def run(spec: EnsembleSpec, out: Path) -> Verification:
-    return verify(spec, out, n_concepts=3, scoring=SCORING, images=IMAGES, n_boot=20)
+def run(spec: EnsembleSpec, out: Path, check_pairs: int = 2) -> Verification:
+    scoring = dataclasses.replace(SCORING, check_pairs=check_pairs)
+    return verify(spec, out, n_concepts=3, scoring=scoring, images=IMAGES, n_boot=20)
 
 
 @pytest.fixture(scope="module")
@@ -134,7 +138,7 @@ def test_a_registered_score_has_its_row(
     for module in ("scoring.disagreement", "scoring.engine", "ground.verify", "validity.signs"):
         monkeypatch.setattr(f"emoe_audit.{module}.SCORES", scores)
     disagreement_module.register_score("turned")(lambda features: -disagreement_module.disagreement(features))
-    rows = {row.name: row.figures for row in run(known_spec, tmp_path / "run").scores}
+    rows = {row.name: row.figures for row in run(known_spec, tmp_path / "run", check_pairs=0).scores}
     assert rows["turned"]["language_rho"].value == -rows["disagreement"]["language_rho"].value
 
 

@@ -11,9 +11,13 @@ import sys
 import zipfile
 from pathlib import Path
 
+import pytest
+
 from emoe_audit.embedded.distributions import APART
 from emoe_audit.experts.spec import EMBEDDED
 from tests.package.conftest import ROOT
+
+pytestmark = pytest.mark.slow
 
 
 def tracked(folder: str) -> set[str]:

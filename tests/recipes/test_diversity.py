@@ -29,6 +29,8 @@ from emoe_audit.recipes.world import World
 from emoe_audit.scoring.first_step import draw_noise
 from emoe_audit.types import EnsembleSpec
 
+pytestmark = pytest.mark.slow
+
 SCALE = 0.002
 CPU = torch.device("cpu")
 SCORES = ["disagreement", "relative_disagreement", "relative_disagreement, expert-centred"]

@@ -25,6 +25,8 @@ from emoe_audit.recipes.tokenizer import train_tokenizer
 from emoe_audit.recipes.world import World
 from emoe_audit.types import ImageConfig, ScoringConfig
 
+pytestmark = pytest.mark.slow
+
 STEPS = {
     contrastive: ("JUDGE_IMAGE_STEPS", "JUDGE_TEXT_STEPS", "TEXT_ENCODER_STEPS"),
     vae: ("STEPS",),

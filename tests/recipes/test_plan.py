@@ -11,6 +11,8 @@ from emoe_audit.errors import AuditError
 from emoe_audit.experts.coverage import COVERED, STARVED
 from emoe_audit.recipes.plan import Plan, eta_squared, propose_plan, script_families
 
+pytestmark = pytest.mark.slow
+
 PLANS = sorted((Path(__file__).parents[2] / "emoe_audit" / "recipes" / "plans").glob("*.yaml"))
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
@@ -31,7 +32,12 @@ def hostile_run(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     return illustrated_run(tmp_path_factory.mktemp("runs") / "hostile", hostile=True)
 
 
+@pytest.fixture(scope="session")
+def small_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return illustrated_run(tmp_path_factory.mktemp("runs") / "small", 120).path
+
+
 @pytest.fixture
-def own_run(tmp_path: Path) -> RunStore:
+def own_run(small_run: Path, tmp_path: Path) -> RunStore:
     """A small run that a test may change."""
-    return illustrated_run(tmp_path / "own", 120)
+    return RunStore.open(shutil.copytree(small_run, tmp_path / "own"))

@@ -281,6 +281,7 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(own_run: RunStore, m
     assert (own_run.path / "report.html").read_text(encoding="utf-8") == before
 
 
+@pytest.mark.slow
 def test_the_report_of_100_000_prompts_is_under_five_megabytes(tmp_path: Path) -> None:
     store = synthetic_run(tmp_path / "large", 100_000, n_boot=10)
     html = write_report(store)

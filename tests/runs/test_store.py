@@ -219,6 +219,7 @@ print(int(peak.split()[1]) / 1e6)
 """
 
 
+@pytest.mark.slow
 def test_a_million_prompts_answer_in_a_second_and_a_gigabyte(tmp_path: Path) -> None:
     synthetic_run(tmp_path / "run", 1_000_000, shards=20).finish()
     out = subprocess.run([sys.executable, "-c", SCALE, tmp_path / "run"], check=True, capture_output=True, text=True)

@@ -18,6 +18,8 @@ from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 from emoe_audit.validity import check as check_module
 from emoe_audit.validity.check import check, check_captions
 
+pytestmark = pytest.mark.slow
+
 SCORING = ScoringConfig(n_noise=1, batch_size=8, device="cpu", check_pairs=2)
 NO_IMAGES = ImageConfig(n_images=0)
 
