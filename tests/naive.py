@@ -18,7 +18,7 @@ class NaiveEnsemble:
     """Every expert's whole UNet, loaded by diffusers itself, with a forward hook that keeps the mid-block's output."""
 
     def __init__(self, spec: EnsembleSpec) -> None:
-        self.pipeline = StableDiffusionPipeline.from_pretrained(spec.base.source, vae=None)  # which draws, and is not read here
+        self.pipeline = StableDiffusionPipeline.from_pretrained(spec.base.source, vae=None)
         self.pipeline.text_encoder.float()
         self.pipeline.scheduler.set_timesteps(50)
         self.unets = [_whole_unet(spec, Path(expert.source)) for expert in spec.experts]
