@@ -89,6 +89,7 @@ def test_different_seeds_hold_out_different_languages() -> None:
     assert len(held_out) > 1
 
 
+@pytest.mark.slow
 def test_every_way_is_measured_on_the_same_held_out_prompts() -> None:
     features = made_features(n_captions=44, n_languages=13)
     score = pd.Series(-features.reading[:, 0])

@@ -115,6 +115,7 @@ def test_a_table_holds_what_was_seen_and_the_likeliest_shares_under_the_rates_of
         assert own["p"].nunique() == own["p_bh"].nunique() == 1
 
 
+@pytest.mark.slow
 def test_intervals_hold_the_truth_and_the_test_holds_its_level_where_plain_counts_are_wrong() -> None:
     shares = [0.75, 0.2, 0.05]
     truth = np.tile(shares, 3)

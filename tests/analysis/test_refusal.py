@@ -207,6 +207,7 @@ def test_the_pooled_auroc_counts_the_pairs_of_one_group(results: pd.DataFrame, f
     assert table.loc[LANGUAGES, "p_bh"].tolist() == pytest.approx(false_discovery_control(table.loc[LANGUAGES, "p"]))
 
 
+@pytest.mark.slow
 def test_groups_that_are_told_alike_are_rarely_called_unequal() -> None:
     """At a level of 5%, in 80 runs of 60 captions; three standard errors are 7%."""
     runs = [run(60, seed, risk={"ar": 0.25, "fi": 0.6}) for seed in range(80)]

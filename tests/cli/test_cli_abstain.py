@@ -16,6 +16,8 @@ from emoe_audit.errors import AuditError
 from emoe_audit.runs.store import RunStore
 from tests.abstain.made import made_run
 
+pytestmark = pytest.mark.slow
+
 
 def invoke(*arguments: object) -> Result:
     return CliRunner().invoke(abstain, [str(own) for own in arguments], catch_exceptions=False)

@@ -19,6 +19,8 @@ from emoe_audit.report.comparison import comparison_text
 from emoe_audit.runs.store import RunStore
 from tests.synthetic import synthetic_plan
 
+pytestmark = pytest.mark.slow
+
 LANGUAGES = ["en", "de", "fr", "ar", "hi", "ja", "fi", "sw"]
 SWAPPED = {"en": "rose", "sw": "fell"}
 """What becomes of the surest and the least sure language when they change places; the others keep theirs."""

@@ -70,6 +70,7 @@ def test_more_groups_make_wider_intervals(store: RunStore) -> None:
     assert many[0].high - many[0].low > few[0].high - few[0].low
 
 
+@pytest.mark.slow
 def test_the_chance_of_a_wrong_verdict_is_bounded(tmp_path: Path) -> None:
     """Bounds at the true means: a pass or a fail is wrong half of the time, so both have to be rare."""
     wrong = 0

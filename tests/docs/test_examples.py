@@ -130,6 +130,7 @@ def scores() -> Iterator[dict[str, Callable[[torch.Tensor], torch.Tensor]]]:
     disagreement.SCORES.update(before)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("page", sorted({e.page for e in PYTHON if "run_audit(" in e.text}), ids=lambda page: page.stem)
 def test_the_python_example_runs_as_it_is_written(
     page: Path, tiny_emoji_a: Path, capsys: pytest.CaptureFixture[str]

@@ -21,6 +21,8 @@ from emoe_audit.experts.models import empty_unet
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers
 
+pytestmark = pytest.mark.slow
+
 BLOCK = "down_blocks.1.attentions.0.transformer_blocks.0"
 
 

@@ -21,6 +21,8 @@ from emoe_audit.types import EnsembleSpec, MoeLayers
 from tests import naive_segmoe
 from tests.naive_segmoe import NaiveBlock, base_state, expert_states, naive_unet, random_gates, write_by_hand
 
+pytestmark = pytest.mark.slow
+
 TO_K = "down_blocks.1.attentions.0.transformer_blocks.0.attn2.to_k"
 FF = "down_blocks.1.attentions.0.transformer_blocks.0.ff"
 SD = {

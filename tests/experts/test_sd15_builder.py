@@ -14,6 +14,8 @@ from emoe_audit.experts.spec import load_spec
 from tests.benchmarks.gemm import layer_gemms, path_cost
 from tests.benchmarks.sd15 import N_PARAMETERS, SMALL, TRUE, count_parameters, meta_unet, write_ensemble
 
+pytestmark = pytest.mark.slow
+
 
 def test_the_true_size_is_that_of_stable_diffusion_1_5() -> None:
     assert sum(weight.numel() for weight in meta_unet(TRUE).parameters()) == N_PARAMETERS

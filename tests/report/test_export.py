@@ -93,7 +93,7 @@ def test_any_text_is_made_safe_and_comes_back(texts: list[str]) -> None:
 @given(st.lists(st.floats(allow_nan=False), min_size=1))
 def test_numbers_stay_the_same_numbers(numbers: list[float]) -> None:
     content = "".join(csv_parts([pd.DataFrame({"x": numbers})]))
-    assert pd.read_csv(io.StringIO(content), float_precision="round_trip")["x"].to_list() == numbers
+    assert [float(row["x"]) for row in csv.DictReader(io.StringIO(content))] == numbers
 
 
 @pytest.mark.parametrize(("text", "written"), [("a\0b", "a\ufffdb"), ("\ud800", "\ufffd"), ("\0=1", "\ufffd=1")])

@@ -12,6 +12,8 @@ from emoe_audit.report import collect, render_html, write_report
 from emoe_audit.runs.store import RunStore
 from tests.report.translated import add_check, add_translations
 
+pytestmark = pytest.mark.slow
+
 
 def ranked_by_pandas(store: RunStore, score: str) -> list[str]:
     means = store.query("SELECT * FROM results").groupby("language")[score].mean()

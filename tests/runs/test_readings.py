@@ -26,6 +26,8 @@ from emoe_audit.steps.summary import summarize
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from tests.synthetic import synthetic_plan
 
+pytestmark = pytest.mark.slow
+
 SCORING = ScoringConfig(n_noise=1, batch_size=8, device="cpu", check_pairs=0)
 NO_IMAGES = ImageConfig(n_images=0)
 COLUMNS = [TRANSLATION_SCORE, *PARTS]

@@ -161,6 +161,7 @@ def test_errors_come_back_and_a_torn_last_line_is_passed_over(store: RunStore) -
     assert store.errors() == [error]
 
 
+@pytest.mark.slow
 @settings(deadline=None)
 @given(prompt=st.text(st.characters(exclude_categories=["Cs"]), max_size=30))
 def test_any_text_is_stored_and_found(prompt: str, tmp_path_factory: pytest.TempPathFactory) -> None:
@@ -246,6 +247,7 @@ with store.locked():
 """
 
 
+@pytest.mark.slow
 def test_a_writer_killed_at_random_moments_loses_and_repeats_nothing(store: RunStore) -> None:
     rng = np.random.default_rng(0)
     command = [sys.executable, "-c", WRITER, str(store.path)]

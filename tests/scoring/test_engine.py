@@ -19,6 +19,8 @@ from emoe_audit.scoring.sketch import BUCKETS, sketch
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
 from tests.naive import NaiveEnsemble
 
+pytestmark = pytest.mark.slow
+
 TEXTS = ["a dog", "ein roter Apfel", "कुत्ता", "犬", "", "a dog", "words and " * 9]
 CONFIG = ScoringConfig(n_noise=3, batch_size=4, device="cpu")
 COLUMNS = [

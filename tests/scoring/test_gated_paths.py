@@ -13,6 +13,8 @@ from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, Prompt, ScoringConfig
 
+pytestmark = pytest.mark.slow
+
 CONFIG = ScoringConfig(n_noise=2, device="cpu")
 PROMPTS = [Prompt(prompt_id=text, prompt=text) for text in ("a dog", "ein Hund", "")]
 FIRST, LATER = (f"down_blocks.{block}.attentions.0.transformer_blocks.0.ff.net.2.weight" for block in (0, 1))

@@ -15,6 +15,8 @@ from emoe_audit.report import collect, render_html
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 
+pytestmark = pytest.mark.slow
+
 SCORING = ScoringConfig(n_noise=1, batch_size=8, device="cpu", check_pairs=0)
 NO_IMAGES = ImageConfig(n_images=0, device="cpu")
 

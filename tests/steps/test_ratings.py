@@ -14,6 +14,8 @@ from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.summary import summarize
 from tests.illustrated import illustrated_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunStore:
