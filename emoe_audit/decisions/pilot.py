@@ -12,8 +12,8 @@ from emoe_audit.analysis.power import minimum_detectable_gap, sources_for_gap
 from emoe_audit.decisions.estimate import PROBE_PROMPTS, n_checked, seconds_each
 from emoe_audit.errors import AuditError
 from emoe_audit.progress import in_words
+from emoe_audit.runs.batches import as_prompt
 from emoe_audit.runs.store import RunStore
-from emoe_audit.types import Prompt
 
 NO_MEASURES = ("key", "image", "image_seed")
 """Columns of the table `quality` that measure nothing."""
@@ -126,10 +126,7 @@ def _time(pilot: RunStore, prompts: int, images: int) -> str:
     """By a short measurement on this machine with the pilot's ensemble and settings, where that is here."""
     plan = pilot.plan()
     rows = pilot.query("SELECT * FROM prompts ORDER BY prompt_id LIMIT ?", [PROBE_PROMPTS])
-    sample = [
-        Prompt(prompt_id=row.prompt_id, prompt=row.prompt, language=row.language, source_id=row.source_id)
-        for row in rows.itertuples()
-    ]
+    sample = [as_prompt(row) for row in rows.to_dict("records")]
     try:
         a_prompt, an_image = seconds_each(sample, plan.ensemble, plan.scoring, plan.images if images else None)
     except AuditError as error:
