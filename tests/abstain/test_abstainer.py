@@ -9,6 +9,8 @@ from emoe_audit.abstain.abstainer import Abstainer
 from emoe_audit.errors import AuditError
 from tests.abstain.made import made_features
 
+pytestmark = pytest.mark.slow
+
 
 def test_clear_prompts_are_accepted_and_unclear_ones_are_not(abstainer: Abstainer) -> None:
     new = made_features(seed=3)

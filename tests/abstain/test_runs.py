@@ -16,6 +16,8 @@ from emoe_audit.runs.store import RunStore
 from tests.abstain.made import made_run
 from tests.synthetic import synthetic_run
 
+pytestmark = pytest.mark.slow
+
 
 @pytest.fixture
 def store(tmp_path: Path) -> RunStore:

@@ -234,6 +234,7 @@ def test_the_script_is_that_of_most_letters(text: str, script: str) -> None:
     assert dominant_script(text) == script
 
 
+@pytest.mark.slow
 def test_a_hundred_thousand_prompts_take_less_than_five_seconds() -> None:
     rng = np.random.default_rng(3)
     n = 100_000

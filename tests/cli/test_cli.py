@@ -58,6 +58,7 @@ def test_a_run_prints_its_result_on_stdout_and_progress_on_stderr(folder: str, t
     assert "scoring: 8 of 8" in done.stderr
 
 
+@pytest.mark.slow
 def test_the_steps_alone_make_the_same_run(folder: str, tmp_path: Path) -> None:
     run = str(tmp_path / "run")
     steps = [
@@ -73,6 +74,7 @@ def test_the_steps_alone_make_the_same_run(folder: str, tmp_path: Path) -> None:
     assert json.loads((tmp_path / "run" / "report.json").read_text())["scope"]["n_judged"] == 4
 
 
+@pytest.mark.slow
 def test_bad_rows_are_told_and_end_with_code_4(folder: str, tmp_path: Path) -> None:
     table = tmp_path / "prompts.csv"
     table.write_text("prompt,language\ndog,en\nKatze,german\n")
@@ -106,6 +108,7 @@ def test_wrong_use_is_one_message_and_code_2(words: list[str], message: str, fol
     assert "Traceback" not in done.stderr
 
 
+@pytest.mark.slow
 def test_a_dry_run_estimates_and_stores_nothing(folder: str, tmp_path: Path) -> None:
     done = invoke("run", "--ensemble", folder, "--out", str(tmp_path / "run"), *FAST, "--dry-run", "--json")
     assert done.returncode == 0, done.stderr
@@ -148,6 +151,7 @@ def test_an_unknown_key_in_the_file_is_named(folder: str, tmp_path: Path) -> Non
     assert "no option 'n-nose' for run" in done.stderr
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_says_how_to_go_on(folder: str, tmp_path: Path) -> None:
     words = ["run", "--ensemble", folder, "--out", str(tmp_path / "run"), "--n-images", "0", "--n-noise", "200"]
     with running(command_line, words) as (process, _, err):

@@ -18,6 +18,8 @@ from emoe_audit.quality import fidelity
 from emoe_audit.quality.fidelity import INCEPTION_GAMMA, ImageSet, Inception, kernel_distance, kid_by_group
 from emoe_audit.quality.reference import Pictures
 
+pytestmark = pytest.mark.slow
+
 FRESH = itertools.count(1000)
 
 

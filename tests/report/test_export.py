@@ -107,6 +107,7 @@ def test_the_file_opens_in_the_right_encoding_and_has_the_lines_of_rfc_4180(run:
     assert content.count(b"\r\n") == content.count(b"\n") == 1 + len(run.query("SELECT * FROM groups"))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", [7, 60, 120])
 def test_the_file_does_not_depend_on_how_many_rows_are_held(
     size: int, own_run: RunStore, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

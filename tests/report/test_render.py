@@ -74,6 +74,7 @@ def table_of(page: Page, **data: str) -> dict[str, Any]:
     return next(t for t in page.all("table") if wanted.items() <= t["attrs"].items())
 
 
+@pytest.mark.slow
 def test_numbers_of_the_groups_table_are_those_of_plain_pandas(parsed: Page) -> None:
     expected = illustrated_frame().groupby("language")[["relative_disagreement", "disagreement", "clip_cosine"]].mean()
     table = table_of(parsed, table="groups", by="language")
@@ -148,6 +149,7 @@ def test_the_score_that_ranks_is_the_first_column_of_a_table(ranking: str, score
     assert table_measures(ranking, "clip_cosine") == (*scores, "clip_cosine", "training_coverage", "n_tokens")
 
 
+@pytest.mark.slow
 def test_known_training_coverage_stands_next_to_the_scores(own_run: RunStore) -> None:
     known = known_coverage().set_index("group")["coverage"]
     groups = own_run.query("SELECT * FROM groups")
@@ -214,6 +216,7 @@ def test_every_chart_on_the_page_finds_its_figure(parsed: Page) -> None:
     assert all(set(forms) == {"wide", "narrow"} for forms in figures.values())
 
 
+@pytest.mark.slow
 def test_hostile_texts_stay_texts(hostile_page: str, parsed: Page) -> None:
     page = Page(hostile_page)
     assert len(page.all("script")) == len(parsed.all("script"))

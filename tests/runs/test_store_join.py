@@ -123,6 +123,7 @@ def test_many_queries_start_one_database_and_see_what_changes(store: RunStore, m
     assert store.query("SELECT count(*) AS n FROM prompts").n[0] == 60
 
 
+@pytest.mark.slow
 def test_the_report_of_a_joined_run_says_what_that_of_an_unjoined_one_says(tmp_path: Path) -> None:
     from emoe_audit.report import collect
 
