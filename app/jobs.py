@@ -28,6 +28,11 @@ NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 FORMATS = (".csv", ".jsonl", ".parquet")
 STARTED: dict[int, subprocess.Popen[bytes]] = {}
 """The processes of this dashboard, which has to take leave of them when they end."""
+MAIN = (
+    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
+    "from emoe_audit.cli.main import main; main()"
+)
+"""An audit that can be cancelled where the dashboard itself runs in the background, whose children ignore Ctrl+C."""
 PROGRESS = re.compile(r"(\w+): ([\d,]+) of ([\d,]+)")
 
 
@@ -87,7 +92,7 @@ def start(root: Path, name: str, arguments: tuple[str, ...]) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with (folder / f"{name}.log").open("ab") as log:
         process = subprocess.Popen(
-            [sys.executable, "-m", "emoe_audit", *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
+            [sys.executable, "-c", MAIN, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
             start_new_session=True,
         )  # fmt: skip
     STARTED[process.pid] = process

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import signal
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -55,6 +56,15 @@ def test_progress_is_read_from_the_last_words(jobs: Any, words: str, share: floa
     assert jobs.share_done(words) == share
 
 
+@pytest.fixture
+def in_the_background() -> Iterator[None]:
+    """As a shell starts a job in the background: it and its children ignore Ctrl+C."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_the_background")
 def test_an_audit_cancelled_and_resumed_equals_one_that_was_not(jobs: Any, tmp_path: Path) -> None:
     make_tiny_ensemble(tmp_path / "ensembles" / "tiny")
     rows = "".join(f"{n} dogs on a sofa,en,s{n}\n" for n in range(800))
