@@ -23,6 +23,7 @@ from emoe_audit.report.findings import GapTable
 from emoe_audit.report.labels import group_label
 from emoe_audit.runs.readings import nearest
 from emoe_audit.runs.store import RunStore, list_runs
+from emoe_audit.runs.views import identifier
 from emoe_audit.types import RunManifest
 
 PAGE_SIZE = 25
@@ -66,17 +67,12 @@ class PromptFilter:
         """The SQL condition and its parameters."""
         conditions, params = ["true"], []
         if self.by and self.group:
-            conditions.append(f"CAST({quoted(self.by)} AS VARCHAR) = ?")
+            conditions.append(f"CAST({identifier(self.by)} AS VARCHAR) = ?")
             params.append(self.group)
         if self.text:
             conditions.append("contains(lower(prompt), lower(?))")
             params.append(self.text)
         return " AND ".join(conditions), params
-
-
-def quoted(column: str) -> str:
-    """A column name as SQL; names come from a user's table and can hold anything."""
-    return '"' + column.replace('"', '""') + '"'
 
 
 def runs(root: Path) -> dict[str, RunManifest]:
@@ -162,7 +158,7 @@ def gap_measures(report: ReportData) -> list[str]:
 
 def reference_gaps(run: Path, by: str, measure: str, reference: str) -> GapTable | None:
     """The gap of every group to a reference within captions; None where no caption has both."""
-    sql = GAPS.format(by=quoted(by), measure=quoted(measure))
+    sql = GAPS.format(by=identifier(by), measure=identifier(measure))
     summary = _query(str(run), stamp(run), sql, (reference, reference)).set_index("group")
     if summary.empty:
         return None
@@ -182,7 +178,7 @@ def neighbours(run: Path, key: str) -> pd.DataFrame:
 
 def prompts_between(run: Path, ranges: dict[str, tuple[float, float]]) -> pd.DataFrame:
     """The prompts whose measures lie in these ranges, the highest by the first measure first."""
-    names = [quoted(measure) for measure in ranges]
+    names = [identifier(measure) for measure in ranges]
     within = " AND ".join(f"{name} BETWEEN ? AND ?" for name in names)
     sql = (
         f"SELECT language, prompt_id, prompt, {', '.join(names)} FROM results WHERE {within} "
@@ -200,7 +196,7 @@ def score_steps(run: Path, score: str) -> list[float]:
 
 def refused(run: Path, by: str, score: str, threshold: float) -> pd.DataFrame:
     """Of every group the share above a threshold, and what fails on both sides of it, most refused first."""
-    sql = REFUSED.format(by=quoted(by), score=score, top=TOP)
+    sql = REFUSED.format(by=identifier(by), score=score, top=TOP)
     rows = _query(str(run), stamp(run), sql, (threshold,) * 3)
     return rows.assign(label=[_named(group_label(by, group), group) for group in rows["group"]])
 

@@ -13,6 +13,7 @@ from emoe_audit.abstain.features import features_of, judged_features
 from emoe_audit.abstain.labellers import N_LABELLERS
 from emoe_audit.analysis.groups import group_estimates
 from emoe_audit.errors import AuditError
+from emoe_audit.progress import chunks
 from emoe_audit.runs.store import RunStore
 
 TABLE = "abstain"
@@ -60,7 +61,7 @@ def predict_run(store: RunStore, abstainer: Abstainer) -> pd.DataFrame:
     keys = store.query("SELECT DISTINCT key FROM prompts JOIN readings USING (key) ORDER BY key")["key"].to_list()
     if not keys:
         raise AuditError(f"{store.path}: holds no readings, which come with the scores; score its prompts first")
-    parts = [_decided(store, abstainer, keys[start : start + CHUNK]) for start in range(0, len(keys), CHUNK)]
+    parts = [_decided(store, abstainer, part) for part in chunks(keys, CHUNK)]
     table = pd.concat(parts, ignore_index=True)
     store.write_analysis(TABLE, table)
     return table

@@ -25,6 +25,7 @@ from emoe_audit.decisions.comparison import ComparedRun, Comparison, GroupChange
 from emoe_audit.decisions.ranking import ranking_score, read_validity
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.store import RunStore
+from emoe_audit.runs.views import identifier
 
 PAIRED_BY = ["prompt", "language", "source_id"]
 MAX_PAIRS = 12
@@ -204,7 +205,7 @@ def _measured(store: RunStore) -> list[str]:
 def _rows(store: RunStore, *, score: str, **columns: str) -> pd.DataFrame:
     """One row for each prompt that has this score, in a fixed order; the first by id of rows that are the same."""
     chosen = {"score": score, **columns}
-    named = ", ".join(f'"{name.replace(chr(34), chr(34) * 2)}" AS "{alias}"' for alias, name in chosen.items())
+    named = ", ".join(f"{identifier(name)} AS {identifier(alias)}" for alias, name in chosen.items())
     key = ", ".join(PAIRED_BY)
     return store.query(
         f"SELECT {key}, {named} FROM results "

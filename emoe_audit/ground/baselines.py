@@ -18,6 +18,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from emoe_audit.errors import AuditError
+from emoe_audit.progress import chunks
 from emoe_audit.quality.images import load_pipeline
 from emoe_audit.scoring.conditioning import TextStates
 from emoe_audit.scoring.disagreement import feature_power
@@ -138,9 +139,8 @@ def text_distance(engine: ScoringEngine, captions: Sequence[str]) -> Baseline:
 
 
 def _pooled(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "text state"]:
-    size = engine.batch_size
-    chunks = [texts[start : start + size] for start in range(0, len(texts), size)]
-    return torch.cat([engine.text_states(chunk).embeds.float().mean(dim=1) for chunk in chunks])
+    parts = chunks(texts, engine.batch_size)
+    return torch.cat([engine.text_states(part).embeds.float().mean(dim=1) for part in parts])
 
 
 def _relative_variance(samples: Float[Tensor, "sample batch channel height width"]) -> np.ndarray:

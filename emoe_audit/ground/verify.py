@@ -24,7 +24,7 @@ from emoe_audit.ground import members  # noqa: F401  registers its rows
 from emoe_audit.ground.baselines import BASELINES, WHOLE_UNETS, Baseline, text_distance
 from emoe_audit.ground.figures import Ground
 from emoe_audit.ground.table import Verification, tabulate
-from emoe_audit.progress import Progress, silent
+from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts, is_plain
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
@@ -58,7 +58,7 @@ class BenchEngine:
     def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """The engine's rows with a column for every baseline."""
         texts, size = [prompt.prompt for prompt in prompts], self.engine.batch_size
-        batches = [texts[start : start + size] for start in range(0, len(texts), size)]
+        batches = list(chunks(texts, size))
         columns = {n: np.concatenate([compute(b) for b in batches]) for n, compute in self.baselines.items()}
         return self.engine.score(prompts).assign(**columns)
 

@@ -25,6 +25,7 @@ from safetensors import SafetensorError
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import resolve_device
 from emoe_audit.experts.sources import PICKLE_SUFFIXES
+from emoe_audit.progress import chunks
 
 BATCH_SIZE = 64
 RANK_TOLERANCE = 1e-6
@@ -66,14 +67,16 @@ class ClipJudge:
     @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Normalised features, float32 `[image, feature]`."""
-        pixels = [torch.stack([self._preprocess(i.convert("RGB")) for i in chunk]) for chunk in _chunks(images)]
+        pixels = [
+            torch.stack([self._preprocess(i.convert("RGB")) for i in chunk]) for chunk in chunks(images, BATCH_SIZE)
+        ]
         features = [self._model.encode_image(chunk.to(self._device), normalize=True) for chunk in pixels]
         return torch.cat(features).float().cpu().numpy()
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> np.ndarray:
         """Normalised features, float32 `[text, feature]`."""
-        tokens = [self._tokenizer(list(chunk)).to(self._device) for chunk in _chunks(texts)]
+        tokens = [self._tokenizer(list(chunk)).to(self._device) for chunk in chunks(texts, BATCH_SIZE)]
         features = [self._model.encode_text(chunk, normalize=True) for chunk in tokens]
         return torch.cat(features).float().cpu().numpy()
 
@@ -142,7 +145,3 @@ def _refuse(pickled: Path, instead: Path) -> None:
         f"judge {pickled}: pickled weights can run code when they are read, so they are refused; convert them on a "
         f"machine you trust: {CONVERT.format(old=pickled, new=instead)}"
     )
-
-
-def _chunks(items: Sequence[T]) -> list[Sequence[T]]:
-    return [items[start : start + BATCH_SIZE] for start in range(0, len(items), BATCH_SIZE)]

@@ -7,7 +7,7 @@ a real image with the same prompt tells them apart, for no model has drawn that 
 from __future__ import annotations
 
 import warnings
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -16,6 +16,7 @@ import pandas as pd
 from PIL import Image
 
 from emoe_audit.errors import QualityError
+from emoe_audit.progress import chunks
 from emoe_audit.quality.clip_score import RANK_TOLERANCE, ClipJudge, cosines
 from emoe_audit.types import RowError
 
@@ -68,7 +69,7 @@ def read_pictures(prompts: pd.DataFrame, folder: Path, column: str, features: Fe
     known: dict[str, int] = {}
     faults: dict[str, str] = {}
     found = []
-    for chunk in _chunks(list(dict.fromkeys(names))):
+    for chunk in chunks(list(dict.fromkeys(names)), CHUNK):
         images = []
         for name in chunk:
             try:
@@ -178,7 +179,3 @@ def _on_white(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     drawn = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
-
-
-def _chunks(names: list[str]) -> Iterator[list[str]]:
-    return (names[start : start + CHUNK] for start in range(0, len(names), CHUNK))

@@ -43,6 +43,7 @@ from emoe_audit.report.limits import limits
 from emoe_audit.report.verdict import verdict
 from emoe_audit.runs.manifest import published
 from emoe_audit.runs.store import RunStore
+from emoe_audit.runs.views import identifier
 from emoe_audit.types import RowError
 
 COLUMN_ORDER = ("language", "region")
@@ -152,7 +153,7 @@ def _group_table(by: str, ranking: str, quality: str, frame: pd.DataFrame, store
 
 def _overall(by: str, measures: list[str], store: RunStore) -> dict[str, float]:
     """The mean of each measure over all prompts that are in a group, those of groups too small to be shown included."""
-    column = '"' + by.replace('"', '""') + '"'
+    column = identifier(by)
     means = ", ".join(f"avg({measure}) AS {measure}" for measure in measures)
     row = store.query(f"SELECT {means} FROM results WHERE {column} IS NOT NULL").iloc[0]
     return {measure: float(row[measure]) for measure in measures if pd.notna(row[measure])}

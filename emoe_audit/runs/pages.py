@@ -6,6 +6,7 @@ import pandas as pd
 
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.views import identifier
 
 
 def worst_groups(run: RunReader, by: str, measure: str, *, limit: int = 10) -> pd.DataFrame:
@@ -35,4 +36,4 @@ def prompts_page(
 def _column(run: RunReader, name: str) -> str:
     if name not in run.columns():
         raise StoreError(f"{run.path}: no column {name!r}; there are {', '.join(run.columns())}")
-    return '"' + name.replace('"', '""') + '"'
+    return identifier(name)

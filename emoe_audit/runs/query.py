@@ -70,12 +70,6 @@ class RunReader:
         columns = list(self.query(f"SELECT * FROM {RATINGS} LIMIT 0").columns)
         return [name for name in columns if f"n_{name}" in columns]
 
-    def _copy(self, rows: str, file: Path) -> None:
-        """Write the rows of a SELECT as one Parquet file without holding them all."""
-        with self._connected(rows) as connection:
-            form = f"FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP}"
-            connection.execute(f"COPY ({rows}) TO {views.literal(file)} ({form})")
-
     @contextmanager
     def _answer(self, sql: str, params: Sequence[Any]) -> Iterator[duckdb.DuckDBPyConnection]:
         with self._connected(sql) as connection:

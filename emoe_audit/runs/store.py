@@ -20,7 +20,7 @@ from emoe_audit.errors import StoreError
 from emoe_audit.runs import views
 from emoe_audit.runs.files import in_place_of, write_whole
 from emoe_audit.runs.manifest import check_same, manifest_from
-from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.query import ROW_GROUP, RunReader
 from emoe_audit.runs.views import JOINED, RESULTS
 from emoe_audit.types import Dtype, RowError, RunManifest
 
@@ -120,8 +120,10 @@ class RunStore(RunReader):
         self._replace(file, "SELECT * FROM results ORDER BY prompt_id")
 
     def _replace(self, file: Path, rows: str) -> None:
-        with in_place_of(file) as temporary:
-            self._copy(rows, temporary)
+        """Write the rows of a SELECT as one file without holding them all."""
+        form = f"FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP}"
+        with in_place_of(file) as temporary, self._connected(rows) as connection:
+            connection.execute(f"COPY ({rows}) TO {views.literal(temporary)} ({form})")
 
     def _forget_join(self) -> None:
         views.analysis(self.path, RESULTS).unlink(missing_ok=True)

@@ -84,6 +84,11 @@ def literal(file: Path) -> str:
     return "'" + str(file).replace("'", "''") + "'"
 
 
+def identifier(name: str) -> str:
+    """A column's name as SQL."""
+    return '"' + name.replace('"', '""') + '"'
+
+
 def _shards_view(run: Path, table: str) -> str:
     files = shards(run, table)
     if not files:

@@ -22,7 +22,7 @@ from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percenti
 from emoe_audit.analysis.intervals import Interval, flat, side
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.errors import EnsembleError
-from emoe_audit.progress import Progress, silent
+from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix
 from emoe_audit.prompts.shipped import shipped_captions
 from emoe_audit.scoring.conditioning import count_tokens
@@ -259,6 +259,5 @@ def _score(engine: ScoringEngine, texts: Sequence[str], progress: Progress) -> p
 
 
 def _features(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "expert batch element"]:
-    size = engine.batch_size
-    chunks = [engine.text_states(texts[start : start + size]) for start in range(0, len(texts), size)]
-    return torch.cat([engine.features(chunk, 0).float().flatten(2).cpu() for chunk in chunks], dim=1)
+    states = [engine.text_states(part) for part in chunks(texts, engine.batch_size)]
+    return torch.cat([engine.features(own, 0).float().flatten(2).cpu() for own in states], dim=1)

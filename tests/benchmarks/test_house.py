@@ -5,17 +5,16 @@
 
 from __future__ import annotations
 
-import re
 import statistics
 import subprocess
-import sys
 import time
 from pathlib import Path
 
 import pytest
 
 from tests.benchmarks.record import write_record
-from tests.test_floors import lint
+from tests.package.conftest import main_wheel
+from tests.test_floors import upward_imports
 
 ROOT = Path(__file__).parents[2]
 RUNS = 2
@@ -27,9 +26,9 @@ def test_the_house_is_small_enough_to_live_in(tmp_path: Path) -> None:
     seconds = {target: [_seconds("make", target) for _ in range(RUNS)] for target in ("check", "test")}
     figures = {
         "root_modules": len(list((ROOT / "emoe_audit").glob("*.py"))),
-        "wheel_mb": _wheel_bytes(tmp_path) / 1e6,
+        "wheel_mb": main_wheel(tmp_path).stat().st_size / 1e6,
         "readme_lines": len((ROOT / "README.md").read_text(encoding="utf-8").splitlines()),
-        "upward_imports": _upward_imports(),
+        "upward_imports": len(upward_imports(ROOT)),
         **{f"{target}_seconds": statistics.median(own) for target, own in seconds.items()},
     }
     rows = [{"target": target, "seconds": own} for target, all_runs in seconds.items() for own in all_runs]
@@ -44,14 +43,3 @@ def _seconds(*command: str) -> float:
     started = time.monotonic()
     subprocess.run(command, cwd=ROOT, check=True, capture_output=True)
     return time.monotonic() - started
-
-
-def _wheel_bytes(folder: Path) -> int:
-    build = [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(folder)]
-    subprocess.run(build, cwd=ROOT, check=True, capture_output=True)
-    return next(folder.glob("*.whl")).stat().st_size
-
-
-def _upward_imports() -> int:
-    """Imports that break a contract, each of which import-linter names in a line of its own."""
-    return len(re.findall(r"^-?\s*emoe_audit\.\S+ -> emoe_audit\.\S+ \(l\.", lint(ROOT).stdout, re.MULTILINE))

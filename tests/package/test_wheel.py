@@ -69,10 +69,11 @@ def test_its_licences_are_those_of_its_model_card(data_wheel: Path) -> None:
 
 
 def test_a_wheel_installed_elsewhere_audits(site: Path, tmp_path: Path) -> None:
-    few = ["--concepts", "2", "--n-images", "4", "--check-pairs", "0", "--n-noise", "1", "--image-steps", "1"]
+    few = ["--concepts", "1", "--n-images", "40", "--check-pairs", "0", "--n-noise", "1", "--image-steps", "1"]
     done = emoe_audit("run", *few, "--out", "run", at=tmp_path, sites=[site])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").is_file()
+    assert len(list((tmp_path / "run" / "images").rglob("*.png"))) == 40
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["ensemble"]["base"]["source"] == str(site / "emoe_audit/embedded/emoji-a/base")
     assert manifest["versions"]["emoe-audit"] == "0.2.0"

@@ -176,6 +176,15 @@ def test_an_unknown_column_is_named_with_the_known_ones(store: RunStore) -> None
         worst_groups(store, 'x"; DROP', "disagreement")
 
 
+def test_a_query_reads_the_tables_that_it_names_and_no_other(tmp_path: Path) -> None:
+    store = synthetic_run(tmp_path / "run", 20)
+    (tmp_path / "run" / "quality" / "part-000000.parquet").write_bytes(b"torn")
+    named = store.query("WITH scores AS (SELECT 1 AS one) SELECT 'quality' AS word, prompt FROM prompts, scores")
+    assert len(named) == 20
+    with pytest.raises(StoreError, match="cannot be read"):
+        store.query("SELECT * FROM Quality")
+
+
 def test_reading_never_reaches_for_the_network_or_other_files(store: RunStore) -> None:
     settings = store.query("SELECT name, value FROM duckdb_settings() WHERE name LIKE 'auto%known_extensions'")
     assert settings["value"].tolist() == ["false", "false"]
