@@ -6,7 +6,6 @@ a real image with the same prompt tells them apart, for no model has drawn that 
 
 from __future__ import annotations
 
-import warnings
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,11 +17,11 @@ from PIL import Image
 from emoe_audit.errors import QualityError
 from emoe_audit.progress import chunks
 from emoe_audit.quality.clip_score import RANK_TOLERANCE, ClipJudge, cosines
+from emoe_audit.readers.pictures import open_picture
 from emoe_audit.types import RowError
 
 REFERENCE_COLUMNS = ("reference_image", "image_file")
 """Columns of a prompt table that may name a real image; the first of them that is there counts."""
-FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 CHUNK = 64
 """Images held at once."""
 MIN_CAPTIONS = 2
@@ -73,7 +72,7 @@ def read_pictures(prompts: pd.DataFrame, folder: Path, column: str, features: Fe
         images = []
         for name in chunk:
             try:
-                images.append(open_picture(folder, name))
+                images.append(open_picture(folder, name, QualityError))
                 known[name] = len(known)
             except QualityError as fault:
                 faults[name] = str(fault)
@@ -88,30 +87,6 @@ def read_pictures(prompts: pd.DataFrame, folder: Path, column: str, features: Fe
     place.loc[names.index] = [known.get(name, -1) for name in names]
     every = np.concatenate(found) if found else np.empty((0, 0), dtype=np.float32)
     return Pictures(features=every, place=place, row_errors=tuple(errors))
-
-
-def open_picture(folder: Path, name: str) -> Image.Image:
-    """An image inside a folder as RGB, what is transparent on white.
-
-    Raises:
-        QualityError: the name leads out of the folder, to nothing, or to what is no image.
-    """
-    shown = repr(name[:200])
-    try:
-        path = (folder / name).resolve()
-        is_inside, is_file = path.is_relative_to(folder.resolve()), path.is_file()
-    except (OSError, ValueError) as error:
-        raise QualityError(f"{shown} is no file name: {error}") from error
-    if not is_inside:
-        raise QualityError(f"{shown} lies outside {folder}; only images inside it are read")
-    if not is_file:
-        raise QualityError(f"{shown} is not in {folder}")
-    try:
-        too_large = Image.DecompressionBombWarning
-        with warnings.catch_warnings(action="error", category=too_large), Image.open(path, formats=FORMATS) as image:
-            return _on_white(image)
-    except Exception as error:
-        raise QualityError(f"{shown} is not an image that can be read ({', '.join(FORMATS)}): {error}") from error
 
 
 def judge_references(results: pd.DataFrame, real: Pictures, judge: ClipJudge) -> pd.DataFrame:
@@ -172,10 +147,3 @@ def _ranks(images: np.ndarray, own: np.ndarray, candidates: np.ndarray) -> np.nd
         better, as_good = (lead > RANK_TOLERANCE).sum(axis=1), (lead >= -RANK_TOLERANCE).sum(axis=1)
         ranks.append((1 + better + as_good) / 2)
     return np.concatenate(ranks)
-
-
-def _on_white(image: Image.Image) -> Image.Image:
-    if not image.has_transparency_data:
-        return image.convert("RGB")
-    drawn = image.convert("RGBA")
-    return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")

@@ -18,7 +18,6 @@ from emoe_audit.quality.reference import (
     Pictures,
     judge_by_group,
     judge_references,
-    open_picture,
     read_pictures,
     reference_column,
 )
@@ -100,23 +99,6 @@ def test_a_name_that_leads_elsewhere_is_a_row_error_and_stops_nobody(name: str, 
         ("p2", "reference_image", "image"),
     ]
     assert all(told in error.message and len(error.message) < 1000 for error in found.row_errors)
-
-
-def test_an_image_too_large_to_be_opened_safely_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    for most in (3000, 100):
-        monkeypatch.setattr(Image, "MAX_IMAGE_PIXELS", most)
-        with pytest.raises(QualityError, match="decompression bomb"):
-            open_picture(folder, "deep/red.png")
-
-
-@pytest.mark.parametrize("mode", ["RGBA", "LA", "P"])
-def test_what_is_transparent_lies_on_white(mode: str, folder: Path) -> None:
-    image = Image.new("RGBA", (4, 2), (0, 0, 0, 0))
-    image.paste((0, 0, 0, 255), (0, 0, 2, 2))
-    image.convert(mode).save(folder / "clear.png")
-    pixels = np.asarray(open_picture(folder, "clear.png"))
-    assert (pixels[:, :2] == 0).all()
-    assert (pixels[:, 2:] == 255).all()
 
 
 def test_where_nothing_can_be_read_there_are_no_features(folder: Path) -> None:

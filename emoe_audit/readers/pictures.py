@@ -1,0 +1,52 @@
+"""Pictures inside a folder, and no other files."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+
+from PIL import Image
+
+from emoe_audit.errors import AuditError
+
+FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+
+
+def open_picture(folder: Path, name: str, error: type[AuditError]) -> Image.Image:
+    """An image inside a folder as RGB, what is transparent on white.
+
+    Raises:
+        error: the name leads out of the folder, to nothing, or to what is no image, or to one of more pixels than
+            `PIL.Image.MAX_IMAGE_PIXELS`.
+    """
+    shown = repr(name[:200])
+    path = inside(folder, name, error)
+    if not path.is_file():
+        raise error(f"{shown} is not in {folder}")
+    try:
+        too_large = Image.DecompressionBombWarning
+        with warnings.catch_warnings(action="error", category=too_large), Image.open(path, formats=FORMATS) as image:
+            return _on_white(image)
+    except Exception as fault:  # what a decoder raises for a broken image is not documented
+        raise error(f"{shown} is not an image that can be read ({', '.join(FORMATS)}): {fault}") from fault
+
+
+def inside(folder: Path, name: str, error: type[AuditError]) -> Path:
+    """The file that a name leads to, links followed. Raises `error` where it lies outside of the folder."""
+    shown = repr(name[:200])
+    try:
+        path = (folder / name).resolve()
+        path.exists()  # names that are too long are told by the system
+        is_inside = path.is_relative_to(folder.resolve())
+    except (OSError, ValueError, RuntimeError) as fault:
+        raise error(f"{shown} is no file name: {fault}") from fault
+    if not is_inside:
+        raise error(f"{shown} lies outside {folder}; only files inside it are read")
+    return path
+
+
+def _on_white(image: Image.Image) -> Image.Image:
+    if not image.has_transparency_data:
+        return image.convert("RGB")
+    drawn = image.convert("RGBA")
+    return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")

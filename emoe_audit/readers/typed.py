@@ -1,0 +1,47 @@
+"""Plain values as the type that is meant: a field of another type or of no meaning is told by its place."""
+
+from __future__ import annotations
+
+import difflib
+import json
+from functools import cache
+from typing import Any, TypeVar
+
+from pydantic import TypeAdapter, ValidationError
+
+from emoe_audit.errors import AuditError
+
+T = TypeVar("T")
+
+
+def typed(value: Any, kind: type[T], where: str, error: type[AuditError]) -> T:
+    """A value of JSON or YAML as a dataclass, or another type that has annotations. Nothing is converted.
+
+    Args:
+        value: Plain, as `documents` reads it; a list stands for a tuple.
+        kind: What is meant.
+        where: The file, for the message.
+        error: Raised for a field that is missing, unknown, or of another type.
+    """
+    try:
+        return _adapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
+    except ValidationError as fault:
+        raise error(f"{where}: {_told(fault, value)}") from None
+    except (TypeError, ValueError, RecursionError) as fault:
+        raise error(f"{where}: {fault}") from fault
+
+
+@cache
+def _adapter(kind: Any) -> TypeAdapter[Any]:
+    return TypeAdapter(kind)
+
+
+def _told(fault: ValidationError, value: Any) -> str:
+    """The first fault: its place, what is wrong and what stands there."""
+    first = fault.errors(include_url=False)[0]
+    place = ".".join(str(part) for part in first["loc"]) or "the whole"
+    if first["type"] == "missing":
+        return f"{place} is missing"
+    if first["type"] in ("unexpected_keyword_argument", "extra_forbidden"):
+        return f"{place} is no known field"
+    return f"{place}: {first['msg'][:1].lower()}{first['msg'][1:]}, found {first['input']!r:.60}"
