@@ -43,8 +43,6 @@ def read_parquet_rows(
         raise error(f"{path}: not a readable Parquet file: {fault}") from fault
 
 
-
-
 def check_parquet(path: Path, error: type[AuditError]) -> pa.Schema:
     """The schema of a file whose foot claims no more than is taken.
 

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-import difflib
 import json
+from collections.abc import Hashable
 from functools import cache
-from typing import Any, TypeVar
+from typing import Any, TypeVar, cast
 
 from pydantic import TypeAdapter, ValidationError
 
@@ -24,7 +24,7 @@ def typed(value: Any, kind: type[T], where: str, error: type[AuditError]) -> T:
         error: Raised for a field that is missing, unknown, or of another type.
     """
     try:
-        return _adapter(kind).validate_json(json.dumps(value), strict=True, extra="forbid")
+        return _adapter(cast(Hashable, kind)).validate_json(json.dumps(value), strict=True, extra="forbid")
     except ValidationError as fault:
         raise error(f"{where}: {_told(fault, value)}") from None
     except (TypeError, ValueError, RecursionError) as fault:
@@ -32,7 +32,7 @@ def typed(value: Any, kind: type[T], where: str, error: type[AuditError]) -> T:
 
 
 @cache
-def _adapter(kind: Any) -> TypeAdapter[Any]:
+def _adapter(kind: Hashable) -> TypeAdapter[Any]:
     return TypeAdapter(kind)
 
 

@@ -1,4 +1,4 @@
-"""JSON and YAML from outside: what is read is plain and finite, and every other file is told by file, line and column."""
+"""JSON and YAML from outside: what is read is plain and finite; other files are told by file, line and column."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def test_a_file_larger_than_is_taken_is_refused_with_the_variable_that_takes_mor
 ) -> None:
     path = write(tmp_path, json.dumps("x" * 100))
     monkeypatch.setenv("EMOE_AUDIT_MAX_DOCUMENT", "101")
-    with pytest.raises(AuditError, match="102 bytes .* at most 101 are taken; set EMOE_AUDIT_MAX_DOCUMENT"):
+    with pytest.raises(AuditError, match=r"102 bytes .* at most 101 are taken; set EMOE_AUDIT_MAX_DOCUMENT"):
         read_json(path, AuditError)
     monkeypatch.setenv("EMOE_AUDIT_MAX_DOCUMENT", "102")
     assert read_json(path, AuditError) == "x" * 100
