@@ -138,13 +138,12 @@ class _Core(yaml.SafeLoader):
         self._depth = 0
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
-        event: Any = self.peek_event()
+        event = self.peek_event()
+        mark: Any = event.start_mark
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.MarkedYAMLError(
-                problem="references (*name) are not read; write it out", problem_mark=event.start_mark
-            )
+            raise yaml.MarkedYAMLError(problem="references (*name) are not read; write it out", problem_mark=mark)
         if self._depth > DEPTH.value:
-            raise yaml.MarkedYAMLError(problem=f"nested more than {DEPTH.value} deep", problem_mark=event.start_mark)
+            raise yaml.MarkedYAMLError(problem=f"nested more than {DEPTH.value} deep", problem_mark=mark)
         self._depth += 1
         try:
             return super().compose_node(parent, index)

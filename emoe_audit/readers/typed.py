@@ -33,7 +33,7 @@ def typed(value: Any, kind: type[T], where: str, error: type[AuditError]) -> T:
 
 @cache
 def _adapter(kind: Hashable) -> TypeAdapter[Any]:
-    return TypeAdapter(kind)
+    return TypeAdapter(cast(Any, kind))
 
 
 def _told(fault: ValidationError, value: Any) -> str:
