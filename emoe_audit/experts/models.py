@@ -6,6 +6,9 @@ twice in memory. A missing, unexpected or wrongly shaped key raises.
 
 from __future__ import annotations
 
+import copy
+import json
+from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
@@ -54,13 +57,28 @@ def build_unet(config: dict[str, Any], tensors: dict[str, Tensor], where: str) -
 
 
 def empty_unet(config: dict[str, Any], where: str) -> UNet2DConditionModel:
-    """The same without weights, on the meta device. Its `config` has every default filled in."""
+    """The same without weights, on the meta device."""
+    return copy.deepcopy(_designed(config, where))
+
+
+def full_config(config: dict[str, Any], where: str) -> dict[str, Any]:
+    """A configuration with every default filled in, as diffusers does. Raises as `build_unet`."""
+    return dict(_designed(config, where).config)
+
+
+def _designed(config: dict[str, Any], where: str) -> UNet2DConditionModel:
     check_unet_config(config, where)
     try:
-        with torch.device("meta"):
-            unet = UNet2DConditionModel.from_config(config)
+        return _design(json.dumps(config, sort_keys=True))
     except (TypeError, ValueError) as error:
         raise EnsembleError(f"{where}: diffusers cannot build this UNet: {error}") from error
+
+
+@lru_cache(maxsize=8)
+def _design(config: str) -> UNet2DConditionModel:
+    """Built once for all experts of a configuration: a copy takes a fifth of the time."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel.from_config(json.loads(config))
     unet.up_blocks = nn.ModuleList()
     unet.conv_norm_out = unet.conv_act = unet.conv_out = nn.Identity()
     return unet

@@ -8,7 +8,7 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.checkpoint import read_expert
 from emoe_audit.experts.expert_layers import is_expert_layer
 from emoe_audit.experts.hashing import UNET_FIELDS
-from emoe_audit.experts.models import completed, empty_unet
+from emoe_audit.experts.models import completed, full_config
 from emoe_audit.experts.sources import UNetWeights, some
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
@@ -59,7 +59,7 @@ def _is_behind(key: str, split: int) -> bool:
 
 
 def _check_same_design(expert: UNetWeights, base: UNetWeights) -> None:
-    config = empty_unet(expert.config, expert.where).config
+    config = full_config(expert.config, expert.where)
     for field in UNET_FIELDS:
         if config[field] != base.config[field]:
             raise EnsembleError(

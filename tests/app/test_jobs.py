@@ -67,7 +67,7 @@ def in_the_background() -> Iterator[None]:
 @pytest.mark.usefixtures("in_the_background")
 def test_an_audit_cancelled_and_resumed_equals_one_that_was_not(jobs: Any, tmp_path: Path) -> None:
     make_tiny_ensemble(tmp_path / "ensembles" / "tiny")
-    rows = "".join(f"{n} dogs on a sofa,en,s{n}\n" for n in range(800))
+    rows = "".join(f"{n} dogs on a sofa,en,s{n}\n" for n in range(600))
     prompts = jobs.keep_upload(tmp_path, "mine", "mine.csv", f"prompt,language,source_id\n{rows}".encode())
     settings = ("--ensemble", str(tmp_path / "ensembles" / "tiny"), "--n-images", "0", "--check-pairs", "0")
     arguments = {name: ("run", str(prompts), *settings, "--out", str(tmp_path / name)) for name in ("cut", "whole")}
