@@ -171,8 +171,8 @@ class Visit:
         """What a table shows: each row by the names of its columns. Its canvas tells its cells a moment late."""
         table.locator("canvas tbody td").first.wait_for(state="attached")
         read: Any = []
-        for _ in range(100):
-            self.page.wait_for_timeout(200)
+        for _ in range(40):
+            self.page.wait_for_timeout(500)
             before, read = read, table.evaluate(CELLS)
             if len(read) > 1 and read == before:
                 break
