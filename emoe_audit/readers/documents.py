@@ -49,6 +49,25 @@ def parse_json(text: str, where: str, error: type[AuditError]) -> Any:
     return value
 
 
+def loose_json(text: str) -> Any:
+    """The value of a JSON text for tables, whose cells are judged one by one.
+
+    A whole number beyond 64 bits stands as its digits; other numbers and texts that cannot be stored are let through.
+
+    Raises:
+        ValueError: not JSON (then a `json.JSONDecodeError`, with line and column), a key that is given twice, or nested
+            too deep.
+    """
+    try:
+        value = json.loads(text, parse_int=_whole_number, object_pairs_hook=_each_key_once)
+        too_deep = text.count("[") + text.count("{") > DEPTH.value and _is_too_deep(value)
+    except RecursionError:
+        too_deep = True
+    if too_deep:
+        raise ValueError(f"nested more than {DEPTH.value} levels deep")
+    return value
+
+
 def read_yaml(path: Path, error: type[AuditError]) -> Any:
     """The value of a YAML file, None where it is empty. Raises `error` with file, line and column."""
     node = compose_yaml(path, error)
@@ -110,6 +129,23 @@ def _walk(value: Any) -> Iterator[tuple[int, Any]]:
         yield depth, own
         parts = [*own, *own.values()] if isinstance(own, dict) else own if isinstance(own, list) else ()
         waiting += [(depth + 1, part) for part in parts]
+
+
+def _is_too_deep(value: Any) -> bool:
+    """Whether lists and mappings are nested more than is taken."""
+    level = [value]
+    for _ in range(DEPTH.value):
+        parts = (own.values() if isinstance(own, dict) else own for own in level if isinstance(own, dict | list))
+        level = [part for own in parts for part in own if isinstance(part, dict | list)]
+        if not level:
+            return False
+    return True
+
+
+def _whole_number(digits: str) -> int | str:
+    longest = len(str(2**63)) + 1
+    number = int(digits) if len(digits) <= longest else 2**63
+    return digits if number.bit_length() > 63 else number
 
 
 def _no_constant(name: str) -> NoReturn:

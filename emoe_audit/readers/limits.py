@@ -45,6 +45,7 @@ class Limit:
 ROWS = Limit("ROWS", 20_000_000, "rows")
 COLUMNS = Limit("COLUMNS", 500, "columns")
 CELL = Limit("CELL", 1_000_000, "characters in one cell or line")
+CELLS = Limit("CELLS", 200_000_000, "cells of a table")
 DOCUMENT = Limit("DOCUMENT", 64 * 1024**2, "bytes of JSON or YAML")
 CAPTIONS = Limit("CAPTIONS", 2 * 1024**3, "bytes of captions")
 DEPTH = Limit("DEPTH", 64, "levels of nesting")

@@ -81,3 +81,20 @@ def _check_bytes(held: int, path: Path, error: type[AuditError]) -> None:
             f"{path}: holds more than {EXPANSION.value:,} {EXPANSION.what} ({size:,} bytes); "
             f"set {EXPANSION.variable} to take more"
         )
+
+
+def stored_kinds(schema: pa.Schema) -> dict[str, str | None]:
+    """What each column holds that is neither texts, numbers nor dates, None for those that hold nothing else."""
+    return {field.name: _other_kind(field.type) for field in schema}
+
+
+def _other_kind(kind: Any) -> str | None:
+    if isinstance(kind, pa.BaseExtensionType):
+        return _other_kind(kind.storage_type)
+    if pa.types.is_dictionary(kind):
+        return _other_kind(kind.value_type)
+    if pa.types.is_struct(kind) or pa.types.is_map(kind):
+        return "mappings"
+    if pa.types.is_nested(kind):
+        return "lists"
+    return "bytes" if "binary" in str(kind) else None

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 from emoe_audit.errors import AuditError
-from emoe_audit.readers.limits import DOCUMENT, Limit
+from emoe_audit.readers.limits import CELL, DOCUMENT, Limit
 
 
 def read_text(path: Path, error: type[AuditError], *, at_most: Limit = DOCUMENT) -> str:
@@ -31,3 +32,54 @@ def read_text(path: Path, error: type[AuditError], *, at_most: Limit = DOCUMENT)
 def is_text(value: str) -> bool:
     """Whether a text can be stored: no NUL, and no half of a surrogate pair."""
     return "\0" not in value and not any(0xD800 <= ord(character) <= 0xDFFF for character in value)
+
+
+class Lines:
+    """The lines of a file of UTF-8, each bounded by `CELL`, so that a file without line breaks is not read whole.
+
+    `line` is the number of the last one that was given. To be used as a context, which closes the file.
+    """
+
+    def __init__(self, path: Path, error: type[AuditError]) -> None:
+        """Open the file. Raises `error`, as every line does, with file and line."""
+        self._path, self._error, self._longest, self.line = path, error, CELL.value, 0
+        try:
+            self._file = io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", newline="")
+        except (OSError, ValueError) as fault:
+            raise error(f"{path}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
+
+    def __enter__(self) -> Lines:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._file.close()
+
+    def __iter__(self) -> Lines:
+        return self
+
+    def __next__(self) -> str:
+        where = f"{self._path}:{self.line + 1}"
+        try:
+            text = self._file.readline(self._longest + 1)
+        except UnicodeDecodeError as fault:
+            raise self._error(f"{where}: {self._guess()}; save it as UTF-8 ({fault.reason})") from fault
+        except OSError as fault:
+            raise self._error(f"{where}: cannot be read: {fault.strerror}") from fault
+        if not text:
+            raise StopIteration
+        self.line += 1
+        if len(text) > self._longest:
+            raise self._error(
+                f"{where}:{self._longest + 1}: the line is longer than {self._longest:,} characters; "
+                f"set {CELL.variable} to take more"
+            )
+        return text
+
+    def _guess(self) -> str:
+        with self._path.open("rb") as file:
+            start = file.read(4096)
+        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
+            return "not UTF-8 but UTF-16"
+        if b"\0" in start:
+            return "a binary file, not a table"
+        return "not UTF-8"
