@@ -13,6 +13,8 @@ Stage = Literal["read", "score", "image"]
 Interval = Literal["percentile", "bca"]
 SafetyPolicy = Literal["off", "flag", "blank"]
 SplitParts = Literal["unet", "unet+text"]
+SET_ASIDE = " (yours)"
+"""Ends the name of a column of a prompt table whose own name the run needs; it is not grouped by."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,6 +20,7 @@ from emoe_audit.errors import AuditError, StoreError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable, table_of
+from emoe_audit.quality import attributes
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps import scores
 from emoe_audit.steps.images import choose_for_images, source_captions
@@ -183,6 +184,13 @@ def test_source_captions_are_the_english_ones_unless_a_column_says_so(tmp_path: 
     assert source_captions(store) == {"0": "prompt 0", "1": "prompt 2"}
     other = started(tmp_path / "b", rows(4, source_prompt=["u", "u", None, None]))
     assert source_captions(other) == {"0": "u"}
+
+
+def test_english_of_a_place_is_where_captions_come_from(tmp_path: Path) -> None:
+    tags = ["en-US", "de", "en-GB", "en", "de", "enm"]
+    table = rows(6, language=tags, source_id=["0", "0", "1", "1", "2", "2"])
+    assert source_captions(started(tmp_path / "a", table)) == {"0": "prompt 0", "1": "prompt 3"}
+    assert attributes.source_captions(table.frame).fillna("").tolist() == [*["prompt 0"] * 2, *["prompt 3"] * 2, "", ""]
 
 
 def test_an_ensemble_without_a_judge_says_what_to_do(

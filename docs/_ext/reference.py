@@ -16,7 +16,7 @@ import emoe_audit
 from emoe_audit.cli import console
 from emoe_audit.cli.main import cli
 from emoe_audit.decisions.gate import Policy, Rule
-from emoe_audit.prompts.table import KNOWN
+from emoe_audit.prompts.columns import KNOWN
 from emoe_audit.report.schema import field_docstrings, report_schema
 from emoe_audit.runs.views import COLUMNS
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, Prompt

@@ -58,16 +58,20 @@ def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:
     """
     if spec.captions is None:
         raise PromptTableError(f"{spec.name} brings no captions of its own; give a prompt table")
-    coco = load_coco(Path(spec.captions))
+    coco, _ = load_coco(Path(spec.captions))
     annotations = pd.DataFrame(coco.dataset["annotations"])
     if "language" not in annotations:
         raise PromptTableError(
             f"{spec.captions}: its annotations have no 'language'; give the file as PROMPTS to take them as they are"
         )
+    if annotations["image_id"].map(type).nunique() > 1:
+        raise PromptTableError(f"{spec.captions}: some image_id are numbers and some are texts; make them one")
     matrix = annotations.pivot_table(index="image_id", columns="language", values="caption", aggfunc="first").dropna()
     if matrix.empty:
         raise PromptTableError(f"{spec.captions}: no image has a caption in every language")
-    images = [coco.imgs[image_id] for image_id in matrix.index]
+    images = [coco.imgs.get(image_id, {}) for image_id in matrix.index]
+    if not all(isinstance(image.get("file_name"), str) for image in images):
+        raise PromptTableError(f"{spec.captions}: an image with captions has no 'file_name', which names its concept")
     for place, column in enumerate(GROUP_COLUMNS):
         matrix.insert(place, column, [image.get(column) for image in images])
     matrix.insert(0, "source_id", [Path(image["file_name"]).stem for image in images])

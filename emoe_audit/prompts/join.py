@@ -7,7 +7,6 @@ different things about the same picture: they share `image_id` alone, `parallel`
 
 from __future__ import annotations
 
-import json
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -15,16 +14,19 @@ from typing import Any
 import pandas as pd
 
 from emoe_audit.errors import PromptTableError
+from emoe_audit.prompts.columns import GIVEN, frame_of
 from emoe_audit.prompts.read import read_prompts
 from emoe_audit.prompts.table import UNDETERMINED, PromptTable, check_rows, table_of
-from emoe_audit.prompts.wide import is_wide, read_wide
+from emoe_audit.prompts.tags import english_rank
+from emoe_audit.prompts.wide import is_wide, language_of, read_wide
+from emoe_audit.readers.limits import CELL
+from emoe_audit.readers.tables import Broken, Rows, json_rows
 from emoe_audit.types import RowError
 
 TRANSLATION, IMAGE = "translation", "image"
 """Values of `parallel`."""
 HUMAN = "human"
 """`translation_source` of a translation that does not say who made it."""
-SOURCE_LANGUAGE = "en"
 IMAGE_KEY, IMAGE_LOCALE, CAPTION = "image/key", "image/locale", "caption"
 
 
@@ -75,19 +77,21 @@ class _Joined:
 
     def __init__(self, base: PromptTable) -> None:
         self._base = base
-        self._rows, self._errors = _records(base.frame), list(base.row_errors)
+        self._rows, self._errors, self._warnings = _records(base.frame), list(base.row_errors), list(base.warnings)
         self._texts = {(row["source_id"], row["language"]): row["prompt"] for row in self._rows}
         self._ids = {row["prompt_id"] for row in self._rows}
         self._files = {str(row["image_id"]): row.get("image_file") for row in self._rows if row.get("image_id")}
         self._origins: dict[str, dict[str, Any]] = {}
         for row in self._rows:
-            if row["source_id"] not in self._origins or row["language"] == SOURCE_LANGUAGE:
+            origin = self._origins.get(row["source_id"])
+            if origin is None or _is_nearer_english(row, origin):
                 self._origins[row["source_id"]] = row
         self._shared: set[str] = set()
 
     def take(self, table: PromptTable) -> None:
         """Take the rows of a table that belong to this one."""
         self._errors += table.row_errors
+        self._warnings += table.warnings
         for row in _records(table.frame):
             if row.get("parallel") == IMAGE:
                 self._take_caption(row, table.source)
@@ -105,7 +109,8 @@ class _Joined:
                 row["parallel"] = IMAGE
             if "source_prompt" not in row:
                 row["source_prompt"] = self._source_prompt(row, is_translated=row["source_id"] in translated)
-        return table_of(pd.DataFrame(self._rows), source, tuple(self._errors))
+        frame, told = frame_of(self._rows, source)
+        return table_of(frame, source, tuple(self._errors), (*self._warnings, *told))
 
     def _take_translation(self, row: dict[str, Any], source: str) -> None:
         source_id, language, prompt = row["source_id"], row["language"], row["prompt"]
@@ -125,8 +130,9 @@ class _Joined:
     def _translation(self, row: Mapping[str, Any]) -> dict[str, Any]:
         source_id = row["source_id"]
         own = {name: value for name, value in row.items() if value is not None}
+        inherited = {name: value for name, value in self._origins[source_id].items() if name != GIVEN}
         return {
-            **self._origins[source_id],
+            **inherited,
             **own,
             "prompt_id": f"{source_id}-{row['language']}",
             "source_prompt": self._source_prompt(row, is_translated=True),
@@ -160,8 +166,14 @@ class _Joined:
     def _source_prompt(self, row: Mapping[str, Any], *, is_translated: bool) -> str | None:
         """A caption that is neither English nor translated has none."""
         origin = self._origins.get(row["source_id"], row)
-        own = origin["prompt"] if is_translated or origin["language"] == SOURCE_LANGUAGE else None
+        own = origin["prompt"] if is_translated or english_rank(origin["language"]) < 2 else None
         return origin.get("source_prompt") or own
+
+
+def _is_nearer_english(row: Mapping[str, Any], other: Mapping[str, Any]) -> bool:
+    """Whether a row is English, and the other is none or no plainer one."""
+    rank = english_rank(row["language"])
+    return rank < 2 and rank <= english_rank(other["language"])
 
 
 def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
@@ -170,9 +182,9 @@ def _records(frame: pd.DataFrame) -> list[dict[str, Any]]:
 
 
 def _read(path: Path, *, has_original: bool) -> PromptTable:
-    if is_wide(path):
-        return check_rows(_wide_rows(path, has_original=has_original), str(path))
-    return read_xm3600(path) if _is_xm3600(path) else read_prompts(path)
+    if _is_xm3600(path):
+        return read_xm3600(path)
+    return check_rows(_wide_rows(path, has_original=has_original), str(path)) if is_wide(path) else read_prompts(path)
 
 
 def _wide_rows(path: Path, *, has_original: bool) -> Iterator[tuple[int, dict[str, Any]]]:
@@ -195,52 +207,36 @@ def _is_xm3600(path: Path) -> bool:
     if path.suffix.lower() != ".jsonl" or not path.is_file():
         return False
     with path.open("rb") as file:
-        return f'"{IMAGE_KEY}"'.encode() in file.readline()
+        return f'"{IMAGE_KEY}"'.encode() in file.readline(CELL.value)
 
 
-def _xm3600_rows(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    for line, image in _json_lines(path):
-        for locale, entry in image.items():
-            if not isinstance(entry, dict):
-                continue
-            for number, caption in enumerate(_captions(entry, f"{path}:{line}: {locale!r}"), start=1):
-                prompt_id = f"{image[IMAGE_KEY]}-{locale}-{number}"
-                yield (
-                    line,
-                    {
-                        "prompt_id": prompt_id,
-                        "source_id": prompt_id,
-                        "prompt": caption,
-                        "language": locale,
-                        "image_id": str(image[IMAGE_KEY]),
-                        "image_file": f"{image[IMAGE_KEY]}.jpg",
-                        "image_locale": image.get(IMAGE_LOCALE),
-                        "parallel": IMAGE,
-                    },
-                )
+def _xm3600_rows(path: Path) -> Rows:
+    for line, image in json_rows(path, PromptTableError):
+        if isinstance(image, Broken):
+            yield line, image
+        elif not isinstance(image.get(IMAGE_KEY), str | int):
+            yield line, Broken(f"expected a JSON object with {IMAGE_KEY!r}")
+        else:
+            yield from ((line, row) for locale, entry in image.items() for row in _captions(image, locale, entry))
 
 
-def _captions(entry: Mapping[str, Any], where: str) -> list[str]:
-    captions = entry.get(CAPTION)
+def _captions(image: Mapping[str, Any], locale: str, entry: Any) -> Iterator[dict[str, Any] | Broken]:
+    """A row for each caption in one locale; none where the entry is another thing that is known of the image."""
+    if not isinstance(entry, dict) and (entry is not None or not language_of(locale)):
+        return
+    captions = entry.get(CAPTION) if isinstance(entry, dict) else None
     if not isinstance(captions, list) or not all(isinstance(caption, str) for caption in captions):
-        raise PromptTableError(f"{where} must hold a list of texts under {CAPTION!r}")
-    return captions
-
-
-def _json_lines(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """The images of the file with their line numbers."""
-    try:
-        with path.open(encoding="utf-8-sig") as file:
-            for line, text in enumerate(file, start=1):
-                if not text.strip():
-                    continue
-                image = json.loads(text)
-                if not isinstance(image, dict) or IMAGE_KEY not in image:
-                    raise PromptTableError(f"{path}:{line}: expected a JSON object with {IMAGE_KEY!r}")
-                yield line, image
-    except json.JSONDecodeError as error:
-        raise PromptTableError(f"{path}:{line}:{error.colno}: not valid JSON: {error.msg}") from error
-    except UnicodeDecodeError as error:
-        raise PromptTableError(f"{path}: not UTF-8; save it as UTF-8 ({error.reason})") from error
-    except OSError as error:
-        raise PromptTableError(f"{path}: cannot be read: {error.strerror}") from error
+        yield Broken(f"{locale!r} must hold a list of texts under {CAPTION!r}")
+        return
+    for number, caption in enumerate(captions, start=1):
+        prompt_id = f"{image[IMAGE_KEY]}-{locale}-{number}"
+        yield {
+            "prompt_id": prompt_id,
+            "source_id": prompt_id,
+            "prompt": caption,
+            "language": locale,
+            "image_id": str(image[IMAGE_KEY]),
+            "image_file": f"{image[IMAGE_KEY]}.jpg",
+            "image_locale": image.get(IMAGE_LOCALE),
+            "parallel": IMAGE,
+        }

@@ -2,23 +2,20 @@
 
 from __future__ import annotations
 
-import csv
-import difflib
-import io
-import json
+import itertools
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-import pyarrow as pa
-import pyarrow.parquet as pq
-
 from emoe_audit.errors import PromptTableError
 from emoe_audit.prompts.coco import read_coco
+from emoe_audit.prompts.columns import listed
+from emoe_audit.prompts.names import is_known, meant
 from emoe_audit.prompts.table import PromptTable, check_rows
+from emoe_audit.readers.tables import FORMATS, Broken, Rows, Table, check_file, open_table
 
-MAX_LINE = 1_000_000
-"""Characters of one line of a text file."""
+FIRST = 100
+"""Rows that are looked at to see what a column holds."""
 
 
 def read_prompts(path: Path | str) -> PromptTable:
@@ -28,126 +25,43 @@ def read_prompts(path: Path | str) -> PromptTable:
         PromptTableError: no such file, not a table, no column `prompt`, or no good row; with file, line and column.
     """
     path = Path(path)
-    if not path.is_file():
-        raise PromptTableError(f"{path}: no such file")
+    check_file(path, PromptTableError)
     if path.stat().st_size == 0:
         raise PromptTableError(f"{path}: the file is empty; it needs a header line with at least the column 'prompt'")
-    readers = {".csv": read_csv, ".jsonl": read_jsonl, ".parquet": read_parquet}
     if path.suffix.lower() == ".json":
         return read_coco(path)
-    if path.suffix.lower() not in readers:
+    if path.suffix.lower() not in FORMATS:
         raise PromptTableError(
             f"{path}: cannot tell the format from {path.suffix!r}; use .csv, .jsonl, .parquet or .json (COCO)"
         )
-    return check_rows(readers[path.suffix.lower()](path), str(path))
+    table = open_table(path, PromptTableError, is_known)
+    rows = _whole(table.rows, path)
+    first = list(itertools.islice(rows, FIRST))
+    renamed, told = meant(table.columns, [row for _, row in first], path)
+    every = itertools.chain(first, rows)
+    return check_rows(_renamed(every, renamed), str(path), [*told, *_left_out(table)])
 
 
-def read_csv(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows with the physical line on which each starts."""
-    with _Lines(path) as lines:
-        reader = csv.reader(lines, strict=True)
-        header: list[str] | None = None
-        while True:
-            first = lines.line + 1
-            try:
-                fields = next(reader)
-            except StopIteration:
-                return
-            except csv.Error as error:
-                raise PromptTableError(f"{path}:{first}: not valid CSV: {error}") from error
-            if not fields:
-                continue
-            if header is None:
-                header = [name.strip() for name in fields]
-                _check_header(header, path)
-            elif len(fields) != len(header):
-                raise PromptTableError(
-                    f"{path}:{first}: {len(fields)} fields, the header has {len(header)}; "
-                    "put quotes around a field with a comma"
-                )
-            else:
-                yield first, dict(zip(header, fields, strict=True))
+def _whole(rows: Rows, path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows. Raises `PromptTableError` for one that cannot be read."""
+    for line, row in rows:
+        if isinstance(row, Broken):
+            raise PromptTableError(row.at(f"{path}:{line}"))
+        yield line, row
 
 
-def read_jsonl(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """One JSON object a line."""
-    with _Lines(path) as lines:
-        for text in lines:
-            if not text.strip():
-                continue
-            try:
-                row = json.loads(text)
-            except ValueError as error:
-                column = getattr(error, "colno", 1)
-                raise PromptTableError(f"{path}:{lines.line}:{column}: not valid JSON: {error}") from error
-            if not isinstance(row, dict):
-                raise PromptTableError(f"{path}:{lines.line}:1: expected a JSON object with a field 'prompt'")
-            if "prompt" not in row:
-                _check_header(list(row), path, lines.line)
-            yield lines.line, row
+def _renamed(
+    rows: Iterator[tuple[int, dict[str, Any]]], renamed: dict[str, str]
+) -> Iterator[tuple[int, dict[str, Any]]]:
+    for line, row in rows:
+        yield line, {renamed.get(name, name): value for name, value in row.items()} if renamed else row
 
 
-def read_parquet(path: Path) -> Iterator[tuple[int, dict[str, Any]]]:
-    """Rows numbered from 1, read batch by batch."""
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_header(file.schema_arrow.names, path)
-            line = 0
-            for batch in file.iter_batches():
-                for row in batch.to_pylist():
-                    line += 1
-                    yield line, row
-    except (pa.ArrowException, OSError) as error:
-        raise PromptTableError(f"{path}: not a readable Parquet file: {error}") from error
-
-
-class _Lines:
-    """The lines of a UTF-8 file with their numbers; bounded, so that a file without line breaks is not read whole."""
-
-    def __init__(self, path: Path) -> None:
-        self._path, self.line = path, 0
-        self._file = io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", newline="")
-
-    def __enter__(self) -> _Lines:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._file.close()
-
-    def __iter__(self) -> _Lines:
-        return self
-
-    def __next__(self) -> str:
-        where = f"{self._path}:{self.line + 1}"
-        try:
-            text = self._file.readline(MAX_LINE + 1)
-        except UnicodeDecodeError as error:
-            raise PromptTableError(f"{where}: {self._guess()}; save it as UTF-8 ({error.reason})") from error
-        if not text:
-            raise StopIteration
-        self.line += 1
-        if len(text) > MAX_LINE:
-            raise PromptTableError(f"{where}:{MAX_LINE + 1}: the line is longer than {MAX_LINE:,} characters")
-        return text
-
-    def _guess(self) -> str:
-        with self._path.open("rb") as file:
-            start = file.read(4096)
-        if start[:2] in (b"\xff\xfe", b"\xfe\xff"):
-            return "not UTF-8 but UTF-16"
-        if b"\0" in start:
-            return "a binary file, not a table"
-        return "not UTF-8"
-
-
-def _check_header(header: list[str], path: Path, line: int = 1) -> None:
-    if any("\0" in name for name in header):
-        raise PromptTableError(f"{path}:{line}: a binary file, not a table")
-    if "prompt" not in header:
-        near = difflib.get_close_matches("prompt", header, n=1, cutoff=0.6)
-        hint = f"; column {header.index(near[0]) + 1} is called {near[0]!r}, rename it" if near else ""
-        found = ", ".join(repr(name[:40]) for name in header[:8])
-        raise PromptTableError(f"{path}:{line}: no column 'prompt' among {found}{hint}")
-    twice = next((name for name in header if header.count(name) > 1), None)
-    if twice is not None:
-        raise PromptTableError(f"{path}:{line}: two columns are called {twice!r}")
+def _left_out(table: Table) -> Iterator[str]:
+    for kind in dict.fromkeys(table.left_out.values()):
+        names = [name for name, own in table.left_out.items() if own == kind]
+        yield f"left out, as they hold {kind}, neither texts nor numbers: {listed(names)}"
+    if table.twice:
+        yield f"of columns that have one name, the first is read: {listed(table.twice)}"
+    if table.unnamed:
+        yield "columns without a name in the header are left out"

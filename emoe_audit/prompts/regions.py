@@ -20,14 +20,21 @@ from babel.core import get_global
 
 from emoe_audit.errors import PromptTableError
 from emoe_audit.prompts.table import PromptTable, table_of
-from emoe_audit.prompts.tags import TagError, check_region, country_codes, language_name, m49_region, region_names
+from emoe_audit.prompts.tags import (
+    TagError,
+    check_region,
+    country_codes,
+    english_of,
+    language_name,
+    m49_region,
+    region_names,
+)
 from emoe_audit.prompts.wide import WideRow, read_wide
 from emoe_audit.types import RowError
 
 TEMPLATE, NOUN = "template", "noun"
 PLACES = ("{noun}", "{country}")
 COLUMNS = ["prompt_id", "source_id", "prompt", "language", "region", "m49", "template", "noun", "source_prompt"]
-SOURCE_LANGUAGE = "en"
 RESERVED = {"CQ", "EA", "IC", "QO"}
 """Codes of CLDR for parts of countries and for the rest of Oceania."""
 
@@ -165,7 +172,7 @@ def _rows(template: WideRow, noun: WideRow, countries: Sequence[str]) -> Iterato
                 "m49": m49_region(country),
                 "template": template.fields["name"],
                 "noun": noun.fields["name"],
-                "source_prompt": prompts.get(SOURCE_LANGUAGE),
+                "source_prompt": english_of(prompts),
             }
 
 

@@ -9,7 +9,7 @@ from __future__ import annotations
 import csv
 import hashlib
 import json
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,12 +17,16 @@ from typing import Any
 import pandas as pd
 
 from emoe_audit.errors import PromptTableError
-from emoe_audit.prompts.tags import TagError, check_language, check_region
+from emoe_audit.prompts.columns import GIVEN, KNOWN, frame_of, kind_of
+from emoe_audit.prompts.tags import TagError, check_language, check_region, in_usual_case
+from emoe_audit.readers.tables import Broken
+from emoe_audit.readers.text import is_text
 from emoe_audit.types import Prompt, RowError
 
-KNOWN = ("prompt_id", "source_id", "prompt", "language", "region")
-MAX_PROMPT = 20_000
+MAX_PROMPT, MAX_ID = 20_000, 1_000
 """Characters."""
+SHOWN = 60
+"""Characters of a cell in a message."""
 UNDETERMINED = "und"
 
 
@@ -36,6 +40,8 @@ class PromptTable:
     sha256: str
     """Of the rows, not of the file."""
     row_errors: tuple[RowError, ...] = ()
+    warnings: tuple[str, ...] = ()
+    """What was read in another way than it stands there: columns that are called otherwise, or left out."""
 
     def prompts(self) -> Iterator[Prompt]:
         """One by one."""
@@ -50,11 +56,13 @@ class PromptTable:
             )
 
 
-def check_rows(rows: Iterator[tuple[int, dict[str, Any]]], source: str) -> PromptTable:
-    """Check rows, each with its line number, and put the good ones into a table.
+def check_rows(
+    rows: Iterable[tuple[int, dict[str, Any] | Broken]], source: str, warnings: Sequence[str] = ()
+) -> PromptTable:
+    """Check rows, each with its line number, and put the good ones into a table, which can be stored as it is.
 
     Raises:
-        PromptTableError: no row is good.
+        PromptTableError: no row is good, or there are more cells than are taken.
     """
     good: list[dict[str, Any]] = []
     errors: list[RowError] = []
@@ -63,26 +71,20 @@ def check_rows(rows: Iterator[tuple[int, dict[str, Any]]], source: str) -> Promp
         try:
             checked = _check_row(row, line, seen)
         except _RowFault as fault:
-            known_id = row.get("prompt_id")
-            errors.append(
-                RowError(
-                    stage="read",
-                    message=f"{source}:{line}: column {fault.column}: {fault}",
-                    prompt_id=str(known_id) if known_id else None,
-                    line=line,
-                    column=fault.column,
-                )
-            )
+            errors.append(_row_error(fault, row, f"{source}:{line}", line))
         else:
             seen.add(checked["prompt_id"])
             good.append(checked)
     if not good:
         detail = "; ".join(error.message for error in errors[:3]) or f"{source}: no row under the header"
         raise PromptTableError(f"no prompt can be used: {detail}")
-    return table_of(pd.DataFrame(good), source, tuple(errors))
+    frame, told = frame_of(good, source)
+    return table_of(frame, source, tuple(errors), (*warnings, *told))
 
 
-def table_of(frame: pd.DataFrame, source: str, errors: tuple[RowError, ...] = ()) -> PromptTable:
+def table_of(
+    frame: pd.DataFrame, source: str, errors: tuple[RowError, ...] = (), warnings: tuple[str, ...] = ()
+) -> PromptTable:
     """A table of rows that are known to be good."""
     frame = (
         frame[[*KNOWN, *(c for c in frame if c not in KNOWN)]]
@@ -92,7 +94,7 @@ def table_of(frame: pd.DataFrame, source: str, errors: tuple[RowError, ...] = ()
     digest = hashlib.sha256()
     for row in frame.astype(object).where(frame.notna(), None).itertuples(index=False):
         digest.update(json.dumps(list(row), default=str).encode())
-    return PromptTable(frame=frame, source=source, sha256=digest.hexdigest(), row_errors=errors)
+    return PromptTable(frame=frame, source=source, sha256=digest.hexdigest(), row_errors=errors, warnings=warnings)
 
 
 def write_csv(table: PromptTable, path: Path) -> None:
@@ -104,35 +106,74 @@ def write_csv(table: PromptTable, path: Path) -> None:
 
 
 class _RowFault(Exception):
-    def __init__(self, column: str, message: str) -> None:
+    def __init__(self, column: str | None, message: str) -> None:
         super().__init__(message)
         self.column = column
 
 
-def _check_row(row: dict[str, Any], line: int, seen: set[str]) -> dict[str, Any]:
-    prompt = _text(row, "prompt")
-    if not prompt.strip():
-        raise _RowFault("prompt", "the prompt is empty")
-    if len(prompt) > MAX_PROMPT:
-        raise _RowFault("prompt", f"the prompt has {len(prompt):,} characters, at most {MAX_PROMPT:,} are taken")
-    if "\0" in prompt or any(0xD800 <= ord(c) <= 0xDFFF for c in prompt):
-        raise _RowFault("prompt", "the prompt holds a NUL or a lone surrogate, which is no text")
-    prompt_id = _text(row, "prompt_id") or f"row-{line}"
+def _row_error(fault: _RowFault, row: dict[str, Any] | Broken, where: str, line: int) -> RowError:
+    if isinstance(row, Broken):
+        return RowError(stage="read", message=row.at(where), line=line)
+    known_id = row.get("prompt_id")
+    known_id = str(known_id) if isinstance(known_id, str | int | float) else ""
+    return RowError(
+        stage="read",
+        message=f"{where}: column {fault.column}: {fault}",
+        prompt_id=known_id if known_id and is_text(known_id) else None,
+        line=line,
+        column=fault.column,
+    )
+
+
+def _check_row(row: dict[str, Any] | Broken, line: int, seen: set[str]) -> dict[str, Any]:
+    if isinstance(row, Broken):
+        raise _RowFault(None, row.message)
+    prompt = _prompt(row)
+    prompt_id = _id(row, "prompt_id") or f"row-{line}"
     if prompt_id in seen:
-        raise _RowFault("prompt_id", f"{prompt_id!r} stands in an earlier row too")
+        raise _RowFault("prompt_id", f"{prompt_id[:SHOWN]!r} stands in an earlier row too")
     checked = {
         "prompt_id": prompt_id,
-        "source_id": _text(row, "source_id") or prompt_id,
+        "source_id": _id(row, "source_id") or prompt_id,
         "prompt": prompt,
         "language": _tag(row, "language") or UNDETERMINED,
         "region": _tag(row, "region"),
     }
-    return checked | {name: None if value == "" else value for name, value in row.items() if name not in KNOWN}
+    given = _other_tag(row, str(checked["language"]))
+    return checked | {name: value for name, value in row.items() if name not in KNOWN} | given
+
+
+def _prompt(row: dict[str, Any]) -> str:
+    """The prompt. Raises `_RowFault` for a cell that holds another thing than a text, and says what."""
+    prompt = row.get("prompt")
+    if kind_of(prompt) is None or (isinstance(prompt, str) and not prompt.strip()):
+        raise _RowFault("prompt", "the prompt is empty")
+    if not isinstance(prompt, str):
+        raise _RowFault("prompt", f"the cell holds {_what(prompt)}, which is no text")
+    if len(prompt) > MAX_PROMPT:
+        raise _RowFault("prompt", f"the prompt has {len(prompt):,} characters, at most {MAX_PROMPT:,} are taken")
+    if not is_text(prompt):
+        raise _RowFault("prompt", "the prompt holds a NUL or a lone surrogate, which is no text")
+    return prompt
+
+
+def _id(row: dict[str, Any], column: str) -> str:
+    text = _text(row, column)
+    if len(text) > MAX_ID:
+        raise _RowFault(column, f"{text[:SHOWN]!r}... has {len(text):,} characters, at most {MAX_ID:,} are taken")
+    if not is_text(text):
+        raise _RowFault(column, f"{text[:SHOWN]!r} holds a NUL or a lone surrogate, which is no text")
+    return text
 
 
 def _text(row: dict[str, Any], column: str) -> str:
+    """A text or a number as text, empty where there is none."""
     value = row.get(column)
-    return "" if value is None else str(value)
+    if kind_of(value) is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise _RowFault(column, f"the cell holds {_what(value)}, which is no text")
+    return str(value)
 
 
 def _tag(row: dict[str, Any], column: str) -> str | None:
@@ -141,3 +182,26 @@ def _tag(row: dict[str, Any], column: str) -> str | None:
         return (check_language(value) if column == "language" else check_region(value)) if value else None
     except TagError as error:
         raise _RowFault(column, str(error)) from error
+
+
+def _other_tag(row: dict[str, Any], language: str) -> dict[str, str]:
+    """The tag that was given, where it is another one than the language's usual; none where an earlier one is kept."""
+    given = _text(row, "language").strip()
+    is_other = bool(given) and in_usual_case(given) != language and not row.get(GIVEN)
+    return {GIVEN: given} if is_other else {}
+
+
+def _what(value: Any) -> str:
+    """What a cell holds, in a few words."""
+    if isinstance(value, bytes | list | dict):
+        kind = {bytes: "bytes", list: "a list", dict: "a mapping"}[type(value)]
+        first = next(iter(value), None) if not isinstance(value, bytes) else None
+        return f"{len(value)} {kind}" if isinstance(value, bytes) else f"{kind} of {len(value)}{_as(first)}"
+    if isinstance(value, bool):
+        return str(value).lower()
+    kind = "the number" if isinstance(value, int | float) else f"a {type(value).__name__}"
+    return f"{kind} {str(value)[:SHOWN]}"
+
+
+def _as(first: Any) -> str:
+    return f" ({first[:SHOWN]!r} ...)" if isinstance(first, str) else ""

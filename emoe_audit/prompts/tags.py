@@ -5,16 +5,23 @@ from __future__ import annotations
 import difflib
 import json
 import re
+from collections.abc import Mapping
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 import langcodes
+from babel.core import get_global
 
+SOURCE_LANGUAGE = "en"
+"""In which captions are sought that others were translated from."""
+MAX_SHOWN = 60
+"""Characters of a tag in a message; no longer one is looked up."""
 OFTEN_MEANT = {"UK": "GB", "EL": "GR"}
 CLDR_LEAVES_OUT = {"202": "002", "419": "019"}
 """The M49 region that one lies in, where CLDR names none: sub-Saharan Africa and Latin America."""
 _TAG = re.compile(r"[A-Za-z]{2,8}([-_][A-Za-z0-9]{1,8})*")
+_NUMBER = re.compile(r"(\d{1,3})(?:\.0+)?", re.ASCII)
 
 
 class TagError(ValueError):
@@ -23,37 +30,62 @@ class TagError(ValueError):
 
 @cache
 def check_language(tag: str) -> str:
-    """The tag in the usual case (`zh-Hant`, `pt-BR`).
+    """The tag that CLDR has for a language, in the usual case: `zh-Hant`, `pt-BR`; `he` of `iw`, `en` of `eng-Latn`.
 
     Raises:
         TagError: not a BCP-47 tag of a known language.
     """
-    if _TAG.fullmatch(tag) and langcodes.tag_is_valid(tag):
-        return _case(tag)
-    raise TagError(f"{tag!r} is not a BCP-47 language tag{_nearest_language(tag)}")
+    if len(tag) <= MAX_SHOWN and _TAG.fullmatch(tag) and langcodes.tag_is_valid(tag):
+        return str(langcodes.standardize_tag(tag, macro=True))
+    raise TagError(f"{tag[:MAX_SHOWN]!r} is not a BCP-47 language tag{_nearest_language(tag)}")
+
+
+def in_usual_case(tag: str) -> str:
+    """`zh_hant_tw` as `zh-Hant-TW`: the same subtags in the case BCP-47 recommends."""
+    parts = tag.replace("_", "-").split("-")
+    rest = [p.upper() if len(p) == 2 else p.title() if len(p) == 4 and p.isalpha() else p.lower() for p in parts[1:]]
+    return "-".join([parts[0].lower(), *rest])
+
+
+def english_of(texts: Mapping[str, str]) -> str | None:
+    """The English text among texts by language, the plainest where there are several."""
+    tag = min(texts, key=english_rank, default="und")
+    return texts[tag] if english_rank(tag) < 2 else None
+
+
+def english_rank(tag: str) -> int:
+    """0 for English, 1 for that of a place (`en-US`), 2 for any other language."""
+    return 0 if tag == SOURCE_LANGUAGE else 1 if tag.startswith(f"{SOURCE_LANGUAGE}-") else 2
 
 
 @cache
 def check_region(code: str) -> str:
-    """The code in upper case.
+    """The code in upper case; alpha-2 of a country's other codes, three digits of a region that lost its zeros.
 
     Raises:
-        TagError: neither an ISO 3166 alpha-2 country nor a UN M49 region.
+        TagError: neither an ISO 3166 country nor a UN M49 region.
     """
     known = region_names()
-    if code.upper() in known:
-        return code.upper()
-    if code.upper() in OFTEN_MEANT:
-        meant = OFTEN_MEANT[code.upper()]
+    found = _usual_region(code.upper()[:MAX_SHOWN])
+    if found in known:
+        return found
+    if found in OFTEN_MEANT:
+        meant = OFTEN_MEANT[found]
         raise TagError(f"{code!r} is not an ISO 3166 country; {known[meant]} is {meant!r}")
     by_name = {name.casefold(): key for key, name in known.items()}
-    near = difflib.get_close_matches(code.casefold(), by_name, n=1) or difflib.get_close_matches(
-        code.upper(), known, n=1
+    near = difflib.get_close_matches(code[:MAX_SHOWN].casefold(), by_name, n=1)
+    hint = f"; the nearest is {by_name[near[0]]!r} ({known[by_name[near[0]]]})" if near else ""
+    raise TagError(
+        f"{code[:MAX_SHOWN]!r} is neither an ISO 3166 country (as 'DE') nor a UN M49 region (as '155'){hint}"
     )
-    hint = (
-        f"; the nearest is {by_name.get(near[0], near[0])!r} ({known[by_name.get(near[0], near[0])]})" if near else ""
-    )
-    raise TagError(f"{code!r} is neither an ISO 3166 country (as 'DE') nor a UN M49 region (as '155'){hint}")
+
+
+def _usual_region(code: str) -> str:
+    """`USA` as `US`; `19` as `019`, as a spreadsheet leaves it, and `155.0` as `155`, as a frame with gaps does."""
+    digits = _NUMBER.fullmatch(code)
+    code = digits.group(1).zfill(3) if digits else code
+    aliases = get_global("territory_aliases").get(code, ()) if len(code) == 3 else ()
+    return str(aliases[0]) if len(aliases) == 1 and code not in region_names() else code
 
 
 @cache
@@ -91,15 +123,10 @@ def language_name(tag: str) -> str:
     return str(langcodes.Language.get(tag).display_name("en")) if langcodes.tag_is_valid(tag) else tag
 
 
-def _case(tag: str) -> str:
-    """`zh_hant_tw` as `zh-Hant-TW`: the same subtags in the case BCP-47 recommends."""
-    parts = tag.replace("_", "-").split("-")
-    rest = [p.upper() if len(p) == 2 else p.title() if len(p) == 4 and p.isalpha() else p.lower() for p in parts[1:]]
-    return "-".join([parts[0].lower(), *rest])
-
-
 def _nearest_language(tag: str) -> str:
     found = None
+    if len(tag) > MAX_SHOWN or not tag.isprintable():
+        return "; use for example 'en' or 'zh-Hant'"
     try:
         found = langcodes.find(tag).to_tag()
     except LookupError:

@@ -17,7 +17,7 @@ from emoe_audit.errors import AuditError, MissingPackageError
 from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.prompts.join import join_tables
 from emoe_audit.prompts.table import UNDETERMINED, PromptTable, table_of
-from emoe_audit.prompts.tags import TagError, check_language, language_name
+from emoe_audit.prompts.tags import SOURCE_LANGUAGE, TagError, check_language, english_rank, language_name
 from emoe_audit.types import RowError
 
 DEFAULT_MODEL = "Helsinki-NLP/opus-mt-{source}-{target}"
@@ -30,7 +30,6 @@ WAY_OUT = (
     "[c.from_pretrained('{model}').save_pretrained('FOLDER') for c in (t.MarianMTModel, t.MarianTokenizer)]\", "
     "and give --model FOLDER"
 )
-SOURCE_LANGUAGE = "en"
 
 
 def translate(
@@ -69,7 +68,7 @@ def translate(
     done = []
     for target in targets:
         for source, captions in _captions(table.frame, target):
-            model = named.get(target) or named.get("") or DEFAULT_MODEL.format(source=source, target=target)
+            model = named.get(target) or named.get("") or DEFAULT_MODEL.format(source=_in_models(source), target=target)
             translator = Translator(model, target, device=device)
             done.append(_translated(translator, captions, batch_size, progress))
     return join_tables(table, done)
@@ -185,13 +184,18 @@ def _translated(translator: Translator, captions: pd.DataFrame, batch_size: int,
 def _captions(frame: pd.DataFrame, target: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The prompts to translate, by their language: one of each caption that has none in the target."""
     done = set(frame.loc[frame["language"] == target, "source_id"])
-    english_first = frame.assign(_rank=frame["language"] != SOURCE_LANGUAGE).sort_values("_rank", kind="stable")
+    english_first = frame.assign(_rank=frame["language"].map(english_rank)).sort_values("_rank", kind="stable")
     chosen = english_first.drop_duplicates("source_id").sort_index()
     chosen = chosen.loc[~chosen["source_id"].isin(done), ["prompt_id", "source_id", "prompt", "language"]]
     unknown = chosen[chosen["language"] == UNDETERMINED]
     if len(unknown):
         raise AuditError(f"prompt {unknown.iloc[0]['prompt_id']} has no language; add a column 'language' to the table")
     yield from ((str(language), rows) for language, rows in chosen.groupby("language"))
+
+
+def _in_models(source: str) -> str:
+    """The source language as Opus-MT calls it, who has one English."""
+    return SOURCE_LANGUAGE if english_rank(source) < 2 else source
 
 
 def _left_out(row: Mapping[str, str], source: str, reason: str) -> RowError:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import csv
+import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cache
@@ -11,8 +11,11 @@ from pathlib import Path
 from babel import Locale
 
 from emoe_audit.errors import PromptTableError
-from emoe_audit.prompts.table import KNOWN
+from emoe_audit.prompts.columns import KNOWN, kind_of, listed
 from emoe_audit.prompts.tags import TagError, check_language
+from emoe_audit.readers.tables import FORMATS, Broken, open_table
+
+_WITH_SCRIPT = re.compile("[A-Za-z]{2,3}[-_][A-Za-z]{4}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -27,39 +30,36 @@ class WideRow:
 
 
 def read_wide(path: Path) -> Iterator[WideRow]:
-    """The rows of a CSV file, with the line on which each starts.
+    """The rows of a table, with the line on which each starts.
 
     A column whose name is the tag of a language that Unicode CLDR knows is a language: also `id`, which is Indonesian.
 
     Raises:
-        PromptTableError: the file cannot be read, or no column is a language; with file and line.
+        PromptTableError: the file cannot be read, no column is a language, two are the same one, or a cell holds no
+            text; with file and line.
     """
-    lines = _lines(path)
-    _, header = next(lines, (1, []))
-    languages = {column: tag for column in header if (tag := language_of(column))}
+    table = open_table(path, PromptTableError)
+    languages = {column: tag for column in table.columns if (tag := language_of(column))}
     if not languages:
-        found = ", ".join(repr(name[:40]) for name in header[:8]) or "nothing"
+        found = listed(table.columns) or "nothing"
         raise PromptTableError(f"{path}:1: no column is a language among {found}; name them 'en', 'zh-Hant'")
-    for line, cells in lines:
-        if len(cells) != len(header):
-            raise PromptTableError(
-                f"{path}:{line}: {len(cells)} fields, the header has {len(header)}; put quotes around a field with a "
-                "comma"
-            )
-        row = dict(zip(header, cells, strict=True))
+    _check_once([*languages, *(name for name in table.twice if name in languages)], languages, path)
+    for line, row in table.rows:
+        if isinstance(row, Broken):
+            raise PromptTableError(row.at(f"{path}:{line}"))
         yield WideRow(
             line=line,
-            fields={name: cell for name, cell in row.items() if name not in languages and cell},
-            texts={tag: row[column].strip() for column, tag in languages.items()},
+            fields={name: _cell(row, name, path, line) for name in row if name not in languages and kind_of(row[name])},
+            texts={tag: _cell(row, column, path, line).strip() for column, tag in languages.items()},
         )
 
 
 def is_wide(path: Path) -> bool:
-    """Whether a file is a CSV table that has a column for a language, and no column `prompt`."""
-    if path.suffix.lower() != ".csv":
+    """Whether a file is a table that has a column for a language, and no column `prompt`."""
+    if path.suffix.lower() not in FORMATS:
         return False
-    _, header = next(_lines(path), (1, []))
-    return "prompt" not in header and any(map(language_of, header))
+    columns = open_table(path, PromptTableError).columns
+    return "prompt" not in columns and any(map(language_of, columns))
 
 
 def language_of(column: str) -> str | None:
@@ -68,7 +68,8 @@ def language_of(column: str) -> str | None:
         tag = check_language(column)
     except TagError:
         return None
-    return tag if column not in KNOWN and tag.split("-")[0] in _cldr_languages() else None
+    is_language = re.split("[-_]", column.lower())[0] in _cldr_languages() or _WITH_SCRIPT.fullmatch(column)
+    return tag if column not in KNOWN and is_language else None
 
 
 @cache
@@ -77,24 +78,20 @@ def _cldr_languages() -> frozenset[str]:
     return frozenset(Locale("en").languages)
 
 
-def _lines(path: Path) -> Iterator[tuple[int, list[str]]]:
-    """Every line that is not empty as `(number, cells)`, the header first, without spaces around its names."""
-    start = 1
-    try:
-        with path.open(encoding="utf-8-sig", newline="") as file:
-            reader = csv.reader(file, strict=True)
-            header = next(reader, [])
-            yield start, [name.strip() for name in header]
-            start = reader.line_num + 1
-            for cells in reader:
-                if cells:
-                    yield start, cells
-                start = reader.line_num + 1
-    except FileNotFoundError as error:
-        raise PromptTableError(f"{path}: no such file") from error
-    except UnicodeDecodeError as error:
-        raise PromptTableError(f"{path}:{start}: not UTF-8; save it as UTF-8 ({error.reason})") from error
-    except csv.Error as error:
-        raise PromptTableError(f"{path}:{start}: not valid CSV: {error}") from error
-    except OSError as error:
-        raise PromptTableError(f"{path}: cannot be read: {error}") from error
+def _check_once(columns: list[str], languages: dict[str, str], path: Path) -> None:
+    by_tag: dict[str, str] = {}
+    for column in columns:
+        tag = languages[column]
+        if tag in by_tag:
+            raise PromptTableError(f"{path}:1: columns {by_tag[tag]!r} and {column!r} are the same language, {tag!r}")
+        by_tag[tag] = column
+
+
+def _cell(row: dict[str, object], column: str, path: Path, line: int) -> str:
+    """The text of a cell, empty where there is none; a number as text."""
+    value = row.get(column)
+    if kind_of(value) is None:
+        return ""
+    if isinstance(value, bool) or not isinstance(value, str | int | float):
+        raise PromptTableError(f"{path}:{line}: column {column}: the cell holds {kind_of(value)}, which is no text")
+    return str(value)

@@ -11,6 +11,7 @@ import pandas as pd
 from emoe_audit.errors import PromptTableError
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, SOURCE_LANGUAGE, caption_matrix, is_plain
 from emoe_audit.prompts.table import PromptTable, table_of
+from emoe_audit.prompts.tags import english_rank
 from emoe_audit.types import EnsembleSpec
 
 TONE_FOLLOWS = re.compile(r"\s*[:：፦]")
@@ -128,5 +129,7 @@ def source_captions(prompts: pd.DataFrame) -> pd.Series:
     """The caption in the source language of each prompt, NaN where there is none."""
     if "source_prompt" in prompts:
         return prompts["source_prompt"]
-    english = prompts[prompts["language"] == SOURCE_LANGUAGE].drop_duplicates("source_id")
+    tags = [tag for tag in prompts["language"].unique() if english_rank(str(tag)) < 2]
+    english = prompts[prompts["language"].isin(tags)].sort_values("language", kind="stable")
+    english = english.drop_duplicates("source_id")
     return prompts["source_id"].map(english.set_index("source_id")["prompt"])

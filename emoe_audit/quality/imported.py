@@ -5,10 +5,9 @@ A row that cannot be used is left out and reported with line and column. Several
 
 from __future__ import annotations
 
-import csv
 import difflib
-import json
 import math
+import re
 from collections.abc import Collection, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,13 +15,13 @@ from typing import Any, Literal
 
 import numpy as np
 import pandas as pd
-import pyarrow as pa
-import pyarrow.parquet as pq
 
 from emoe_audit.errors import QualityError
+from emoe_audit.readers.tables import Broken, open_table
 from emoe_audit.types import RowError
 
 KEY = "prompt_id"
+DECIMAL_COMMA = re.compile(r"\s*[+-]?\d+,\d+\s*")
 Direction = Literal["higher", "lower"]
 
 
@@ -100,9 +99,11 @@ def _cells(
         at = f"{path}:{line}: " + (f"column {column}: " if column else "")
         errors.append(RowError(stage="read", message=at + message, prompt_id=prompt_id, line=line, column=column))
 
-    for line, row in _rows(path, [KEY, *columns]):
-        if isinstance(row, str):
-            fault(line, None, row)
+    table = open_table(path, QualityError, [KEY, *columns].__contains__)
+    _check_header(table.columns, [KEY, *columns], path)
+    for line, row in table.rows:
+        if isinstance(row, Broken):
+            fault(line, None, row.message)
             continue
         prompt_id = "" if row.get(KEY) is None else str(row[KEY])
         if prompt_id not in prompt_ids:
@@ -110,7 +111,7 @@ def _cells(
             continue
         for column in columns:
             try:
-                number = _number(row.get(column))
+                number = _number(row.get(column), decimal_comma=table.decimal_comma)
             except (TypeError, ValueError, OverflowError):
                 fault(line, column, f"{row[column]!r:.60} is not a finite number", prompt_id)
             else:
@@ -118,69 +119,16 @@ def _cells(
                     yield prompt_id, column, number
 
 
-def _number(value: Any) -> float | None:
+def _number(value: Any, *, decimal_comma: bool) -> float | None:
     """None for an empty cell. Raises for what is no finite number; True is none."""
     if value is None or value == "":
         return None
+    if decimal_comma and isinstance(value, str) and DECIMAL_COMMA.fullmatch(value):
+        value = value.replace(",", ".")
     number = float(value)
     if isinstance(value, bool) or math.isinf(number):
         raise ValueError
     return None if math.isnan(number) else number
-
-
-def _rows(path: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    """Rows by line, counted from 1 in Parquet; a text in place of a row says why it cannot be read."""
-    readers = {".csv": _csv_rows, ".jsonl": _json_rows, ".parquet": _parquet_rows}
-    if not path.is_file():
-        raise QualityError(f"{path}: no such file")
-    if path.suffix.lower() not in readers:
-        raise QualityError(f"{path}: cannot tell the format from {path.suffix!r}; use .csv, .jsonl or .parquet")
-    try:
-        yield from readers[path.suffix.lower()](path, needed)
-    except UnicodeDecodeError as error:
-        raise QualityError(f"{path}: not UTF-8; save it as UTF-8 ({error.reason})") from error
-
-
-def _csv_rows(path: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    with path.open(encoding="utf-8-sig", newline="") as file:
-        reader = csv.reader(file, strict=True)
-        try:
-            header = [name.strip() for name in next(reader, [])]
-            _check_header(header, needed, path)
-            before = reader.line_num
-            for fields in reader:
-                line, before = before + 1, reader.line_num
-                if len(fields) == len(header):
-                    yield line, dict(zip(header, fields, strict=True))
-                elif fields:
-                    yield line, f"{len(fields)} fields, the header has {len(header)}"
-        except csv.Error as error:
-            raise QualityError(f"{path}:{reader.line_num}: not valid CSV: {error}") from error
-
-
-def _json_rows(path: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    with path.open(encoding="utf-8-sig") as file:
-        rows = [(line, _json_row(text)) for line, text in enumerate(file, start=1) if text.strip()]
-    _check_header(list(dict.fromkeys(name for _, row in rows if isinstance(row, dict) for name in row)), needed, path)
-    yield from rows
-
-
-def _json_row(text: str) -> dict[str, Any] | str:
-    try:
-        row = json.loads(text)
-    except (ValueError, RecursionError) as error:
-        return f"not valid JSON: {error}"
-    return row if isinstance(row, dict) else "not a JSON object"
-
-
-def _parquet_rows(path: Path, needed: list[str]) -> Iterator[tuple[int, dict[str, Any] | str]]:
-    try:
-        with pq.ParquetFile(path) as file:
-            _check_header(file.schema_arrow.names, needed, path)
-            batches = (batch.to_pylist() for batch in file.iter_batches(columns=needed))
-            yield from enumerate((row for batch in batches for row in batch), start=1)
-    except (pa.ArrowException, OSError) as error:
-        raise QualityError(f"{path}: not a readable Parquet file: {error}") from error
 
 
 def _check_header(header: list[str], needed: list[str], path: Path) -> None:
@@ -189,9 +137,6 @@ def _check_header(header: list[str], needed: list[str], path: Path) -> None:
         near = difflib.get_close_matches(lacking, header, n=1, cutoff=0.6)
         hint = f"; the nearest is {near[0]!r}" if near else ""
         raise QualityError(f"{path}: no column {lacking!r} among {', '.join(map(repr, header[:8])) or 'none'}{hint}")
-    twice = next((name for name in needed if header.count(name) > 1), None)
-    if twice is not None:
-        raise QualityError(f"{path}: two columns are called {twice!r}")
 
 
 def _check_names(columns: Sequence[str], taken: set[str], lower_is_better: Collection[str]) -> None:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -12,8 +12,10 @@ from PIL import Image
 from emoe_audit.errors import QualityError
 from emoe_audit.prompts.emoji import SOURCE_LANGUAGE
 from emoe_audit.quality.attributes import NO_TONE, TONES, AttributeSet
+from emoe_audit.readers.tables import Broken, Table, open_table
 
 LABELS = "labels.csv"
+NEEDED = ("class", "concept", "image")
 Draw = Callable[[str], Image.Image | None]
 """The drawing of an emoji, None where there is none."""
 
@@ -70,12 +72,20 @@ def read_labelled(folder: Path) -> LabelledImages:
     file = folder / LABELS
     if not file.is_file():
         raise QualityError(f"{folder}: no {LABELS}; a folder of labelled images needs one: image,concept,class")
-    frame = pd.read_csv(file, dtype=str, keep_default_na=False)
-    missing = sorted({"image", "concept", "class"} - set(frame))
+    table = open_table(file, QualityError, (*NEEDED, "source_id").__contains__)
+    missing = [name for name in NEEDED if name not in table.columns]
     if missing:
-        raise QualityError(f"{file}: no column {', '.join(missing)}; there are {', '.join(frame)}")
+        raise QualityError(f"{file}: no column {', '.join(missing)}; there are {', '.join(table.columns)}")
+    frame = pd.DataFrame(_rows(table, file), columns=table.columns)
     images = [read_image(folder / name) for name in frame["image"]]
     return LabelledImages(frame=frame.assign(source_id=frame.get("source_id", frame["image"])), images=images)
+
+
+def _rows(table: Table, file: Path) -> Iterator[dict[str, str]]:
+    for line, row in table.rows:
+        if isinstance(row, Broken):
+            raise QualityError(row.at(f"{file}:{line}"))
+        yield row
 
 
 def read_image(file: Path) -> Image.Image:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pandas as pd
 
 from emoe_audit.progress import Progress, chunks, silent
+from emoe_audit.prompts.tags import SOURCE_LANGUAGE
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import ImageConfig
@@ -56,13 +57,17 @@ def choose_for_images(store: RunStore, images: ImageConfig, among: Sequence[str]
 
 
 def source_captions(store: RunStore) -> dict[str, str]:
-    """The source-language caption of each `source_id`: column `source_prompt`, else its English prompt."""
+    """The source caption of each `source_id`: its `source_prompt`, else its English prompt, in `en` or `en-US`."""
     if "source_prompt" in store.columns():
         sql = "SELECT source_id, any_value(source_prompt) AS caption FROM prompts GROUP BY source_id"
-    else:
-        sql = "SELECT source_id, any_value(prompt) AS caption FROM prompts WHERE language = 'en' GROUP BY source_id"
-    frame = store.query(sql).dropna()
-    return dict(zip(frame["source_id"], frame["caption"], strict=True))
+        frame = store.query(sql).dropna()
+        return dict(zip(frame["source_id"], frame["caption"], strict=True))
+    english = store.query(
+        "SELECT source_id, prompt, language FROM prompts WHERE language = ? OR starts_with(language, ?)",
+        [SOURCE_LANGUAGE, f"{SOURCE_LANGUAGE}-"],
+    )
+    plainest = english.sort_values("language", kind="stable").drop_duplicates("source_id")
+    return dict(zip(plainest["source_id"], plainest["prompt"], strict=True))
 
 
 def _draw_and_judge(store: RunStore, illustrator: Illustrator, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -13,7 +13,7 @@ import emoe_audit
 from emoe_audit.cli import console
 from emoe_audit.decisions.gate import POLICY_KEYS, RULE_KEYS, Policy, Rule
 from emoe_audit.experts.spec_reader import EMERGENT_KEYS, EXPERT_KEYS, SPEC_KEYS
-from emoe_audit.prompts.table import KNOWN
+from emoe_audit.prompts.columns import KNOWN
 from emoe_audit.report.data import ReportData
 from emoe_audit.report.render import NOT_IN_JSON
 from emoe_audit.runs.views import ANALYSES, COLUMNS, JOINED, RESULTS

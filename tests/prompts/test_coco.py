@@ -204,3 +204,75 @@ def test_a_language_is_given_where_the_file_says_none_and_kept_where_it_does(tmp
     assert set(unknown["language"]) == {"en"}
     known = sample_coco(coco_file(tmp_path / "known.json"), language="fr").frame
     assert known.groupby("language").size().to_dict() == {"de": 2, "en": 3}, "one caption in each language"
+
+
+def test_what_is_no_annotation_or_image_is_left_out_by_its_number(tmp_path: Path) -> None:
+    annotations = [
+        {"id": 1, "image_id": 1, "caption": "{a dog}"},
+        *({"id": 2, "image_id": 1}, 7, {"id": True, "image_id": 1, "caption": "a cow"}),
+        *(
+            {"id": 3, "image_id": 1, "caption": ["a cat"]},
+            {"id": 4, "image_id": 1, "caption": "a hen", "language": [1]},
+        ),
+        {"id": 1, "image_id": 1, "caption": "a fox"},
+    ]
+    images = [{"id": 1, "file_name": "dog.png"}, {"file_name": "none.png"}]
+    table = read_coco(coco_file(tmp_path / "c.json", annotations=annotations, images=images))
+    assert table.frame["prompt"].tolist() == ["{a dog}"]
+    assert [(error.line, error.message.split(": ", 1)[1]) for error in table.row_errors] == [
+        (2, "image 2 has no id that is a number or a text"),
+        (2, "annotation 2 has no caption; captions are needed"),
+        (3, "annotation 3 is no object with id, image_id and caption"),
+        (4, "annotation 4: id and image_id must be a whole number or a text"),
+        (5, 'annotation 5 (id 3): its caption is ["a cat"], which is no text'),
+        (6, "annotation 6: its language is no text"),
+        (7, "column prompt_id: '1' stands in an earlier row too"),
+    ]
+
+
+def test_a_sample_leaves_out_what_is_no_annotation_and_says_so(tmp_path: Path) -> None:
+    annotations = [{"id": 1, "image_id": 1, "caption": "a dog"}, {"id": 2, "image_id": 1, "caption": None}]
+    table = sample_coco(coco_file(tmp_path / "c.json", annotations=annotations))
+    assert table.frame["prompt"].tolist() == ["a dog"]
+    assert "annotation 2 (id 2): its caption is null" in table.row_errors[0].message
+
+
+def test_a_source_id_that_is_null_is_none(tmp_path: Path) -> None:
+    annotations = [{"id": n, "image_id": 1, "caption": "a dog", "source_id": None, "language": None} for n in (1, 2)]
+    frame = read_coco(coco_file(tmp_path / "c.json", annotations=annotations)).frame
+    assert frame["source_id"].tolist() == ["1", "2"]
+
+
+def test_a_json_array_of_prompts_is_told_how_to_be_written(tmp_path: Path) -> None:
+    (tmp_path / "x.json").write_text('[{"prompt": "a dog"}]')
+    with pytest.raises(PromptTableError, match=r"for a table of prompts write one object a line into a \.jsonl file"):
+        read_prompts(tmp_path / "x.json")
+
+
+def test_a_file_of_captions_is_bounded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = coco_file(tmp_path / "c.json")
+    monkeypatch.setenv("EMOE_AUDIT_MAX_CAPTIONS", "100")
+    with pytest.raises(PromptTableError, match="bytes of captions, at most 100 are taken; set EMOE_AUDIT_MAX_CAPTIONS"):
+        read_coco(file)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
+    with pytest.raises(PromptTableError, match=r"deep\.json: not a COCO file"):
+        read_coco(tmp_path / "deep.json")
+
+
+@pytest.mark.parametrize(
+    ("images", "ids", "message"),
+    [
+        ([{"id": 1}], [1, 1], "an image with captions has no 'file_name', which names its concept"),
+        ([{"id": 2, "file_name": "a.png"}], [1, 1], "an image with captions has no 'file_name'"),
+        ([{"id": 1, "file_name": "a.png"}], [1, "1"], "some image_id are numbers and some are texts; make them one"),
+    ],
+)
+def test_captions_of_an_ensemble_that_name_no_image_are_told(
+    tmp_path: Path, images: list[dict[str, Any]], ids: list[Any], message: str
+) -> None:
+    annotations = [
+        {"id": place, "image_id": image, "caption": "x", "language": tag}
+        for place, (image, tag) in enumerate(zip(ids, ("en", "de"), strict=True))
+    ]
+    with pytest.raises(PromptTableError, match=message):
+        default_prompts(spec(coco_file(tmp_path / "c.json", images=images, annotations=annotations)))

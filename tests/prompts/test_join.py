@@ -186,3 +186,44 @@ def test_captions_of_images_want_a_table_of_images(tmp_path: Path) -> None:
 def test_a_broken_file_of_captions_names_line_and_locale(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(PromptTableError, match=message):
         read_xm3600(write(tmp_path, content, "c.jsonl"))
+
+
+@pytest.mark.parametrize("name", ["wide.csv", "wide.jsonl", "wide.parquet"])
+def test_a_table_with_columns_of_languages_is_read_in_every_format(tmp_path: Path, name: str) -> None:
+    rows = pd.DataFrame({"source_id": ["dog", "cat"], "en": ["a dog", "a cat"], "fi": ["koira", None]})
+    if name.endswith("csv"):
+        rows.to_csv(tmp_path / name, index=False, sep=";")
+    elif name.endswith("jsonl"):
+        rows.to_json(tmp_path / name, orient="records", lines=True)
+    else:
+        rows.to_parquet(tmp_path / name)
+    assert join_translations(tmp_path / name, []).frame["prompt"].tolist() == ["a dog", "koira", "a cat"]
+
+
+def test_english_of_a_place_is_the_source_where_there_is_no_plainer(tmp_path: Path) -> None:
+    base = write(tmp_path, "source_id,prompt,language\ndog,ein Hund,de-DE\ndog,a dog,en-US\n")
+    frame = join_translations(base, [write(tmp_path, "source_id,fi\ndog,koira\n", "fi.csv")]).frame
+    assert set(frame["source_prompt"]) == {"a dog"}
+    plainer = write(tmp_path, "source_id,prompt,language\ndog,a hound,en\ndog,a dog,en-US\n")
+    frame = join_translations(plainer, [tmp_path / "fi.csv"]).frame
+    assert set(frame["source_prompt"]) == {"a hound"}
+
+
+def test_the_tag_that_a_caption_was_given_is_not_its_translations(tmp_path: Path) -> None:
+    base = write(tmp_path, "source_id,prompt,language\ndog,a dog,eng\n")
+    frame = join_translations(base, [write(tmp_path, "source_id,fi\ndog,koira\n", "fi.csv")]).frame
+    assert frame["language_given"].fillna("").tolist() == ["eng", ""]
+
+
+def test_what_is_read_otherwise_is_said_of_every_table(tmp_path: Path) -> None:
+    base = write(tmp_path, "source_id,prompt,lang\ndog,a dog,en\n")
+    other = write(tmp_path, "source_id,prompt,language,image\ndog,koira,fi,a.png\n", "fi.csv")
+    warnings = join_translations(base, [other]).warnings
+    assert warnings[0] == "column 'lang' is taken for 'language'"
+    assert "'image'" in warnings[1]
+
+
+def test_a_locale_without_captions_is_left_out_alone(tmp_path: Path) -> None:
+    table = read_xm3600(xm3600(tmp_path / "captions.jsonl", te=None, fr={"caption": None}))
+    assert len(table.frame) == 4
+    assert [error.message.split(": ", 1)[1][:5] for error in table.row_errors] == ["'te' ", "'fr' "]

@@ -89,7 +89,7 @@ def test_json_lines_and_parquet_give_the_same_rows_as_csv(tmp_path: Path) -> Non
         ("", r"prompts\.csv: the file is empty; it needs a header line"),
         ("prompt,language\n", r"no prompt can be used: .*no row under the header"),
         ("promt,language\na dog,en\n", r"prompts\.csv:1: no column 'prompt' .*column 1 is called 'promt', rename it"),
-        ("text;language\na dog;en\n", r"prompts\.csv:1: no column 'prompt' among 'text;language'"),
+        ("words;language\na dog;en\n", r"prompts\.csv:1: no column 'prompt' among 'words', 'language'"),
         ("prompt,prompt\na,b\n", r"prompts\.csv:1: two columns are called 'prompt'"),
         ('prompt,language\n"a\ndog",en\na cat,en,fr\n', r"prompts\.csv:4: 3 fields, the header has 2"),
         ('prompt\n"a dog\n', r"prompts\.csv:2: not valid CSV: unexpected end of data"),
@@ -129,8 +129,13 @@ def test_a_missing_file_and_an_unknown_format_say_so(tmp_path: Path) -> None:
         ("2,a cat,en,UK", "column region: 'UK' is not an ISO 3166 country; United Kingdom is 'GB'"),
         ("2,a\0cat,en,", "column prompt: the prompt holds a NUL"),
         (f"2,{'x' * (MAX_PROMPT + 1)},en,", r"column prompt: the prompt has 20,001 characters"),
+        (f"{'x' * 1001},a cat,en,", r"column prompt_id: 'x+'... has 1,001 characters, at most 1,000 are taken"),
+        ("a\0b,a cat,en,", "column prompt_id: .* holds a NUL or a lone surrogate"),
+        ("2,a cat,e\0n,", "column language: .* is not a BCP-47 language tag; use for example"),
+        (f"2,a cat,{'x' * 5000},", "column language: 'x{60}' is not a BCP-47 language tag; use for example"),
+        (f"2,a cat,en,{'x' * 5000}", "column region: 'x{60}' is neither an ISO 3166 country"),
     ],
-    ids=range(8),
+    ids=range(13),
 )
 def test_a_bad_row_is_left_out_with_line_and_column_and_the_rest_stays(tmp_path: Path, line: str, message: str) -> None:
     content = f"prompt_id,prompt,language,region\n1,a dog,en,155\n{line}\n3,a cow,en,\n"
@@ -146,7 +151,7 @@ def test_a_bad_row_is_left_out_with_line_and_column_and_the_rest_stays(tmp_path:
     [
         ('{"prompt": "a"}\n{"prompt": \n', r"a\.jsonl:2:\d+: not valid JSON"),
         ('["a"]\n', r"a\.jsonl:1:1: expected a JSON object"),
-        ('{"text": "a"}\n', r"a\.jsonl:1: no column 'prompt' among 'text'"),
+        ('{"words": "a"}\n', r"a\.jsonl:1: no column 'prompt' among 'words'"),
     ],
 )
 def test_bad_json_lines_name_line_and_column(tmp_path: Path, content: str, message: str) -> None:
@@ -176,3 +181,51 @@ def test_a_line_of_a_gigabyte_is_refused_without_being_read(tmp_path: Path) -> N
     with pytest.raises(PromptTableError, match=r"long\.csv:2:1000001: the line is longer than 1,000,000 characters"):
         read_prompts(path)
     assert time.perf_counter() - started < 2
+
+
+@pytest.mark.parametrize(
+    ("cell", "held"),
+    [
+        (["a cat", "kitty"], r"a list of 2 \('a cat' \.\.\.\)"),
+        ({"en": "a dog"}, r"a mapping of 1 \('en' \.\.\.\)"),
+        (True, "true"),
+        (5, "the number 5"),
+        (0.5, "the number 0.5"),
+    ],
+)
+def test_a_prompt_that_is_no_text_is_a_row_error_that_says_what_the_cell_holds(
+    tmp_path: Path, cell: object, held: str
+) -> None:
+    content = "".join(json.dumps({"prompt": own}) + "\n" for own in ("a dog", cell))
+    (error,) = read_prompts(write(tmp_path, content, "a.jsonl")).row_errors
+    assert re.search(rf"a\.jsonl:2: column prompt: the cell holds {held}, which is no text", error.message)
+
+
+def test_bytes_are_no_prompt(tmp_path: Path) -> None:
+    pd.DataFrame({"prompt": [b"a dog", b"\xff"]}).to_parquet(tmp_path / "a.parquet")
+    with pytest.raises(PromptTableError, match="column prompt: the cell holds 5 bytes, which is no text"):
+        read_prompts(tmp_path / "a.parquet")
+
+
+@pytest.mark.parametrize("column", ["prompt_id", "source_id", "language", "region"])
+def test_ids_and_tags_that_are_no_text_are_row_errors(tmp_path: Path, column: str) -> None:
+    content = "".join(json.dumps({"prompt": "a dog", column: own}) + "\n" for own in (None, ["en"]))
+    (error,) = read_prompts(write(tmp_path, content, "a.jsonl")).row_errors
+    assert error.message.endswith(
+        f"a.jsonl:2: column {column}: the cell holds a list of 1 ('en' ...), which is no text"
+    )
+
+
+def test_a_row_of_json_lines_without_a_prompt_is_left_out_alone(tmp_path: Path) -> None:
+    table = read_prompts(write(tmp_path, '{"prompt": "a dog"}\n{"language": "en"}\n', "a.jsonl"))
+    assert table.frame["prompt"].tolist() == ["a dog"]
+    assert table.row_errors[0].message.endswith("a.jsonl:2: column prompt: the prompt is empty")
+
+
+def test_sixty_columns_or_two_thousand_are_read_within_bounds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [f"c{place}" for place in range(2000)]
+    path = write(tmp_path, ",".join(["prompt", *names]) + "\n" + "x," + ",".join("1" for _ in names) + "\n")
+    with pytest.raises(PromptTableError, match="2,001 columns, at most 500 are taken; set EMOE_AUDIT_MAX_COLUMNS"):
+        read_prompts(path)
+    monkeypatch.setenv("EMOE_AUDIT_MAX_COLUMNS", "3000")
+    assert len(read_prompts(path).frame.columns) == 2005

@@ -72,3 +72,27 @@ def test_a_table_of_prompts_is_told_from_one_of_languages(
     tmp_path: Path, name: str, header: str, expected: bool
 ) -> None:
     assert is_wide(write(tmp_path, header + "\n", name)) is expected
+
+
+def test_two_columns_of_one_language_are_told(tmp_path: Path) -> None:
+    for header in ("en,eng_Latn", "en,en", "he,heb_Hebr"):
+        with pytest.raises(PromptTableError, match=r"are the same language, '(en|he)'"):
+            list(read_wide(write(tmp_path, f"{header}\na,b\n")))
+
+
+@pytest.mark.parametrize("column", ["eng_Latn", "cmn-Hant", "cat_Latn"])
+def test_a_tag_with_its_script_is_a_language(column: str) -> None:
+    assert language_of(column) is not None
+
+
+@pytest.mark.parametrize("column", ["cat", "may", "per", "mac", "fin"])
+def test_a_word_that_is_another_code_of_a_language_is_none(column: str) -> None:
+    assert language_of(column) is None
+
+
+def test_a_cell_that_holds_no_text_is_told_with_its_line(tmp_path: Path) -> None:
+    file = write(tmp_path, '{"en": "a dog", "fi": "koira"}\n{"en": ["a cat"], "fi": 5}\n', "wide.jsonl")
+    rows = read_wide(file)
+    assert next(rows).texts == {"en": "a dog", "fi": "koira"}
+    with pytest.raises(PromptTableError, match=r"wide\.jsonl:2: column en: the cell holds lists, which is no text"):
+        next(rows)

@@ -174,3 +174,30 @@ def test_means_and_counts_are_those_of_a_plain_sum(
         own = [value for prompt_id, value in ratings if prompt_id == row.prompt_id]
         assert row.n_rating == len(own)
         assert row.rating == pytest.approx(sum(own) / len(own), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("content", "expected"),
+    [
+        ("prompt_id;rating\np1;4,5\np2;-0,25\np3;3\n", {"p1": 4.5, "p2": -0.25, "p3": 3.0}),
+        ("prompt_id\trating\np1\t4.5\n", {"p1": 4.5}),
+        ("sep=;\nprompt_id;rating\np1;4,5\n", {"p1": 4.5}),
+        ('prompt_id,rating,"note;a;b;c"\np1,4.5,\n', {"p1": 4.5}),
+    ],
+)
+def test_ratings_of_a_spreadsheet_are_read_with_its_commas(
+    content: str, expected: dict[str, float], tmp_path: Path
+) -> None:
+    found = read_quality(write(tmp_path, content), ["rating"], prompt_ids=IDS)
+    assert found.as_quality("rating").to_dict() == expected
+    assert found.row_errors == ()
+
+
+def test_thousands_are_no_decimals_between_commas(tmp_path: Path) -> None:
+    found = read_quality(write(tmp_path, 'prompt_id,rating\np1,"1,234"\np2,5\n'), ["rating"], prompt_ids=IDS)
+    assert [error.line for error in found.row_errors] == [2]
+
+
+def test_a_folder_is_no_file_of_ratings(tmp_path: Path) -> None:
+    with pytest.raises(QualityError, match="a folder; give the table that lies in it"):
+        read_quality(tmp_path, ["rating"], prompt_ids=IDS)
