@@ -29,7 +29,8 @@ from emoe_audit.analysis.regression import (
     confounders,
 )
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
-from emoe_audit.types import AnalysisConfig
+from emoe_audit.readers.limits import Limit
+from emoe_audit.types import SET_ASIDE, AnalysisConfig
 
 SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement")
 """The scores of a run; the first that is measured ranks where the validity check chooses none."""
@@ -37,10 +38,14 @@ QUALITY = ("clip_cosine", "clip_cosine_source")
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
 NOT_GROUPS = {
     *("key", "prompt_id", "source_id", "prompt", "source_prompt", "parallel"),
-    *("image_id", "image_file", "reference_image"),
+    *("image_id", "image_file", "reference_image", "language_given"),
 }
 MAX_GROUPS = 300
 """All countries are fewer."""
+GROUP_COLUMNS = Limit("GROUP_COLUMNS", 16, "columns to group by")
+GROUPED_FIRST = ("language", "region", "skin_tone")
+LARGE_GROUP = 5
+"""Prompts of a group that holds enough of them to be compared."""
 COVERAGE = "training_coverage"
 ESTIMATES = ["mean", "low", "high", "gap", "gap_low", "gap_high"]
 
@@ -127,9 +132,41 @@ def known_coverage(results: pd.DataFrame, by: str, known: pd.Series) -> pd.DataF
 
 
 def group_columns(prompts: pd.DataFrame) -> list[str]:
-    """Language, region and every other column of the prompt table that has 2 to 300 values; no free text, no ids."""
-    found = [c for c in prompts if c not in NOT_GROUPS and not pd.api.types.is_float_dtype(prompts[c])]
-    return [c for c in found if 2 <= prompts[c].nunique() <= MAX_GROUPS]
+    """Language, region and every other column of the prompt table that has 2 to 300 values; no free text, no ids.
+
+    Of more than `GROUP_COLUMNS` those stay in which most prompts stand in groups of `LARGE_GROUP` or more.
+    """
+    found = _groupable(prompts)
+    if len(found) <= GROUP_COLUMNS.value:
+        return found
+    best = sorted(found, key=lambda column: _grouped_worse(prompts[column]))[: GROUP_COLUMNS.value]
+    return [column for column in found if column in best]
+
+
+def not_grouped(prompts: pd.DataFrame) -> list[str]:
+    """The columns that could be grouped by, and are too many for it."""
+    grouped = set(group_columns(prompts))
+    return [column for column in _groupable(prompts) if column not in grouped]
+
+
+def _groupable(prompts: pd.DataFrame) -> list[str]:
+    found = [c for c in prompts if c not in NOT_GROUPS and not str(c).endswith(SET_ASIDE)]
+    found = [c for c in found if not pd.api.types.is_float_dtype(prompts[c])]
+    return [c for c in found if 2 <= _n_values(prompts[c]) <= MAX_GROUPS]
+
+
+def _n_values(column: pd.Series) -> int:
+    """How many different values there are; none where they cannot be compared, as lists."""
+    try:
+        return int(column.nunique())
+    except TypeError:
+        return 0
+
+
+def _grouped_worse(column: pd.Series) -> tuple[bool, int, int]:
+    """To sort columns by: the known ones first, then by the prompts in large groups, then by fewer groups."""
+    sizes = column.value_counts()
+    return column.name not in GROUPED_FIRST, -int(sizes[sizes >= LARGE_GROUP].sum()), len(sizes)
 
 
 def _gaps(results: pd.DataFrame, by: str, measure: str, config: AnalysisConfig) -> pd.DataFrame:

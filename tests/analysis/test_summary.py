@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import time
+
 import pandas as pd
 import pytest
 
-from emoe_audit.analysis.summary import analyze, group_columns
+from emoe_audit.analysis.summary import analyze, group_columns, not_grouped
+from emoe_audit.prompts.columns import RESERVED
 from emoe_audit.types import AnalysisConfig
 from tests.synthetic import LANGUAGES, synthetic_frame
 
@@ -83,3 +86,51 @@ def test_the_coverage_of_regions_is_set_against_their_scores_too() -> None:
 
 def known_coverage(shares: dict[str, float]) -> pd.DataFrame:
     return pd.DataFrame({"by": "language", "group": list(shares), "coverage": list(shares.values())})
+
+
+def grouped_frame(n_columns: int, n_rows: int = 40) -> pd.DataFrame:
+    """Columns of two groups, then of four, and so on, language last."""
+    columns = {f"c{n}": [f"v{row % (2 * n + 2)}" for row in range(n_rows)] for n in range(n_columns)}
+    return pd.DataFrame(columns | {"language": [f"l{row % 40}" for row in range(n_rows)]})
+
+
+def test_of_many_columns_the_known_and_those_with_large_groups_are_grouped_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    frame = grouped_frame(19)
+    assert group_columns(frame) == [f"c{n}" for n in range(15)] + ["language"]
+    assert not_grouped(frame) == ["c15", "c16", "c17", "c18"]
+    monkeypatch.setenv("EMOE_AUDIT_MAX_GROUP_COLUMNS", "2")
+    assert group_columns(frame) == ["c0", "language"]
+    monkeypatch.setenv("EMOE_AUDIT_MAX_GROUP_COLUMNS", "20")
+    assert group_columns(frame) == [*frame]
+    assert not_grouped(frame) == []
+
+
+def test_two_thousand_columns_are_chosen_from_soon() -> None:
+    frame = pd.DataFrame({f"c{n}": ["a", "b"] * 20 for n in range(2000)})
+    started = time.process_time()
+    assert len(group_columns(frame)) == 16
+    assert time.process_time() - started < 10
+
+
+@pytest.mark.parametrize("column", ["image (yours)", "language_given"])
+def test_columns_that_are_set_aside_or_say_how_a_language_was_given_are_no_groups(column: str) -> None:
+    assert group_columns(pd.DataFrame({column: ["a", "b"]})) == []
+
+
+def test_cells_that_cannot_be_compared_are_no_groups() -> None:
+    assert group_columns(pd.DataFrame({"tags": [["a"], ["b"]], "job": ["vet", "nurse"]})) == ["job"]
+
+
+@pytest.mark.slow
+def test_a_group_column_of_any_name_that_is_not_reserved_gives_the_numbers_of_any_other() -> None:
+    frame = synthetic_frame(60).assign(job=lambda own: own["region"].map({"150": "vet", "002": "nurse"}))
+    frame = frame.drop(columns=["disagreement", "clip_cosine_source", "feature_power"])
+    config = AnalysisConfig(n_boot=5)
+    names = {column for table in analyze(frame, ["language"], config).values() for column in table}
+    names |= {"index", "level_0", "value", "rank", "size", "count", "key_0", "abstained", "outside", "n", "group"}
+    free = sorted(names - RESERVED - set(frame))
+    tables = analyze(frame.assign(**dict.fromkeys(free, frame["job"])), ["job", *free], config)
+    for name, table in tables.items():
+        for column in free if "by" in table else ():
+            expected, own = (table[table["by"] == by].drop(columns="by") for by in ("job", column))
+            pd.testing.assert_frame_equal(own.reset_index(drop=True), expected.reset_index(drop=True), obj=name)
