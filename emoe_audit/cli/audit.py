@@ -8,7 +8,15 @@ from typing import Any
 
 import click
 
-from emoe_audit.cli.console import EXIT_ROW_ERRORS, announce_fetch, command_line, print_result, progress_of
+from emoe_audit.cli.console import (
+    EXIT_ROW_ERRORS,
+    announce_fetch,
+    command_line,
+    print_result,
+    progress_of,
+    table_warnings,
+    warn,
+)
 from emoe_audit.cli.options import (
     analysis_config,
     analysis_options,
@@ -45,7 +53,7 @@ def run(
     from emoe_audit.experts.spec import load_spec
 
     spec = load_spec(ensemble)
-    table = _table(prompts, spec, concepts, settings["seed"])
+    table = _table(prompts, spec, concepts, settings)
     scoring, images = configs(settings)
     if dry_run:
         from emoe_audit.decisions.estimate import estimate
@@ -81,7 +89,7 @@ def score(
     from emoe_audit.experts.spec import load_spec
 
     spec = load_spec(ensemble)
-    table = _table(prompts, spec, concepts, settings["seed"])
+    table = _table(prompts, spec, concepts, settings)
     announce_fetch(spec, quiet)
     store = start_run(table, spec, out, *configs(settings), command=command_line(), progress=progress_of(quiet))
     print_result({"run": str(store.path)}, as_json)
@@ -133,15 +141,17 @@ def report(run_folder: Path, as_json: bool, quiet: bool) -> int:
     return 0
 
 
-def _table(path: Path | None, spec: Any, concepts: int, seed: int) -> Any:
+def _table(path: Path | None, spec: Any, concepts: int, settings: dict[str, Any]) -> Any:
+    """The prompts; what looks wrong with them is said before anything is scored."""
     if path is None:
         from emoe_audit.prompts.emoji import default_prompts
 
-        return default_prompts(spec, n_concepts=concepts, seed=seed)
+        table = default_prompts(spec, n_concepts=concepts, seed=settings["seed"])
+        warn(*table_warnings(table, settings["n_images"]))
+        return table
     from emoe_audit.prompts.language_check import language_warnings
     from emoe_audit.prompts.read import read_prompts
 
-    read = read_prompts(path)
-    for warning in language_warnings(read.frame):
-        click.echo(f"warning: {warning}", err=True)
-    return read
+    table = read_prompts(path)
+    warn(*table_warnings(table, settings["n_images"]), *language_warnings(table.frame))
+    return table

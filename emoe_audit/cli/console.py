@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 import shlex
 import sys
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import click
 
 from emoe_audit.progress import Progress, Reporter, silent
 from emoe_audit.types import EnsembleSpec
+
+if TYPE_CHECKING:
+    from emoe_audit.prompts.table import PromptTable
 
 EXIT_GATE_FAILED = 1
 """`gate`: a bound is broken."""
@@ -49,3 +52,20 @@ def announce_fetch(spec: EnsembleSpec, quiet: bool) -> None:
     notice = "" if quiet else fetch_notice(spec)
     if notice:
         click.echo(f"from the hub: {notice}", err=True)
+
+
+def warn(*warnings: str) -> None:
+    """Say on stderr what looks wrong, and stops nothing."""
+    for warning in warnings:
+        click.echo(f"warning: {warning}", err=True)
+
+
+def table_warnings(table: PromptTable, n_images: int) -> list[str]:
+    """What of a prompt table is read, drawn or grouped in another way than it may be meant."""
+    from emoe_audit.analysis.summary import GROUP_COLUMNS, not_grouped
+    from emoe_audit.prompts.captions import caption_warnings
+    from emoe_audit.prompts.columns import listed
+
+    passed = not_grouped(table.frame)
+    told = f"not grouped by: {listed(passed)}; set {GROUP_COLUMNS.variable} to group by more"
+    return [*table.warnings, *caption_warnings(table.frame, n_images), *([told] if passed else [])]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from emoe_audit.cli.console import EXIT_ROW_ERRORS, print_result, progress_of
+from emoe_audit.cli.console import EXIT_ROW_ERRORS, print_result, progress_of, table_warnings, warn
 from emoe_audit.cli.options import ensemble_option, option, output_options
 from emoe_audit.errors import PromptTableError
 
@@ -44,13 +44,13 @@ def check_prompts(table: Path, as_json: bool, quiet: bool) -> int:
     """Read a prompt table and say what is wrong with it, and where a language tag looks wrong."""
     from emoe_audit.prompts.language_check import language_warnings
     from emoe_audit.prompts.read import read_prompts
+    from emoe_audit.types import ImageConfig
 
     read = read_prompts(table)
     for error in read.row_errors:
         click.echo(error.message, err=True)
     warnings = language_warnings(read.frame)
-    for warning in warnings:
-        click.echo(f"warning: {warning}", err=True)
+    warn(*table_warnings(read, ImageConfig().n_images), *warnings)
     print_result(
         {"prompts": len(read.frame), "left_out": len(read.row_errors), "language_warnings": len(warnings)}, as_json
     )
@@ -197,5 +197,6 @@ def _written(table: PromptTable, out: Path) -> int:
         raise PromptTableError(f"{out}: cannot be written: {error.strerror}") from error
     for left_out in table.row_errors:
         click.echo(left_out.message, err=True)
+    warn(*table.warnings)
     click.echo(out)
     return EXIT_ROW_ERRORS if table.row_errors else 0
