@@ -15,6 +15,7 @@ import pandas as pd
 
 from emoe_audit.errors import PromptTableError
 from emoe_audit.prompts.columns import GIVEN, frame_of
+from emoe_audit.prompts.names import IMAGE_KEY
 from emoe_audit.prompts.read import read_prompts
 from emoe_audit.prompts.table import UNDETERMINED, PromptTable, check_rows, table_of
 from emoe_audit.prompts.tags import english_rank
@@ -27,7 +28,7 @@ TRANSLATION, IMAGE = "translation", "image"
 """Values of `parallel`."""
 HUMAN = "human"
 """`translation_source` of a translation that does not say who made it."""
-IMAGE_KEY, IMAGE_LOCALE, CAPTION = "image/key", "image/locale", "caption"
+IMAGE_LOCALE, CAPTION = "image/locale", "caption"
 
 
 def join_translations(path: Path, translations: Sequence[Path]) -> PromptTable:

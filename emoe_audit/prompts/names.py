@@ -18,6 +18,8 @@ SYNONYMS: Mapping[str, tuple[str, ...]] = {
     "region": ("country", "country_code", "region_code"),
 }
 CHECKS = {"language": check_language, "region": check_region}
+IMAGE_KEY = "image/key"
+"""The field of Crossmodal-3600 that names an image."""
 
 
 def is_known(name: str) -> bool:
@@ -70,6 +72,8 @@ def _fault(known: str, candidates: Sequence[str], first: Iterable[Mapping[str, A
 
 
 def _no_prompt(columns: Sequence[str]) -> str:
+    if IMAGE_KEY in columns:
+        return "captions of Crossmodal-3600; make prompts of them: emoe-audit prompts xm3600 CAPTIONS --out prompts.csv"
     languages = [name for name in columns if language_of(name)]
     if languages:
         return (

@@ -84,7 +84,7 @@ def _usual_region(code: str) -> str:
     """`USA` as `US`; `19` as `019`, as a spreadsheet leaves it, and `155.0` as `155`, as a frame with gaps does."""
     digits = _NUMBER.fullmatch(code)
     code = digits.group(1).zfill(3) if digits else code
-    aliases = get_global("territory_aliases").get(code, ()) if len(code) == 3 else ()
+    aliases = get_global("territory_aliases").get(code, []) if len(code) == 3 else []
     return str(aliases[0]) if len(aliases) == 1 and code not in region_names() else code
 
 

@@ -92,3 +92,8 @@ def test_a_column_without_a_name_and_one_of_a_name_that_is_taken_are_said(tmp_pa
     told: Any = " ".join(table.warnings)
     assert "of columns that have one name, the first is read: 'note'" in told
     assert "columns without a name in the header are left out" in told
+
+
+def test_captions_of_crossmodal_are_told_how_to_become_prompts(tmp_path: Path) -> None:
+    with pytest.raises(PromptTableError, match=r"captions of Crossmodal-3600; .* emoe-audit prompts xm3600 CAPTIONS"):
+        read(tmp_path, '{"image/key": "1", "en": {"caption": ["a dog"]}}\n', "captions.jsonl")
