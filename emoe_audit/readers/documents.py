@@ -16,7 +16,7 @@ from typing import Any, NoReturn
 import yaml
 
 from emoe_audit.errors import AuditError
-from emoe_audit.readers.limits import DEPTH, DOCUMENT, Limit
+from emoe_audit.readers.limits import DEPTH, DOCUMENT, YAML, Limit
 from emoe_audit.readers.text import is_text, read_text
 
 PLAIN = (dict, list, str, int, float, bool, type(None))
@@ -27,9 +27,9 @@ def read_json(path: Path, error: type[AuditError], *, at_most: Limit = DOCUMENT)
     return parse_json(read_text(path, error, at_most=at_most), str(path), error)
 
 
-def read_json_object(path: Path, error: type[AuditError]) -> dict[str, Any]:
+def read_json_object(path: Path, error: type[AuditError], *, at_most: Limit = DOCUMENT) -> dict[str, Any]:
     """The object of a JSON file. Raises `error`, also where the file holds something else."""
-    value = read_json(path, error)
+    value = read_json(path, error, at_most=at_most)
     if not isinstance(value, dict):
         raise error(f"{path}: expected a JSON object")
     return value
@@ -88,7 +88,7 @@ def read_yaml(path: Path, error: type[AuditError]) -> Any:
 
 def compose_yaml(path: Path, error: type[AuditError]) -> yaml.Node | None:
     """The nodes of a YAML file, for readers that tell lines. Raises `error` with file, line and column."""
-    text = read_text(path, error)
+    text = read_text(path, error, at_most=YAML)
     try:
         return yaml.compose(text, Loader=_Core)
     except yaml.MarkedYAMLError as fault:

@@ -7,16 +7,18 @@ from pathlib import Path
 
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.limits import CELL, DOCUMENT, Limit
+from emoe_audit.readers.paths import unbroken
 
 
 def read_text(path: Path, error: type[AuditError], *, at_most: Limit = DOCUMENT) -> str:
     """A file of UTF-8, with or without a byte order mark.
 
     Raises:
-        error: there is no such file, it cannot be read, is too large, or is not UTF-8; with the line that is not.
+        error: there is no such file, it is a link to nothing, cannot be read, is too large, or is not UTF-8; with the
+            line that is not.
     """
     try:
-        with path.open("rb") as file:
+        with unbroken(path, error).open("rb") as file:
             content = file.read(at_most.value + 1)
             size = path.stat().st_size
     except (OSError, ValueError) as fault:
@@ -34,6 +36,12 @@ def is_text(value: str) -> bool:
     return "\0" not in value and not any(0xD800 <= ord(character) <= 0xDFFF for character in value)
 
 
+def shown(name: str, longest: int = 1000) -> str:
+    """A name that others gave, for a message: of bounded length, and nothing in it that a terminal obeys."""
+    short = name if len(name) <= longest else f"{name[:longest]}..."
+    return short if short.isprintable() else repr(short)
+
+
 class Lines:
     """The lines of a file of UTF-8, each bounded by `CELL`, so that a file without line breaks is not read whole.
 
@@ -44,7 +52,7 @@ class Lines:
         """Open the file. Raises `error`, as every line does, with file and line."""
         self._path, self._error, self._longest, self.line = path, error, CELL.value, 0
         try:
-            self._file = io.TextIOWrapper(path.open("rb"), encoding="utf-8-sig", newline="")
+            self._file = io.TextIOWrapper(unbroken(path, error).open("rb"), encoding="utf-8-sig", newline="")
         except (OSError, ValueError) as fault:
             raise error(f"{path}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
 

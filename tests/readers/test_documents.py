@@ -81,6 +81,11 @@ def test_a_file_larger_than_is_taken_is_refused_with_the_variable_that_takes_mor
         read_json(path, AuditError)
 
 
+def test_yaml_larger_than_is_taken_is_refused_before_it_is_parsed(tmp_path: Path) -> None:
+    with pytest.raises(AuditError, match="set EMOE_AUDIT_MAX_YAML to take more"):
+        read_yaml(write(tmp_path, "- a\n" * 300_000), AuditError)
+
+
 def test_what_looks_like_a_date_or_a_country_stays_a_text(tmp_path: Path) -> None:
     content = "seed: 2020-01-01\nlanguages: [no, on, en]\nflag: true\nnumber: 0.05\nnothing: ~\n"
     assert read_yaml(write(tmp_path, content), AuditError) == {
