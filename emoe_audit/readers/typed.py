@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Hashable
+from collections.abc import Hashable, Mapping
+from dataclasses import fields
 from functools import cache
 from typing import Any, TypeVar, cast
 
@@ -29,6 +30,12 @@ def typed(value: Any, kind: type[T], where: str, error: type[AuditError]) -> T:
         raise error(f"{where}: {_told(fault, value)}") from None
     except (TypeError, ValueError, RecursionError) as fault:
         raise error(f"{where}: {fault}") from fault
+
+
+def typed_fields(value: Mapping[str, Any], kind: type[T], where: str, error: type[AuditError]) -> T:
+    """An object as a dataclass, as `typed` does; fields that the dataclass does not have are not looked at."""
+    known = {field.name for field in fields(cast(Any, kind))}
+    return typed({name: own for name, own in value.items() if name in known}, kind, where, error)
 
 
 @cache

@@ -22,7 +22,7 @@ def test_a_relative_path_lies_beside_the_folder_and_an_absolute_one_where_it_say
     [
         ("~nobody-of-this-name/x", r"^here: '~nobody-of-this-name/x': Could not determine home directory"),
         ("x" * 5000, r"^here: 'x+': .*x: cannot be read: File name too long"),
-        ("a/" + "x" * 300 + "/b", r"File name too long"),
+        ("x" * 300 + "/b", r"File name too long"),
         ("a\0b", r"^here: 'a\\x00b' holds a NUL"),
     ],
 )

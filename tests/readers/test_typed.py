@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from emoe_audit.errors import AuditError
-from emoe_audit.readers.typed import typed
+from emoe_audit.readers.typed import typed, typed_fields
 from emoe_audit.types import ExpertSpec
 
 
@@ -51,3 +51,10 @@ def test_a_plain_type_is_held_too() -> None:
     assert typed({"a": 1}, dict[str, int], "here", AuditError) == {"a": 1}
     with pytest.raises(AuditError, match="b: "):
         typed({"b": "x"}, dict[str, int], "here", AuditError)
+
+
+def test_of_an_object_that_others_add_to_only_what_is_meant_is_read() -> None:
+    value = {"count": 3, "share": 1, "added": "later"}
+    assert typed_fields(value, Example, "here", AuditError) == Example(count=3, share=1.0)
+    with pytest.raises(AuditError, match=r"here: count: .*integer, found 'three'"):
+        typed_fields(value | {"count": "three"}, Example, "here", AuditError)
