@@ -26,9 +26,31 @@ def test_codes_are_text_and_shares_are_numbers(tmp_path: Path) -> None:
     [
         ("language,coverage\nen,1\n", r"coverage\.csv: no column by, group"),
         ("by,group,coverage\nlanguage,en,1\nlanguage,en,0\n", "language 'en' has more than one row"),
-        ("by,group,coverage\nlanguage,en,much\n", "the coverage of language 'en' is 'much', not a number"),
+        ("by,group,coverage\nlanguage,en,much\n", "the coverage of language 'en' is 'much', not a number from 0 to 1"),
+        (
+            "by,group,coverage\nlanguage,en,0.1\nlanguage,de,inf\n",
+            "the coverage of language 'de' is 'inf', not a number",
+        ),
+        ("by,group,coverage\nlanguage,en,-5\n", "the coverage of language 'en' is '-5', .* it is a share"),
+        ("by,group,coverage\nlanguage,en,37\n", "the coverage of language 'en' is '37', not a number from 0 to 1"),
+        ("by,group,coverage\nlanguage,en,nan\n", "the coverage of language 'en' is 'nan'"),
+        ("by,group,coverage\nlanguage,en,\n", "the coverage of language 'en' is ''"),
+        ("by,group,coverage\nlanguage,en,1,2,3,4\nlanguage,de,1\n", r"coverage\.csv:2: 6 fields, the header has 3"),
+        ("", r"coverage\.csv: no column by, coverage, group"),
+        ("by,group,coverage,group\nlanguage,en,1,2\n", r"coverage\.csv: two columns are of one name"),
+        ('by,group,coverage\nlanguage,"en,1\n', r"coverage\.csv:2: not valid CSV"),
+        ("by,group,coverage\nlanguage,e\0n,1\n", r"coverage\.csv: holds a NUL"),
+        ("by,group,coverage," + ",".join(map(str, range(600))) + "\n", "603 columns, at most 500 are taken"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, content: str, message: str) -> None:
     with pytest.raises(AuditError, match=message):
         read_coverage(write(tmp_path, content))
+
+
+def test_a_table_in_another_encoding_and_one_that_is_gone_say_why(tmp_path: Path) -> None:
+    (tmp_path / "coverage.csv").write_bytes("by,group,coverage\nlanguage,español,1\n".encode("latin-1"))
+    with pytest.raises(AuditError, match=r"coverage\.csv:2: not UTF-8"):
+        read_coverage(str(tmp_path / "coverage.csv"))
+    with pytest.raises(AuditError, match=r"gone\.csv: cannot be read: No such file"):
+        read_coverage(str(tmp_path / "gone.csv"))
