@@ -14,6 +14,7 @@ from emoe_audit.experts.emergent import check_text
 from emoe_audit.experts.paths import read_path
 from emoe_audit.experts.spec import SPEC_FILE, is_name, load_spec, save_spec
 from emoe_audit.experts.spec_reader import HUB_ID
+from emoe_audit.readers.paths import named_path
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, SplitParts
 
 CLUSTERS_FILE = "clusters.safetensors"
@@ -91,13 +92,13 @@ def _check_members(checkpoint: str, n_members: int, own: EmergentSpec) -> None:
 
 def _absolute_if_here(judge: str) -> str:
     """A folder by its whole path, since the spec is read from another folder; a name as it is."""
-    folder = Path(judge).expanduser()
+    folder = named_path(judge, EnsembleError)
     return str(folder.absolute()) if folder.is_dir() else judge
 
 
 def _origin(checkpoint: str, expert: str | None, revision: str | None) -> EnsembleSpec:
     """An ensemble of the one checkpoint, and what a run and a verification need besides."""
-    path = Path(checkpoint).expanduser()
+    path = named_path(checkpoint, EnsembleError)
     if is_name(checkpoint) or (path / SPEC_FILE).is_file() or path.suffix in (".yaml", ".yml"):
         spec = load_spec(checkpoint)
         own = next((own for own in spec.experts if own.name == expert), spec.base)

@@ -20,7 +20,7 @@ from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.expert_layers import EXPERT_LAYERS
-from emoe_audit.experts.segmoe_recipe import CONFIG_KEY, ModelType, SegmoeRecipe
+from emoe_audit.experts.segmoe_recipe import CONFIG_KEY, UNET_CONFIG, ModelType, SegmoeRecipe, read_segmoe_fields
 from emoe_audit.experts.sources import (
     PICKLE_SUFFIXES,
     UNET_STEM,
@@ -34,8 +34,7 @@ from emoe_audit.experts.sources import (
 from emoe_audit.types import MoeLayers
 
 GATE = ".gate.weight"
-EXPERT = re.compile(r"\.experts\.(\d+)(?=\.)")
-INDEX_KEYS = ("down_idx_start", "down_idx_end", "up_idx_start", "up_idx_end")
+EXPERT = re.compile(r"\.experts\.(\d{1,4})(?=\.)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +50,7 @@ class SegmoeLayout:
 
     def layer_of(self, key: str) -> str | None:
         """The expert layer that a plain UNet key belongs to; None for a key of the base."""
-        block = r"(down|up)_blocks\.(\d+)\.attentions\.\d+\.transformer_blocks\.\d+"
+        block = r"(down|up)_blocks\.(\d{1,4})\.attentions\.\d+\.transformer_blocks\.\d+"
         match = re.match(rf"({block}\.{EXPERT_LAYERS[self.moe_layers]})\.", key)
         if match is None:
             return None
@@ -61,27 +60,17 @@ class SegmoeLayout:
 
 def read_segmoe_layout(folder: Path) -> SegmoeLayout:
     """What `segmoe_config` says. Raises `EnsembleError` where it says too little or contradicts the UNet."""
-    path = folder / "unet" / "config.json"
-    config = read_json(path)
-    segmoe = config.get(CONFIG_KEY)
-    if not isinstance(segmoe, dict):
-        raise EnsembleError(f"{path}: no segmoe_config, so this is no SegMoE folder")
-    for key in ("num_experts", "num_experts_per_tok", *INDEX_KEYS):
-        if not isinstance(segmoe.get(key), int):
-            raise EnsembleError(f"{path}: segmoe_config.{key} is {segmoe.get(key)!r}, expected a number")
-    if str(segmoe.get("moe_layers")) not in EXPERT_LAYERS:
-        raise EnsembleError(
-            f"{path}: segmoe_config.moe_layers is {segmoe.get('moe_layers')!r}, "
-            f"expected one of {', '.join(EXPERT_LAYERS)}"
-        )
-    _check_type(segmoe.get("type", "sdxl"), config, f"{path}: segmoe_config.type")
+    segmoe = read_segmoe_fields(folder)
+    if segmoe is None:
+        raise EnsembleError(f"{folder / UNET_CONFIG}: no segmoe_config, so this is no SegMoE folder")
+    _check_type(segmoe.type, read_json(folder / UNET_CONFIG), f"{folder / UNET_CONFIG}: segmoe_config.type")
     return SegmoeLayout(
-        type=segmoe.get("type", "sdxl"),
-        n_experts=segmoe["num_experts"],
-        top_k=segmoe["num_experts_per_tok"],
-        moe_layers=segmoe["moe_layers"],
-        down=range(segmoe["down_idx_start"], segmoe["down_idx_end"]),
-        up=range(segmoe["up_idx_start"], segmoe["up_idx_end"]),
+        type=segmoe.type,
+        n_experts=segmoe.num_experts,
+        top_k=segmoe.num_experts_per_tok,
+        moe_layers=segmoe.moe_layers,
+        down=range(segmoe.down_idx_start, segmoe.down_idx_end),
+        up=range(segmoe.up_idx_start, segmoe.up_idx_end),
     )
 
 

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import itertools
-import json
 from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, cast, get_args
+from typing import Annotated, Literal, cast, get_args
 
 import yaml
+from pydantic import Field
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.spec_reader import SpecReader
+from emoe_audit.readers.documents import read_json_object
+from emoe_audit.readers.limits import CONFIGURATION
+from emoe_audit.readers.paths import unbroken
+from emoe_audit.readers.typed import typed_fields
 from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers
 
 ModelType = Literal["sd", "sdxl"]
@@ -20,6 +24,8 @@ MAX_EXPERTS = 64
 UNET_CONFIG, CONFIG_KEY = Path("unet", "config.json"), "segmoe_config"
 RECIPE_KEYS = ("base_model", "num_experts", "moe_layers", "num_experts_per_tok", "type", "init", "experts")
 PART_KEYS = ("source_model", "positive_prompt", "negative_prompt")
+Experts = Annotated[int, Field(ge=1, le=MAX_EXPERTS)]
+Block = Annotated[int, Field(ge=0, le=MAX_EXPERTS)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,39 +50,55 @@ class SegmoeRecipe:
     """One per expert, the prompts of its LoRAs appended."""
 
 
+@dataclass(frozen=True, kw_only=True)
+class SegmoeFields:
+    """`segmoe_config` of a folder that SegMoE saved, as far as it is read; blocks are counted from 0."""
+
+    num_experts: Experts
+    num_experts_per_tok: Experts
+    moe_layers: MoeLayers
+    type: ModelType = "sdxl"
+    down_idx_start: Block
+    down_idx_end: Block
+    up_idx_start: Block
+    up_idx_end: Block
+
+
 def is_segmoe_folder(folder: Path) -> bool:
-    """Whether `folder` is a pipeline that SegMoE saved."""
-    return _segmoe_config(folder) is not None
+    """Whether `folder` is a pipeline that SegMoE saved. Raises `EnsembleError` for one whose words make no sense."""
+    return read_segmoe_fields(folder) is not None
+
+
+def read_segmoe_fields(folder: Path) -> SegmoeFields | None:
+    """What SegMoE says of the folder that it saved; None for any other folder.
+
+    Raises `EnsembleError` for a configuration that cannot be read, and fields of another type or size.
+    """
+    path = unbroken(folder / UNET_CONFIG, EnsembleError)
+    if not path.is_file():
+        return None
+    config = read_json_object(path, EnsembleError, at_most=CONFIGURATION).get(CONFIG_KEY)
+    if not isinstance(config, dict):
+        return None
+    return typed_fields(config, SegmoeFields, f"{path}: {CONFIG_KEY}", EnsembleError)
 
 
 def segmoe_folder_spec(folder: Path) -> EnsembleSpec:
     """The experts of a folder that SegMoE saved, as an ensemble. Raises `EnsembleError`."""
-    config = _segmoe_config(folder) or {}
-    n_experts = config.get("num_experts")
-    if not isinstance(n_experts, int) or not 1 <= n_experts <= MAX_EXPERTS:
-        raise EnsembleError(
-            f"{folder / UNET_CONFIG}: {CONFIG_KEY}.num_experts is {n_experts!r}, expected 1 to {MAX_EXPERTS}"
-        )
+    segmoe = read_segmoe_fields(folder)
+    if segmoe is None:
+        raise EnsembleError(f"{folder / UNET_CONFIG}: no {CONFIG_KEY}, so this is no SegMoE folder")
     source = str(folder.absolute())
     return EnsembleSpec(
         name=folder.absolute().name,
         base=ExpertSpec(name="base", source=source),
         experts=tuple(
-            ExpertSpec(name=f"expert-{index}", source=source, segmoe_expert=index) for index in range(n_experts)
+            ExpertSpec(name=f"expert-{index}", source=source, segmoe_expert=index)
+            for index in range(segmoe.num_experts)
         ),
         assembly="shared_trunk",
-        moe_layers=config.get("moe_layers", "attn"),
+        moe_layers=segmoe.moe_layers,
     )
-
-
-def _segmoe_config(folder: Path) -> dict[str, Any] | None:
-    path = folder / UNET_CONFIG
-    try:
-        config = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        return None
-    found = config.get(CONFIG_KEY) if isinstance(config, dict) else None
-    return found if isinstance(found, dict) else None
 
 
 def read_segmoe_yaml(path: Path) -> SegmoeRecipe:
@@ -84,7 +106,7 @@ def read_segmoe_yaml(path: Path) -> SegmoeRecipe:
 
     Raises `EnsembleError` naming file, line and column.
     """
-    if not path.is_file():
+    if not unbroken(path, EnsembleError).is_file():
         raise EnsembleError(f"{path}: no such file")
     return _RecipeReader(path, embedded={}).recipe()
 

@@ -12,6 +12,7 @@ from emoe_audit.embedded.distributions import APART, how_to_install, installed_f
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder, read_segmoe_yaml, segmoe_folder_spec
 from emoe_audit.experts.spec_reader import LOCAL_JUDGE, PART_OF, SpecReader, nearest
+from emoe_audit.readers.paths import named_path, unbroken
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec
 
 SPEC_FILE = "ensemble.yaml"
@@ -65,11 +66,12 @@ def load_spec(name_or_path: str | Path) -> EnsembleSpec:
         return SpecReader(named[str(name_or_path)], embedded).spec()
     if str(name_or_path) in APART:
         raise EnsembleError(how_to_install(str(name_or_path)))
-    path = Path(name_or_path).expanduser()
-    if path.is_dir() and not (path / SPEC_FILE).is_file() and is_segmoe_folder(path):
+    path = named_path(str(name_or_path), EnsembleError)
+    inside = unbroken(path / SPEC_FILE, EnsembleError)
+    if path.is_dir() and not inside.is_file() and is_segmoe_folder(path):
         return segmoe_folder_spec(path)
     if path.is_dir():
-        path = path / SPEC_FILE
+        path = inside
     if not path.is_file():
         raise EnsembleError(_not_found(str(name_or_path), path))
     reader = SpecReader(path, embedded)

@@ -14,6 +14,9 @@ import yaml
 
 from emoe_audit.embedded.distributions import APART, how_to_install
 from emoe_audit.errors import EnsembleError
+from emoe_audit.readers.documents import compose_yaml
+from emoe_audit.readers.paths import named_path, unbroken
+from emoe_audit.readers.text import is_text
 from emoe_audit.types import Assembly, EmergentSpec, EnsembleSpec, ExpertSpec, MoeLayers, SplitParts
 
 SPEC_KEYS = (
@@ -35,6 +38,9 @@ EMERGENT_KEYS = ("clusters", "n_clusters", "top_k", "seed", "what")
 LOCAL_JUDGE = "local-dir:"
 PART_OF = "embedded:"
 """`embedded:NAME/PATH` is what an embedded ensemble holds at that place, wherever it is installed."""
+LONGEST = 4096
+"""Characters of a text: what a path may have."""
+LISTED = 20
 HUB_ID = re.compile(r"[A-Za-z0-9][\w.-]*/[A-Za-z0-9][\w.-]*")
 
 
@@ -72,14 +78,7 @@ class SpecReader:
 
     @cached_property
     def _root(self) -> yaml.Node:
-        try:
-            root = yaml.compose(self.path.read_text(encoding="utf-8-sig"), Loader=yaml.SafeLoader)
-        except UnicodeDecodeError as error:
-            raise EnsembleError(f"{self.path}: not UTF-8 text (byte {error.start}); save it as UTF-8") from error
-        except yaml.MarkedYAMLError as error:
-            raise EnsembleError(f"{self._at(error.problem_mark)}: not valid YAML: {error.problem}") from error
-        except yaml.YAMLError as error:
-            raise EnsembleError(f"{self.path}: not valid YAML: {error}") from error
+        root = compose_yaml(self.path, EnsembleError)
         if root is None:
             raise EnsembleError(f"{self.path}: empty; an ensemble needs name, base and experts")
         return root
@@ -182,14 +181,14 @@ class SpecReader:
     def _path(self, node: yaml.Node, text: str) -> Path:
         """Next to the YAML file, or inside an embedded ensemble."""
         if not text.startswith(PART_OF):
-            return self.folder / Path(text).expanduser()
+            return named_path(text, EnsembleError, beside=self.folder, where=self._at(node))
         name, _, inside = text.removeprefix(PART_OF).partition("/")
         if name not in self.embedded:
             known = nearest(name, self.embedded)
             self._fail(node, how_to_install(name) if name in APART else f"no ensemble {name!r} is embedded{known}")
         if Path(inside).is_absolute() or ".." in Path(inside).parts:
             self._fail(node, f"{text} is not inside the ensemble {name}")
-        return self.embedded[name] / inside
+        return unbroken(self.embedded[name] / inside, EnsembleError)
 
     def _choice(self, node: yaml.Node | None, choices: tuple[str, ...], default: str) -> str:
         if node is None:
@@ -202,13 +201,15 @@ class SpecReader:
     def _text(self, node: yaml.Node) -> str:
         if not isinstance(node, yaml.ScalarNode) or not node.value.strip():
             self._fail(node, "expected a text")
+        if len(node.value) > LONGEST or not is_text(node.value):
+            self._fail(node, f"expected a text of at most {LONGEST:,} characters, none of them NUL or half a surrogate")
         return str(node.value)
 
-    def _at(self, mark: yaml.Mark | None) -> str:
-        return f"{self.path}:{mark.line + 1}:{mark.column + 1}" if mark else str(self.path)
+    def _at(self, node: yaml.Node) -> str:
+        return f"{self.path}:{node.start_mark.line + 1}:{node.start_mark.column + 1}"
 
     def _fail(self, node: yaml.Node, message: str) -> NoReturn:
-        raise EnsembleError(f"{self._at(node.start_mark)}: {message}")
+        raise EnsembleError(f"{self._at(node)}: {message}")
 
 
 def nearest(value: str, choices: Iterable[str]) -> str:
@@ -217,10 +218,12 @@ def nearest(value: str, choices: Iterable[str]) -> str:
     close = difflib.get_close_matches(value, known, n=1, cutoff=0.5)
     if close:
         return f"; the nearest is {close[0]!r}"
-    return f"; known: {', '.join(known)}" if known else ""
+    more = f" and {len(known) - LISTED} more" if len(known) > LISTED else ""
+    return f"; known: {', '.join(known[:LISTED])}{more}" if known else ""
 
 
 def _nearest_path(path: Path) -> str:
-    if not path.parent.is_dir():
+    try:
+        return nearest(path.name, sorted(child.name for child in path.parent.iterdir()))
+    except OSError:  # not there, or not to be looked into
         return ""
-    return nearest(path.name, sorted(child.name for child in path.parent.iterdir()))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -9,7 +10,13 @@ from pathlib import Path
 import pytest
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.segmoe_recipe import GatePrompts, SegmoeRecipe, read_segmoe_yaml
+from emoe_audit.experts.segmoe_recipe import (
+    GatePrompts,
+    SegmoeRecipe,
+    is_segmoe_folder,
+    read_segmoe_yaml,
+    segmoe_folder_spec,
+)
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 GOOD = """\
@@ -123,3 +130,31 @@ def test_a_recipe_that_is_not_there_is_named(tmp_path: Path) -> None:
 def test_reading_a_recipe_imports_no_torch() -> None:
     code = "import sys, emoe_audit.experts.segmoe_recipe; print('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout == "False\n"
+
+
+@pytest.mark.parametrize(
+    ("changes", "told"),
+    [
+        ({"moe_layers": "al"}, "segmoe_config: moe_layers: input should be 'attn', 'ff' or 'all', found 'al'"),
+        ({"moe_layers": 5}, "segmoe_config: moe_layers: input should be"),
+        ({"num_experts": 65}, "segmoe_config: num_experts: input should be less than or equal to 64"),
+        ({"num_experts": "two"}, "segmoe_config: num_experts: input should be a valid integer, found 'two'"),
+        ({"type": "sd3"}, "segmoe_config: type: input should be 'sd' or 'sdxl', found 'sd3'"),
+    ],
+)
+def test_a_folder_whose_words_make_no_sense_is_told_before_its_weights_are_read(
+    tmp_path: Path, changes: dict[str, object], told: str
+) -> None:
+    segmoe: dict[str, object] = {"num_experts": 2, "num_experts_per_tok": 1, "moe_layers": "attn"}
+    blocks = {"down_idx_start": 0, "down_idx_end": 2, "up_idx_start": 1, "up_idx_end": 3}
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text(json.dumps({"segmoe_config": segmoe | blocks | changes}))
+    with pytest.raises(EnsembleError, match=rf"unet/config.json: {told}"):
+        segmoe_folder_spec(tmp_path)
+
+
+def test_a_folder_whose_configuration_cannot_be_read_is_told(tmp_path: Path) -> None:
+    (tmp_path / "unet").mkdir()
+    (tmp_path / "unet" / "config.json").write_text('{"segmoe_config": ' + "[" * 100_000)
+    with pytest.raises(EnsembleError, match=r"config.json: nested more than 64 levels deep"):
+        is_segmoe_folder(tmp_path)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import subprocess
 import sys
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from hypothesis import given
@@ -165,3 +166,58 @@ def test_nearest_lists_the_choices_when_none_is_near() -> None:
 def test_reading_a_spec_does_not_load_torch() -> None:
     code = "import sys, emoe_audit.experts.spec; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False, cwd=Path(__file__).parents[2]).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "told"),
+    [
+        ("source: base", "source: ~nobody-of-this-name/x", "ensemble.yaml:2:16: '~nobody-of-this-name/x': Could not"),
+        ("captions.json", "~nobody-of-this-name/x", "ensemble.yaml:9:11: '~nobody-of-this-name/x': Could not"),
+        ("judge: judge", "judge: local-dir:~nobody-of-this-name", "ensemble.yaml:8:8: "),
+        ("source: base", f"source: {'x' * 300}", "File name too long"),
+        ("captions.json", f"{'x' * 300}/y", "File name too long"),
+        ("source: base", f"source: {'x' * 5000}", "ensemble.yaml:2:16: expected a text of at most 4,096 characters"),
+        ("source: base", 'source: "a\\0b"', "ensemble.yaml:2:16: expected a text of at most 4,096 characters, none"),
+        ("name: demo", 'name: "a\\0b"', "ensemble.yaml:1:7: expected a text"),
+        ("name: demo", "name: &a demo\nvae: *a", "ensemble.yaml:2:6: not valid YAML: references"),
+        ("name: demo", f"name: {'[' * 5000}", "nested more than 64 deep"),
+        ("captions.json", "embedded:nowhere/~root", "no ensemble 'nowhere' is embedded"),
+    ],
+)
+def test_what_no_path_is_and_no_text_is_told_with_its_place(folder: Path, old: str, new: str, told: str) -> None:
+    message = fault(folder, old, new)
+    assert told in message and "\n" not in message and len(message) < 1000
+
+
+def test_a_tilde_inside_an_embedded_ensemble_is_a_name_there(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    folder.rename(folder.parent / "emoji-y")
+    monkeypatch.setattr(spec_module, "EMBEDDED", folder.parent)
+    path = folder.parent / "other.yaml"
+    path.write_text(GOOD.replace("source: base", "source: embedded:emoji-y/~"))
+    with pytest.raises(EnsembleError, match=r"no folder .*emoji-y/~, and not a hub id"):
+        load_spec(path)
+
+
+def test_a_spec_in_another_encoding_is_told_with_its_line(folder: Path) -> None:
+    (folder / "ensemble.yaml").write_bytes(GOOD.encode() + "# Größe\n".encode("latin-1"))
+    with pytest.raises(EnsembleError, match=r"ensemble\.yaml:10: not UTF-8 .*; save it as UTF-8"):
+        load_spec(folder)
+
+
+@pytest.mark.parametrize("name", ["~nobody-of-this-name", "x" * 300, "a\0b"])
+def test_a_spec_under_a_name_that_no_file_has_is_told(name: str) -> None:
+    with pytest.raises(EnsembleError, match=r"Could not determine home|File name too long|holds a NUL"):
+        load_spec(name)
+
+
+def test_a_folder_that_may_not_be_looked_into_has_no_nearest_name(
+    folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (folder / "ensemble.yaml").write_text(GOOD.replace("source: base", "source: bse"))
+    monkeypatch.setattr(Path, "iterdir", Mock(side_effect=PermissionError))
+    with pytest.raises(EnsembleError, match=r"ensemble.yaml:2:16: no folder .*/bse, and not a hub id \(org/name\)$"):
+        load_spec(folder)
+
+
+def test_of_many_names_that_are_not_near_some_are_listed() -> None:
+    assert nearest("zzz", [f"a{place}" for place in range(25)]).endswith("a18, a19 and 5 more")
