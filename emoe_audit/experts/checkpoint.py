@@ -11,7 +11,8 @@ from typing import Any
 from diffusers import SchedulerMixin
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.lora import is_lora, read_lora_unet
+from emoe_audit.experts.lora import read_lora_unet
+from emoe_audit.experts.lora_files import is_lora
 from emoe_audit.experts.models import completed, read_scheduler
 from emoe_audit.experts.segmoe import read_segmoe_unets
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
@@ -42,7 +43,7 @@ def read_base(spec: ExpertSpec) -> Base:
     is_file = root.is_file()
     scheduler_config, scheduler = read_single_file_scheduler(root) if is_file else read_scheduler(root)
     return Base(
-        unet=completed(_with_loras(_read_whole(spec, root), _fetch_loras(spec), None)),
+        unet=_with_loras(completed(_read_whole(spec, root)), _fetch_loras(spec), None),
         read_texts=partial(read_single_file_text_encoders if is_file else read_text_encoders, root),
         scheduler_config=scheduler_config,
         scheduler=scheduler,
@@ -59,7 +60,7 @@ def read_expert(spec: ExpertSpec, base: UNetWeights, wanted: Callable[[str], boo
     if is_lora(path):
         return _with_loras(base, [path, *loras], wanted)
     if loras:
-        return _with_loras(_read_whole(spec, path, base), loras, wanted)
+        return _with_loras(completed(_read_whole(spec, path, base)), loras, wanted)
     return _read_whole(spec, path, base, wanted)
 
 

@@ -162,16 +162,18 @@ def read_clusters(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor
     """
     with opened(path) as file:
         digest = (file.metadata() or {}).get("keys")
-        clusters = {layer: file.get_tensor(layer).long() for layer in file.keys()}  # noqa: SIM118
+        clusters = {layer: file.get_tensor(layer) for layer in file.keys()}  # noqa: SIM118
     known = set(split_layers(tensors))
     if not clusters or clusters.keys() - known or digest != _keys_digest(clusters, tensors):
         raise EnsembleError(
             f"{path}: these are the clusters of another checkpoint; make them again with `emoe-audit ensemble emergent`"
         )
     for layer, rows in clusters.items():
-        if not torch.equal(rows.flatten().sort().values, torch.arange(len(key_rows(tensors, layer)))):
+        is_table = rows.ndim == 2 and rows.dtype in (torch.int32, torch.int64)
+        order = torch.arange(len(key_rows(tensors, layer)))
+        if not is_table or not torch.equal(rows.flatten().sort().values.long(), order):
             raise EnsembleError(f"{path}: {layer}: the clusters do not hold every row of the layer once")
-    return clusters
+    return {layer: rows.long() for layer, rows in clusters.items()}
 
 
 def split_weights(tensors: Mapping[str, Tensor], clusters: Clusters) -> dict[str, Tensor]:

@@ -281,6 +281,8 @@ def _split_texts(base: Base, clusters: Clusters) -> tuple[TextEncoderWeights, ..
 
 
 def check_text(name: str, texts: Sequence[TextEncoderWeights], with_text: bool) -> None:
-    """Raise `EnsembleError` where the text encoder is to be split and there are two, as in SDXL."""
+    """Raise `EnsembleError` where the text encoder is to be split and there are two, as in SDXL, or keys do not fit."""
     if with_text and len(texts) > 1:
         raise EnsembleError(f"{name}: has two text encoders, which are not split; leave the text encoder out")
+    if with_text:
+        build_text_encoder(texts[0], texts[0].tensors)

@@ -6,6 +6,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
+from typing import Any
 
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
@@ -13,10 +14,12 @@ from transformers import CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.checkpoint import Base, read_base
+from emoe_audit.experts.designs import N_TIME_IDS
 from emoe_audit.experts.devices import resolve_device, resolve_dtype
 from emoe_audit.experts.emergent import Members, read_members
 from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
 from emoe_audit.experts.models import build_unet
+from emoe_audit.experts.own_texts import warn_of_own_texts
 from emoe_audit.experts.paths import read_path
 from emoe_audit.experts.residency import Footprint, Residency, Streamed, Survey, TensorMover, choose_residency
 from emoe_audit.experts.sources import UNetWeights
@@ -24,8 +27,15 @@ from emoe_audit.experts.spec import load_spec
 from emoe_audit.experts.text_encoders import PROJECTION, TextEncoder, TextEncoderWeights, build_text_encoder
 from emoe_audit.types import EnsembleSpec
 
-FEATURE_FIELDS = ("in_channels", "block_out_channels", "cross_attention_dim")
-"""What experts must have in common for their features to be of one shape."""
+FEATURE_FIELDS = (
+    "in_channels",
+    "block_out_channels",
+    "cross_attention_dim",
+    "addition_embed_type",
+    "addition_time_embed_dim",
+    "projection_class_embeddings_input_dim",
+)
+"""What experts must have in common to be given the same, and for their features to be of one shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -71,8 +81,9 @@ def load_ensemble(
     projections and feed-forwards (`moe_layers`) of the down blocks are each expert's own, everything else, the
     mid-block too, is the base's. In both the base's is what comes before down block `split`. `top_k` takes part in the
     hash; the engine routes by it. Text encoder, tokenizer and scheduler are the base's in both: every expert is given
-    the same states of a prompt, as in SegMoE, so an expert's own text encoder takes no part. Where the spec is
-    `emergent`, the experts are members of one checkpoint, see `emoe_audit.experts.emergent`.
+    the same states of a prompt, as in SegMoE, so an expert's own text encoder takes no part; one on this disk that
+    differs is warned of. Where the spec is `emergent`, the experts are members of one checkpoint, see
+    `emoe_audit.experts.emergent`.
 
     An ensemble that does not fit into `memory_budget` bytes is streamed: experts and text encoders are read again
     each time they are needed, one at a time; where there is room for two experts, the next one while one is used. What
@@ -122,6 +133,7 @@ class _Parts:
         """With `keeps_weights` a path is read once and stays in memory, else each time that it is asked for."""
         place = resolve_device(device), resolve_dtype(dtype)
         members, base = None, read_base(spec.base)
+        warn_of_own_texts(spec, base.read_texts)
         if spec.emergent is not None:
             members, base = read_members(spec, base)
         loads = _loads(spec, base, members)
@@ -227,8 +239,8 @@ def _survey(
             f"{base.where}: cross_attention_dim is {config['cross_attention_dim']}, "
             f"but the base's text encoders give {width}"
         )
-    if config["addition_embed_type"] == "text_time" and not (len(texts) == 2 and texts[-1].has_projection):
-        raise EnsembleError(f"{texts[-1].where}: no {PROJECTION}, from which an SDXL UNet takes the pooled text")
+    if config["addition_embed_type"] is not None:
+        _check_pooled(config, texts, base.where)
     _, height, breadth = _latent_shape(base)
     return survey.footprint(
         [text.tensors for text in texts],
@@ -237,6 +249,19 @@ def _survey(
         n_latent=height * breadth,
         n_noise=n_noise,
     )
+
+
+def _check_pooled(config: dict[str, Any], texts: Sequence[TextEncoderWeights], where: str) -> None:
+    """Raise `EnsembleError` unless the text encoders give what an SDXL UNet is told beside the time."""
+    last = texts[-1]
+    if len(texts) != 2 or not last.has_projection:
+        raise EnsembleError(f"{last.where}: no {PROJECTION}, from which an SDXL UNet takes the pooled text")
+    expected = config["projection_class_embeddings_input_dim"]
+    width = (last.config.projection_dim or 0) + N_TIME_IDS * config["addition_time_embed_dim"]
+    if width != expected:
+        raise EnsembleError(
+            f"{where}: projection_class_embeddings_input_dim is {expected}, but pooled text, size and crop give {width}"
+        )
 
 
 def _path_digest(path: UNetWeights, hasher: TensorHasher, members: Members | None, index: int) -> str:

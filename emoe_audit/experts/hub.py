@@ -5,12 +5,12 @@ from __future__ import annotations
 import fnmatch
 from collections.abc import Iterable
 from dataclasses import dataclass
-from pathlib import Path
 
 from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 
+from emoe_audit.experts.folders import is_on_disk
 from emoe_audit.experts.residency import gib
 from emoe_audit.experts.sources import BASE_FILES, EXPERT_FILES, HubFiles, asking_the_hub, fetched_commits
 from emoe_audit.types import EnsembleSpec, ExpertSpec
@@ -34,7 +34,7 @@ def hub_sources(spec: EnsembleSpec) -> tuple[HubSource, ...]:
     """Ask the hub about every source that is not on this disk, each once. Raises `EnsembleError`."""
     wanted: dict[tuple[str, str | None], list[HubFiles]] = {}
     for own, files in [(spec.base, BASE_FILES), *((expert, EXPERT_FILES) for expert in _experts(spec))]:
-        if not Path(own.source).exists():
+        if not is_on_disk(own.source):
             wanted.setdefault((own.source, own.revision), []).append(files)
     return tuple(_ask(source, revision, files) for (source, revision), files in wanted.items())
 

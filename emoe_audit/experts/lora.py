@@ -8,7 +8,6 @@ text encoders are left out with a warning, since one text encoder speaks to all 
 
 from __future__ import annotations
 
-import json
 import re
 import warnings
 from collections import defaultdict
@@ -19,16 +18,16 @@ import torch
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.sources import LORA_STEM, UNSCORED_PARTS, UNetWeights, opened, read_tensors, some
+from emoe_audit.experts.folders import names_in
+from emoe_audit.experts.lora_files import PEFT_PREFIX, adapter_alpha, header, lora_file
+from emoe_audit.experts.sources import UNSCORED_PARTS, UNetWeights, read_tensors, some
 
-LORA_FILE = f"{LORA_STEM}.safetensors"
-LORA_KEY = re.compile(r"(?:^|[._])lora[._]")
 LAYER_KEY = re.compile(
     r"(.+?)(?:(?:\.lora_|[._]lora\.)(?:(?P<down>down|A)|(?P<up>up|B)|(?P<mid>mid))\.weight|\.(?P<alpha>alpha))"
 )
+WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
 TEXT_PREFIXES = ("lora_te", "text_encoder")
 UNSCORED_PREFIXES = (*UNSCORED_PARTS, "output_blocks", "out_")
-ADAPTER_METADATA = "lora_adapter_metadata"
 LDM_NAMES = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
@@ -42,16 +41,6 @@ LDM_NAMES = {
 }
 
 
-def is_lora(path: Path) -> bool:
-    """Whether a safetensors file has the keys of a LoRA, or a folder holds diffusers' `LORA_FILE`.
-
-    Raises `EnsembleError` for a safetensors file that cannot be read.
-    """
-    if path.is_dir():
-        return (path / LORA_FILE).is_file()
-    return path.is_file() and path.suffix == ".safetensors" and any(map(LORA_KEY.search, _header(path)[0]))
-
-
 def read_lora_unet(
     path: Path, base: UNetWeights, *, wanted: Callable[[str], bool] | None = None, scale: float = 1.0
 ) -> UNetWeights:
@@ -61,37 +50,43 @@ def read_lora_unet(
     Where a file gives no alpha it is the rank, as diffusers has it. Warns of text-encoder weights, which are left out.
 
     Raises `EnsembleError` for a file that is torn, was made for another kind of UNet, is no plain LoRA (LoHa, LoKr,
-    DoRA), or changes nothing that is wanted.
+    DoRA), holds or makes what is no finite number, or changes nothing that is wanted.
     """
-    file = path / LORA_FILE if path.is_dir() else path
-    keys, metadata = _header(file)
+    file = path if path.is_file() else lora_file(path)
+    if file is None:
+        raise EnsembleError(f"{path}: no LoRA here; found: {some(names_in(path)) or 'nothing'}")
+    keys, metadata = header(file)
     layers = _layers(file, keys, base)
-    changed = {weight: parts for weight, parts in layers.items() if wanted is None or wanted(weight)}
-    if not changed:
+    own = {weight: parts for weight, parts in layers.items() if wanted is None or wanted(weight)}
+    alpha = adapter_alpha(file, keys, metadata)
+    stored = read_tensors([file], {key for parts in own.values() for key in parts.values()}.__contains__)
+    merged = {}
+    for weight, parts in own.items():
+        before = base.tensors[weight]
+        _check_shapes(file, before, parts, stored)
+        after = _merged(before, _numbers(file, parts, stored), alpha, scale)
+        if not after.isfinite().all():
+            raise EnsembleError(f"{file}: {weight} with what is added to it is no finite number in {before.dtype}")
+        if not torch.equal(after, before):
+            merged[weight] = after
+    if not merged:
+        found = f"what it would add to {some(sorted(own))} is zero" if own else f"it holds: {some(keys)}"
         raise EnsembleError(
             f"{file}: changes none of the weights that an expert on {base.where} has of its own, so it would only "
-            f"repeat the base; it holds: {some(keys)}"
+            f"repeat the base; {found}"
         )
-    alpha = _adapter_alpha(file, metadata)
-    stored = read_tensors([file], {key for parts in changed.values() for key in parts.values()}.__contains__)
-    merged = {}
-    for weight, parts in changed.items():
-        tensors = {part: stored[key].float() for part, key in parts.items()}
-        _check_shapes(file, base.tensors[weight], parts, tensors)
-        merged[weight] = _merged(base.tensors[weight], tensors, alpha, scale)
+    _warn_of_texts(file, keys)
+    return UNetWeights(where=str(path), config=base.config, tensors={**base.tensors, **merged})
+
+
+def _warn_of_texts(file: Path, keys: list[str]) -> None:
     texts = [key for key in keys if key.startswith(TEXT_PREFIXES)]
     if texts:
         warnings.warn(
             f"{file}: {len(texts)} text-encoder weights are left out, because all experts are given the text states "
             f"of the base's own text encoder: {some(texts, limit=2)}",
-            stacklevel=2,
+            stacklevel=3,
         )
-    return UNetWeights(where=str(path), config=base.config, tensors={**base.tensors, **merged})
-
-
-def _header(file: Path) -> tuple[list[str], dict[str, str]]:
-    with opened(file) as content:
-        return sorted(content.keys()), content.metadata() or {}
 
 
 def _layers(file: Path, keys: list[str], base: UNetWeights) -> dict[str, dict[str, str]]:
@@ -100,7 +95,7 @@ def _layers(file: Path, keys: list[str], base: UNetWeights) -> dict[str, dict[st
     layers: dict[str, dict[str, str]] = defaultdict(dict)
     unread, foreign, twice = [], [], []
     for key in keys:
-        name = key.removeprefix("lora_unet_").removeprefix("unet.")
+        name = key.removeprefix(PEFT_PREFIX).removeprefix("lora_unet_").removeprefix("unet.")
         if name.startswith(TEXT_PREFIXES + UNSCORED_PREFIXES):
             continue
         match = LAYER_KEY.fullmatch(name)
@@ -156,39 +151,36 @@ def _ldm_name(layer: str, steps: list[tuple[int, bool, int]]) -> str:
     return ".".join([where, *(LDM_NAMES.get(name, name) for name in rest)])
 
 
-def _adapter_alpha(file: Path, metadata: dict[str, str]) -> float | None:
-    """The alpha of PEFT's configuration, which diffusers stores beside the tensors."""
-    try:
-        stored = json.loads(metadata.get(ADAPTER_METADATA, "{}"))
-        config = {key.removeprefix("unet."): value for key, value in stored.items()}
-        alpha = None if config.get("lora_alpha") is None else float(config["lora_alpha"])
-    except (ValueError, TypeError, AttributeError) as error:
-        raise EnsembleError(f"{file}: {ADAPTER_METADATA} is no JSON object with a numeric lora_alpha") from error
-    unknown = [field for field in ("use_rslora", "alpha_pattern") if config.get(field)]
-    if unknown:
-        raise EnsembleError(
-            f"{file}: {ADAPTER_METADATA} asks for {some(unknown)}, which is not computed here; fuse the LoRA with "
-            "diffusers (load_lora_weights, fuse_lora, save_pretrained) and name the saved folder"
-        )
-    return alpha
-
-
-def _check_shapes(file: Path, weight: Tensor, keys: dict[str, str], parts: dict[str, Tensor]) -> None:
+def _check_shapes(file: Path, weight: Tensor, keys: dict[str, str], stored: dict[str, Tensor]) -> None:
     """Raise `EnsembleError` where a part does not fit the weight; only `mid` or, without one, `down` has a kernel."""
-    rank = max([1, *parts["down"].shape[:1]])
-    fan_out, fan_in, *kernel = weight.shape if weight.ndim > 1 else (*weight.shape, 1)
+    shapes = {part: list(stored[key].shape) for part, key in keys.items()}
+    rank = max([1, *shapes["down"][:1]])
+    fan_out, fan_in, *kernel = [*weight.shape, 1, 1][: max(2, weight.ndim)]
     expected = {"down": [rank, fan_in, *kernel], "up": [fan_out, rank]}
-    if "alpha" in parts:
-        expected["alpha"] = [1] * parts["alpha"].ndim
-    if "mid" in parts:
+    if "alpha" in keys:
+        expected["alpha"] = [1] * len(shapes["alpha"])
+    if "mid" in keys:
         expected |= {"down": [rank, fan_in], "mid": [rank, rank, *kernel]}
     for part, key in keys.items():
-        found = list(parts[part].shape)
+        found = shapes[part]
         if _as_linear(found) != _as_linear(expected[part]):
             raise EnsembleError(
                 f"{file}: {key} has shape {found}, but a weight of shape {list(weight.shape)} needs {expected[part]}; "
                 "was the LoRA trained on another kind of UNet?"
             )
+
+
+def _numbers(file: Path, keys: dict[str, str], stored: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The parts in float32. Raises `EnsembleError` for what is no finite number; alone alpha may be a whole one."""
+    found = {}
+    for part, key in keys.items():
+        kind = stored[key].dtype
+        if not (kind.is_floating_point or (part == "alpha" and kind in WHOLE)):
+            raise EnsembleError(f"{file}: {key} holds {kind}, expected floating-point numbers")
+        found[part] = stored[key].float()
+        if not found[part].isfinite().all():
+            raise EnsembleError(f"{file}: {key} holds NaN or infinity")
+    return found
 
 
 def _as_linear(shape: list[int]) -> list[int]:

@@ -18,23 +18,9 @@ from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor, nn
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.designs import check_unet_config
 from emoe_audit.experts.sources import UNetWeights, read_json, some
 
-SUPPORTED: dict[str, tuple[object, ...]] = {
-    "_class_name": ("UNet2DConditionModel",),
-    "addition_embed_type": (None, "text_time"),
-    "attention_type": ("default",),
-    "center_input_sample": (False,),
-    "class_embed_type": (None,),
-    "dual_cross_attention": (False,),
-    "encoder_hid_dim_type": (None,),
-    "mid_block_type": ("UNetMidBlock2DCrossAttn",),
-    "num_class_embeds": (None,),
-    "only_cross_attention": (False,),
-    "time_cond_proj_dim": (None,),
-    "time_embedding_type": ("positional",),
-}
-DOWN_BLOCKS = ("CrossAttnDownBlock2D", "DownBlock2D")
 STABLE_DIFFUSION_NOISE: dict[str, Any] = {
     "beta_start": 0.00085,
     "beta_end": 0.012,
@@ -70,7 +56,7 @@ def _designed(config: dict[str, Any], where: str) -> UNet2DConditionModel:
     check_unet_config(config, where)
     try:
         return _design(json.dumps(config, sort_keys=True))
-    except (TypeError, ValueError) as error:
+    except Exception as error:  # what a constructor raises for fields that do not fit each other is not documented
         raise EnsembleError(f"{where}: diffusers cannot build this UNet: {error}") from error
 
 
@@ -93,24 +79,6 @@ def completed(unet: UNetWeights) -> UNetWeights:
     return UNetWeights(where=unet.where, config=config, tensors=unet.tensors)
 
 
-def check_unet_config(config: dict[str, Any], where: str) -> None:
-    """Raise `EnsembleError` unless the configuration is that of a Stable Diffusion 1.x, 2.x or SDXL UNet."""
-    for key, allowed in SUPPORTED.items():
-        if key in config and config[key] not in allowed:
-            raise EnsembleError(
-                f"{where}: {key} is {config[key]!r}, expected {allowed[0]!r}; "
-                "only Stable Diffusion 1.x, 2.x and SDXL can be scored"
-            )
-    unknown = [name for name in config.get("down_block_types", ()) if name not in DOWN_BLOCKS]
-    if unknown:
-        raise EnsembleError(f"{where}: down block {unknown[0]!r} is none of {', '.join(DOWN_BLOCKS)}")
-    if config.get("in_channels", 4) != config.get("out_channels", 4):
-        raise EnsembleError(
-            f"{where}: in_channels and out_channels differ; models that take more than noise and text "
-            "(inpainting, depth, image editing) cannot be scored"
-        )
-
-
 def assign_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> None:
     """Make `tensors` the weights of a model on the meta device. Raises `EnsembleError` naming keys that do not fit."""
     expected = model.state_dict()
@@ -124,6 +92,8 @@ def assign_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> 
     for key in sorted(expected.keys() & tensors.keys()):
         if expected[key].shape != tensors[key].shape:
             faults.append(f"{key} has shape {list(tensors[key].shape)}, expected {list(expected[key].shape)}")
+        elif not tensors[key].is_floating_point():
+            faults.append(f"{key} holds {tensors[key].dtype}, expected floating-point numbers")
     if faults:
         raise EnsembleError(f"{where}: {some(faults)}")
     model.load_state_dict(tensors, assign=True)

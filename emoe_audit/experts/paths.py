@@ -28,6 +28,7 @@ def read_path(spec: EnsembleSpec, expert: ExpertSpec, base: UNetWeights) -> UNet
     missing = layers - own.tensors.keys()
     if missing:
         raise EnsembleError(f"{own.where}: missing keys: {some(sorted(missing))}")
+    _check_same_shapes(own, base, layers)
     return UNetWeights(
         where=own.where, config=base.config, tensors=base.tensors | {key: own.tensors[key] for key in layers}
     )
@@ -56,6 +57,13 @@ def _is_behind(key: str, split: int) -> bool:
     """Whether a layer comes after the split; the mid-block always does."""
     block = DOWN_BLOCK.match(key)
     return int(block[1]) >= split if block else key.startswith("mid_block.")
+
+
+def _check_same_shapes(expert: UNetWeights, base: UNetWeights, layers: set[str]) -> None:
+    for key in sorted(layers):
+        found, expected = (list(unet.tensors[key].shape) for unet in (expert, base))
+        if found != expected:
+            raise EnsembleError(f"{expert.where}: {key} has shape {found}, the base's is {expected}")
 
 
 def _check_same_design(expert: UNetWeights, base: UNetWeights) -> None:

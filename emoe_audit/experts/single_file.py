@@ -7,6 +7,7 @@ vocabulary of CLIP comes with open_clip, so nothing is fetched. Of the weights o
 from __future__ import annotations
 
 import gzip
+import re
 from collections.abc import Callable
 from functools import cache
 from importlib.metadata import distribution
@@ -32,6 +33,9 @@ from emoe_audit.experts.text_encoders import PREFIX, TextEncoderWeights
 CONFIGS = Path(__file__).parent / "configs"
 UNET = "model.diffusion_model."
 CONV_IN = f"{UNET}input_blocks.0.0.weight"
+UNET_KEY = re.compile(
+    re.escape(UNET) + r"(?:(?:input_blocks|output_blocks|middle_block)\.\d{1,2}|time_embed|label_emb|out)\."
+)
 FAMILIES = {768: "sd1", 1024: "sd2", 2048: "sdxl"}
 """By the width of cross-attention; `sd2` is told apart further."""
 TEXT_ENCODERS = {
@@ -154,6 +158,8 @@ def _stable_diffusion_2(path: Path) -> str:
 def _unet_names(path: Path, shapes: dict[str, list[int]], config: dict[str, Any]) -> dict[str, str]:
     """Diffusers' name of every key of the UNet, up blocks included."""
     keys = {key: key for key in shapes if key.startswith(UNET)}
+    if astray := [key for key in keys if not UNET_KEY.match(key)]:
+        raise EnsembleError(f"{path}: unexpected keys: {some(sorted(astray))}; {SCOPE}")
     try:
         converted = convert_ldm_unet_checkpoint(keys, config)
     except KeyError as error:
@@ -175,10 +181,13 @@ def _read_text_encoder(path: Path, family: Path, suffix: str, prefix: str) -> Te
             f"{path}: no text encoder (keys {prefix}*); such a file can be an expert, but not the base: "
             "name a whole checkpoint as base"
         )
-    if prefix.endswith(".model."):
-        converted = convert_open_clip_checkpoint(SimpleNamespace(config=config), stored, prefix=prefix)
-    else:
-        converted = convert_ldm_clip_checkpoint(stored)
+    try:
+        if prefix.endswith(".model."):
+            converted = convert_open_clip_checkpoint(SimpleNamespace(config=config), stored, prefix=prefix)
+        else:
+            converted = convert_ldm_clip_checkpoint(stored)
+    except (IndexError, RuntimeError) as error:
+        raise EnsembleError(f"{path}: {prefix}* is no text encoder that OpenCLIP makes: {error}") from error
     return TextEncoderWeights(
         where=str(path),
         config=config,

@@ -6,7 +6,6 @@ Only safetensors are read, and of a UNet only the part that a score passes throu
 
 from __future__ import annotations
 
-import json
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -26,13 +25,19 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.folders import is_here, is_on_disk, names_in, unet_folder
 from emoe_audit.experts.spec_reader import HUB_ID
+from emoe_audit.readers.documents import read_json_object
+from emoe_audit.readers.limits import CONFIGURATION
+from emoe_audit.readers.paths import unbroken
+from emoe_audit.readers.text import shown
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 UNET_STEM = "diffusion_pytorch_model"
 TEXT_ENCODER_STEM = "model"
-DELTA_STEM, LORA_STEM = "unet_delta", "pytorch_lora_weights"
+DELTA_STEM, LORA_STEM, ADAPTER_STEM = "unet_delta", "pytorch_lora_weights", "adapter_model"
 DELTA_FILE = f"{DELTA_STEM}.safetensors"
+ADAPTER_CONFIG = "adapter_config.json"
 SCORED_PARTS = ("conv_in", "time_embedding", "add_embedding", "down_blocks", "mid_block")
 UNSCORED_PARTS = ("up_blocks", "conv_norm_out", "conv_out")
 PICKLE_SUFFIXES = (".bin", ".ckpt", ".pt", ".pth", ".pkl")
@@ -73,8 +78,8 @@ BASE_FILES = HubFiles(
     ),
 )
 EXPERT_FILES = HubFiles(
-    texts=("model_index.json", "config.json", "unet/config.json"),
-    components=((f"unet/{UNET_STEM}", UNET_STEM, DELTA_STEM, LORA_STEM),),
+    texts=("model_index.json", "config.json", "unet/config.json", ADAPTER_CONFIG),
+    components=((f"unet/{UNET_STEM}", UNET_STEM, DELTA_STEM, LORA_STEM, ADAPTER_STEM),),
 )
 
 
@@ -112,7 +117,7 @@ def fetched_commits(spec: EnsembleSpec) -> dict[str, str]:
 
     Raises `LocalEntryNotFoundError` of huggingface_hub where one was not fetched yet.
     """
-    sources = {(own.source, own.revision) for own in (spec.base, *spec.experts) if not Path(own.source).exists()}
+    sources = {(own.source, own.revision) for own in (spec.base, *spec.experts) if not is_on_disk(own.source)}
     return {
         source: Path(snapshot_download(source, revision=revision, local_files_only=True)).name
         for source, revision in sorted(sources, key=str)
@@ -127,7 +132,7 @@ def read_unet(
     `wanted` narrows the keys further. Tensors that a delta leaves as they are stay the same objects as the base's.
     Raises `EnsembleError` where the folder holds no UNet, holds keys of another model, or is a delta without a base.
     """
-    if (folder / DELTA_FILE).is_file():
+    if is_here(folder / DELTA_FILE):
         if base is None:
             raise EnsembleError(f"{folder}: {DELTA_FILE} holds only what differs from a base, so it cannot be the base")
         delta = _read_scored([folder / DELTA_FILE], wanted)
@@ -135,10 +140,11 @@ def read_unet(
         if unknown:
             raise EnsembleError(f"{folder / DELTA_FILE}: keys that the base does not have: {some(unknown)}")
         return UNetWeights(where=str(folder), config=base.config, tensors={**base.tensors, **delta})
-    unet = folder / "unet" if (folder / "unet").is_dir() else folder
-    if not (unet / "config.json").is_file():
+    unet = unet_folder(folder)
+    if not is_here(unet / "config.json"):
         raise EnsembleError(
-            f"{folder}: no UNet here; expected unet/config.json, config.json or {DELTA_FILE}, found: {_listing(folder)}"
+            f"{folder}: no UNet here; expected unet/config.json, config.json, {DELTA_FILE} or a LoRA in safetensors; "
+            f"found: {_listing(folder)}"
         )
     tensors = _read_scored(weight_files(unet, UNET_STEM), wanted)
     return UNetWeights(where=str(unet), config=read_json(unet / "config.json"), tensors=tensors)
@@ -151,12 +157,12 @@ def weight_files(folder: Path, stem: str) -> list[Path]:
     """
     for infix in ("", ".fp16"):
         whole = folder / f"{stem}{infix}.safetensors"
-        if whole.is_file():
+        if is_here(whole):
             return [whole]
         for index in (f"{stem}{infix}.safetensors.index.json", f"{stem}.safetensors.index{infix}.json"):
-            if (folder / index).is_file():
+            if is_here(folder / index):
                 return _shards(folder / index)
-    pickled = sorted(path.name for path in folder.glob("*") if path.suffix in PICKLE_SUFFIXES)
+    pickled = [name for name in names_in(folder) if name.endswith(PICKLE_SUFFIXES)]
     reason = f"only {some(pickled)}: {HOW_TO_CONVERT}" if pickled else f"found: {_listing(folder)}"
     raise EnsembleError(f"{folder}: no {stem}.safetensors; {reason}")
 
@@ -177,7 +183,7 @@ def read_tensors(files: list[Path], wanted: Callable[[str], bool]) -> dict[str, 
 def opened(path: Path) -> Iterator[safe_open]:
     """A safetensors file, of which what is not asked for is not read. Raises `EnsembleError` for one that is torn."""
     try:
-        with safe_open(path, framework="pt") as file:
+        with safe_open(unbroken(path, EnsembleError), framework="pt") as file:
             yield file
     except (SafetensorError, OSError) as error:
         raise EnsembleError(
@@ -187,24 +193,14 @@ def opened(path: Path) -> Iterator[safe_open]:
 
 
 def read_json(path: Path) -> dict[str, Any]:
-    """A JSON object from disk. Raises `EnsembleError` with file, line and column."""
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError as error:
-        raise EnsembleError(f"{path}: no such file") from error
-    except json.JSONDecodeError as error:
-        raise EnsembleError(f"{path}:{error.lineno}:{error.colno}: not valid JSON: {error.msg}") from error
-    except (UnicodeDecodeError, OSError) as error:
-        raise EnsembleError(f"{path}: cannot be read: {error}") from error
-    if not isinstance(value, dict):
-        raise EnsembleError(f"{path}: expected a JSON object")
-    return value
+    """A JSON object of a checkpoint. Raises `EnsembleError` with file, line and column."""
+    return read_json_object(path, EnsembleError, at_most=CONFIGURATION)
 
 
 def some(names: list[str], limit: int = 5) -> str:
     """The first names of a list, and how many more there are."""
     more = f" and {len(names) - limit} more" if len(names) > limit else ""
-    return ", ".join(names[:limit]) + more
+    return ", ".join(map(shown, names[:limit])) + more
 
 
 def _read_scored(files: list[Path], wanted: Callable[[str], bool] | None) -> dict[str, Tensor]:
@@ -230,13 +226,13 @@ def _shards(index: Path) -> list[Path]:
     names = sorted({str(name) for name in weight_map.values()})
     for name in names:
         path = index.parent / name
-        if Path(name).name != name or path.suffix != ".safetensors" or not path.is_file():
-            raise EnsembleError(f"{index}: weight_map names {name!r}, which is no safetensors file next to it")
+        if Path(name).name != name or path.suffix != ".safetensors" or not is_here(path):
+            raise EnsembleError(f"{index}: weight_map names {shown(name)}, which is no safetensors file next to it")
     return [index.parent / name for name in names]
 
 
 def _fetch(spec: ExpertSpec, files: HubFiles) -> Path:
-    folder = Path(spec.source)
+    folder = unbroken(Path(spec.source), EnsembleError)
     if folder.is_dir() or (folder.is_file() and folder.suffix == ".safetensors"):
         return folder
     if folder.is_file():
@@ -284,4 +280,4 @@ def _first_line(error: Exception) -> str:
 
 
 def _listing(folder: Path) -> str:
-    return some(sorted(path.name for path in folder.iterdir()), limit=8) or "nothing"
+    return some(names_in(folder), limit=8) or "nothing"

@@ -12,10 +12,21 @@ from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTextModel, CLIPTextModelWithProjection, CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.designs import check_text_config
+from emoe_audit.experts.folders import is_here
 from emoe_audit.experts.models import assign_tensors
 from emoe_audit.experts.sources import TEXT_ENCODER_STEM, read_json, read_tensors, weight_files
+from emoe_audit.readers.paths import unbroken
 
 MODEL_TYPES = ("clip_text_model", "clip_text_model_with_projection")
+TOKENIZER_FILES = (
+    "tokenizer.json",
+    "vocab.json",
+    "merges.txt",
+    "tokenizer_config.json",
+    "special_tokens_map.json",
+    "added_tokens.json",
+)
 PROJECTION = "text_projection.weight"
 PREFIX = "text_model."
 
@@ -55,8 +66,15 @@ def read_text_encoders(folder: Path) -> tuple[TextEncoderWeights, ...]:
     Both layouts are read: the published one (`text_model.encoder...`) and that of transformers 5 (`encoder...`).
     Raises `EnsembleError`.
     """
-    suffixes = ("", "_2") if (folder / "text_encoder_2").is_dir() else ("",)
-    return tuple(_read(folder / f"text_encoder{suffix}", folder / f"tokenizer{suffix}") for suffix in suffixes)
+    return tuple(_read(folder / f"text_encoder{suffix}", folder / f"tokenizer{suffix}") for suffix in _suffixes(folder))
+
+
+def read_text_tensors(folder: Path) -> list[dict[str, Tensor]]:
+    """The weights alone of each encoder of a pipeline folder, keyed as in `TextEncoderWeights`.
+
+    Raises `EnsembleError`.
+    """
+    return [_stored(folder / f"text_encoder{suffix}") for suffix in _suffixes(folder)]
 
 
 def build_text_encoder(weights: TextEncoderWeights, tensors: dict[str, Tensor]) -> TextEncoder:
@@ -65,7 +83,7 @@ def build_text_encoder(weights: TextEncoderWeights, tensors: dict[str, Tensor]) 
     try:
         with torch.device("meta"):
             model = model_class(weights.config)
-    except (KeyError, TypeError, ValueError) as error:
+    except Exception as error:  # what a constructor raises for fields that do not fit each other is not documented
         raise EnsembleError(f"{weights.where}: transformers cannot build this text encoder: {error}") from error
     prefix = PREFIX if weights.has_projection else ""
     assign_tensors(model, {_key(key, prefix): tensor for key, tensor in tensors.items()}, weights.where)
@@ -80,14 +98,38 @@ def build_text_encoder(weights: TextEncoderWeights, tensors: dict[str, Tensor]) 
 def _read(where: Path, tokenizer: Path) -> TextEncoderWeights:
     config = read_json(where / "config.json")
     if config.get("model_type") not in MODEL_TYPES:
-        raise EnsembleError(f"{where}: model_type is {config.get('model_type')!r}, expected {MODEL_TYPES[0]!r}")
-    stored = read_tensors(weight_files(where, TEXT_ENCODER_STEM), lambda key: "position_ids" not in key)
-    return TextEncoderWeights(
+        raise EnsembleError(f"{where}: model_type is {config.get('model_type')!r:.60}, expected {MODEL_TYPES[0]!r}")
+    check_text_config(config, str(where))
+    weights = TextEncoderWeights(
         where=str(where),
         config=_text_config(config, str(where)),
-        tensors={key.removeprefix(PREFIX): tensor for key, tensor in stored.items()},
+        tensors=_stored(where),
         tokenizer=_read_tokenizer(tokenizer),
     )
+    _check_tokens(weights, str(tokenizer))
+    return weights
+
+
+def _check_tokens(weights: TextEncoderWeights, where: str) -> None:
+    """Raise `EnsembleError` where the tokenizer gives what the encoder does not know, or no length."""
+    largest, known = max(weights.tokenizer.get_vocab().values(), default=0), weights.config.vocab_size
+    if largest >= known:
+        raise EnsembleError(
+            f"{where}: gives ids up to {largest}, but {weights.where} knows {known}; are they of one model?"
+        )
+    length = weights.tokenizer.model_max_length
+    if not isinstance(length, int | float) or not length > 2:
+        raise EnsembleError(f"{where}: model_max_length is {length!r:.60}, expected a number of tokens, ends included")
+
+
+def _stored(where: Path) -> dict[str, Tensor]:
+    stored = read_tensors(weight_files(where, TEXT_ENCODER_STEM), lambda key: "position_ids" not in key)
+    return {key.removeprefix(PREFIX): tensor for key, tensor in stored.items()}
+
+
+def _suffixes(folder: Path) -> tuple[str, ...]:
+    """Of the parts: SDXL has a second of each."""
+    return ("", "_2") if unbroken(folder / "text_encoder_2", EnsembleError).is_dir() else ("",)
 
 
 def _text_config(config: dict[str, Any], where: str) -> CLIPTextConfig:
@@ -99,7 +141,8 @@ def _text_config(config: dict[str, Any], where: str) -> CLIPTextConfig:
 
 def _read_tokenizer(where: Path) -> CLIPTokenizer:
     """Published layout or that of transformers 5."""
-    if not (where / "tokenizer.json").is_file() and not (where / "vocab.json").is_file():
+    found = [name for name in TOKENIZER_FILES if is_here(where / name)]
+    if not {"tokenizer.json", "vocab.json"} & set(found):
         raise EnsembleError(f"{where}: no tokenizer here; expected vocab.json and merges.txt, or tokenizer.json")
     try:
         return CLIPTokenizer.from_pretrained(where, local_files_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
@@ -10,6 +11,7 @@ import torch
 from diffusers.models.activations import GEGLU
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from safetensors import safe_open
 from safetensors.torch import load_file, save_file
 from scipy.optimize import linear_sum_assignment
 from torch import Tensor
@@ -157,4 +159,21 @@ def test_clusters_that_hold_a_row_twice_are_refused(tensors: dict[str, Tensor], 
     clusters[layer][0, 0] = clusters[layer][1, 0]
     write_clusters(clusters, tensors, path)
     with pytest.raises(EnsembleError, match=f"{layer}: the clusters do not hold every row"):
+        read_clusters(path, tensors)
+
+
+@pytest.mark.parametrize(
+    "change",
+    [lambda rows: rows.flatten(), lambda rows: rows[None], lambda rows: rows.float(), lambda rows: rows.short()],
+    ids=["flat", "deep", "floats", "short"],
+)
+def test_clusters_that_are_no_table_of_rows_are_refused(
+    tensors: dict[str, Tensor], tmp_path: Path, change: Callable[[Tensor], Tensor]
+) -> None:
+    path = tmp_path / "clusters.safetensors"
+    write_clusters(find_clusters(tensors, 8), tensors, path)
+    with safe_open(path, framework="pt") as file:
+        metadata = file.metadata()
+    save_file({layer: change(rows).contiguous() for layer, rows in load_file(path).items()}, path, metadata)
+    with pytest.raises(EnsembleError, match="the clusters do not hold every row"):
         read_clusters(path, tensors)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,7 @@ import torch
 from click.testing import CliRunner
 from diffusers import UNet2DConditionModel
 from diffusers.models.activations import GEGLU
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 from torch.nn.functional import gelu
 
@@ -287,6 +289,15 @@ def test_members_of_several_checkpoints_are_refused(checkpoint: str, tiny_spec: 
         load_ensemble(mixed, device="cpu")
     with pytest.raises(EnsembleError, match="no top_k beside it"):
         load_ensemble(dataclasses.replace(spec, top_k=2), device="cpu")
+
+
+def test_text_members_of_a_text_encoder_without_a_layer_are_refused_by_key(checkpoint: str, tmp_path: Path) -> None:
+    broken = Path(shutil.copytree(checkpoint, tmp_path / "broken"))
+    path = broken / "base" / "text_encoder" / "model.safetensors"
+    key = "encoder.layers.0.mlp.fc2.weight"
+    save_file({own: tensor for own, tensor in load_file(path).items() if not own.endswith(key)}, path)
+    with pytest.raises(EnsembleError, match=f"text_encoder: missing keys: {key}"):
+        emergent(str(broken), tmp_path / "out", what="unet+text")
 
 
 @pytest.mark.parametrize(

@@ -20,6 +20,7 @@ from emoe_audit.experts.expert_layers import is_expert_layer
 from emoe_audit.experts.models import empty_unet
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers
+from tests.experts.sdxl import make_tiny_sdxl
 
 pytestmark = pytest.mark.slow
 
@@ -261,3 +262,28 @@ def test_a_unet_without_sample_size_is_refused(tiny_copy: Path) -> None:
     path.write_text(json.dumps(json.loads(path.read_text()) | {"sample_size": None}))
     with pytest.raises(EnsembleError, match="sample_size is None"):
         load(tiny_copy)
+
+
+def test_an_expert_of_the_bases_design_with_weights_of_another_shape_is_refused(
+    tiny_spec: EnsembleSpec, tmp_path: Path
+) -> None:
+    expert = full_expert(tiny_spec, 0, tmp_path)
+    path = tmp_path / "unet" / "diffusion_pytorch_model.safetensors"
+    save_file(load_file(path) | {f"{BLOCK}.ff.net.0.proj.weight": torch.zeros(1, 16)}, path)
+    told = rf"{BLOCK}.ff.net.0.proj.weight has shape \[1, 16\], the base's is \[128, 16\]"
+    with pytest.raises(EnsembleError, match=told):
+        load(tiny_spec, experts=(expert,))
+
+
+def test_an_sdxl_unet_that_is_told_less_than_the_text_encoders_give_is_refused(tmp_path: Path) -> None:
+    spec = make_tiny_sdxl(tmp_path)
+    path = tmp_path / "base" / "unet" / "config.json"
+    config = json.loads(path.read_text()) | {"addition_time_embed_dim": 4}
+    for name in ("base", "a", "b"):
+        (tmp_path / name / "unet" / "config.json").write_text(json.dumps(config))
+    told = "projection_class_embeddings_input_dim is 68, but pooled text, size and crop give 44"
+    with pytest.raises(EnsembleError, match=told):
+        load(spec)
+    (tmp_path / "b" / "unet" / "config.json").write_text(json.dumps(config | {"addition_time_embed_dim": 8}))
+    with pytest.raises(EnsembleError, match=r"addition_time_embed_dim is 8, .* such experts cannot be compared"):
+        load(spec)

@@ -16,7 +16,8 @@ from torch.nn import functional
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts import lora
-from emoe_audit.experts.lora import LORA_FILE, is_lora, read_lora_unet
+from emoe_audit.experts.lora import read_lora_unet
+from emoe_audit.experts.lora_files import LORA_FILE, is_lora
 from emoe_audit.experts.sources import UNetWeights, read_tensors, read_unet
 from emoe_audit.types import EnsembleSpec
 
@@ -246,16 +247,22 @@ def test_alpha_is_read_from_the_metadata_of_diffusers(base: UNetWeights, tmp_pat
     [
         ('{"unet.use_rslora": true, "unet.lora_alpha": 4}', "asks for use_rslora, which is not computed here; fuse"),
         ('{"unet.alpha_pattern": {"to_q": 4}}', "asks for alpha_pattern, which is not computed here; fuse"),
-        ('{"unet.lora_alpha": "much"}', "no JSON object with a numeric lora_alpha"),
-        ("[1]", "no JSON object with a numeric lora_alpha"),
-        ("{", "no JSON object with a numeric lora_alpha"),
+        ('{"unet.use_dora": true, "unet.lora_alpha": 4}', "asks for use_dora, which is not computed here; fuse"),
+        ('{"unet.lora_alpha": "much"}', "lora_alpha: input should be a valid number, found 'much'"),
+        ('{"unet.lora_alpha": true}', "lora_alpha: input should be a valid number, found True"),
+        ('{"unet.lora_alpha": NaN}', "NaN is no finite number"),
+        ('{"unet.lora_alpha": 1e999}', "inf is no finite number"),
+        ('{"unet.init_lora_weights": "pissa"}', "init_lora_weights is 'pissa', which changes the base too; fuse"),
+        ("[1]", "expected a JSON object"),
+        ("{", "not valid JSON"),
+        ("[" * 100_000, "nested more than 64 levels deep"),
     ],
 )
 def test_metadata_that_cannot_be_followed_is_refused(
     base: UNetWeights, tmp_path: Path, metadata: str, message: str
 ) -> None:
     file = write(as_peft(pairs_for(ATTENTION, base)), tmp_path, {"lora_adapter_metadata": metadata})
-    with pytest.raises(EnsembleError, match=rf"style.safetensors: lora_adapter_metadata .*{message}"):
+    with pytest.raises(EnsembleError, match=rf"style.safetensors: lora_adapter_metadata.*{message}"):
         read_lora_unet(file, base)
 
 
@@ -365,7 +372,7 @@ def test_a_lora_that_changes_nothing_wanted_is_refused(base: UNetWeights, tmp_pa
         "lora_unet_double_blocks_0_img_attn_proj.lora_down.weight",
         "lora_unet_input_blocks_7_1_transformer_blocks_0_attn1_to_q.lora_down.weight",
         "transformer.single_transformer_blocks.0.attn.to_q.lora_A.weight",
-        "base_model.model.down_blocks.1.attentions.0.proj_in.lora_A.weight",
+        "base_model.model.double_blocks.0.img_attn.proj.lora_A.weight",
     ],
 )
 def test_layers_of_another_kind_of_model_are_refused_by_name(base: UNetWeights, tmp_path: Path, key: str) -> None:
@@ -405,6 +412,56 @@ def test_a_shape_that_does_not_fit_is_named_with_its_key(
     file = write(tensors | {key: torch.ones(shape)}, tmp_path)
     with pytest.raises(EnsembleError, match=rf"style.safetensors: {key} has shape {expected}"):
         read_lora_unet(file, base)
+
+
+@pytest.mark.parametrize(
+    ("part", "value", "told"),
+    [
+        ("alpha", torch.tensor(torch.nan), "holds NaN or infinity"),
+        ("alpha", torch.tensor(-torch.inf), "holds NaN or infinity"),
+        ("alpha", torch.tensor(True), "holds torch.bool, expected floating-point numbers"),
+        ("lora_up.weight", torch.full((16, 2), torch.nan), "holds NaN or infinity"),
+        ("lora_down.weight", torch.ones(2, 16, dtype=torch.int8), "holds torch.int8, expected floating-point numbers"),
+    ],
+)
+def test_what_is_no_finite_number_is_named_with_its_key(
+    base: UNetWeights, tmp_path: Path, part: str, value: Tensor, told: str
+) -> None:
+    key = f"lora_unet_{QUERY.replace('.', '_')}.{part}"
+    file = write(as_kohya(pairs_for((QUERY,), base)) | {key: value}, tmp_path)
+    with pytest.raises(EnsembleError, match=rf"style.safetensors: {key} {told}"):
+        read_lora_unet(file, base)
+
+
+def test_a_whole_number_is_an_alpha(base: UNetWeights, tmp_path: Path) -> None:
+    pairs = pairs_for((QUERY,), base)
+    key = f"lora_unet_{QUERY.replace('.', '_')}.alpha"
+    file = write(as_kohya(pairs) | {key: torch.tensor(4)}, tmp_path)
+    assert_merged(read_lora_unet(file, base), base, pairs, factor=4 / RANK)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_what_leaves_the_range_of_the_base_is_told(base: UNetWeights, tmp_path: Path, dtype: torch.dtype) -> None:
+    tensors = {key: tensor.to(dtype) for key, tensor in base.tensors.items()}
+    pairs = pairs_for((QUERY,), base)
+    file = write(as_kohya(pairs) | {f"lora_unet_{QUERY.replace('.', '_')}.alpha": torch.tensor(3e38)}, tmp_path)
+    with pytest.raises(EnsembleError, match=rf"{QUERY}.weight with what is added to it is no finite number in {dtype}"):
+        read_lora_unet(file, UNetWeights(where="base", config={}, tensors=tensors))
+
+
+@pytest.mark.parametrize(("part", "factor"), [("alpha", 0.0), ("lora_up.weight", 0.0), ("lora_down.weight", 1e-12)])
+def test_a_lora_that_adds_nothing_is_refused(base: UNetWeights, tmp_path: Path, part: str, factor: float) -> None:
+    tensors = as_kohya(pairs_for(ATTENTION, base))
+    file = write({key: own * factor if key.endswith(part) else own for key, own in tensors.items()}, tmp_path)
+    with pytest.raises(EnsembleError, match=r"would only repeat the base; what it would add to .* is zero"):
+        read_lora_unet(file, base)
+
+
+def test_what_a_lora_leaves_as_it_is_stays_the_bases_own(base: UNetWeights, tmp_path: Path) -> None:
+    pairs = pairs_for((QUERY, OUT), base)
+    tensors = as_kohya(pairs)
+    tensors[f"lora_unet_{OUT.replace('.', '_')}.lora_up.weight"] *= 0
+    assert_merged(read_lora_unet(write(tensors, tmp_path), base), base, {QUERY: pairs[QUERY]})
 
 
 @pytest.mark.parametrize("part", ["lora_A", "lora_B"])

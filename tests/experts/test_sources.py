@@ -5,6 +5,7 @@ from __future__ import annotations
 import fnmatch
 import json
 import shutil
+import struct
 from pathlib import Path
 
 import huggingface_hub
@@ -14,6 +15,7 @@ from safetensors.torch import load_file, save_file
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts import sources
+from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.sources import fetch_base, fetch_expert, read_json, read_tensors, read_unet, some, weight_files
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
@@ -214,3 +216,104 @@ def test_a_hub_model_that_is_not_cached_says_offline_what_to_do(
         EnsembleError, match=r"org/model@v1: not in the local cache .*HF_HUB_OFFLINE=0.*hf download org/model"
     ):
         fetch_base(ExpertSpec(name="far", source="org/model", revision="v1"))
+
+
+def written(path: Path, head: bytes, body: bytes = bytes(64)) -> Path:
+    """A safetensors file by hand: the length of the head, the head, the tensors' bytes."""
+    path.write_bytes(struct.pack("<Q", len(head)) + head + body)
+    return path
+
+
+def entry(**changes: object) -> bytes:
+    return json.dumps({"a": {"dtype": "F32", "shape": [4, 4], "data_offsets": [0, 64]} | changes}).encode()
+
+
+def test_a_file_by_hand_is_read(tmp_path: Path) -> None:
+    assert read_tensors([written(tmp_path / "x.safetensors", entry())], lambda key: True)["a"].shape == (4, 4)
+
+
+@pytest.mark.parametrize(
+    "head",
+    [
+        entry(data_offsets=[0, 32]),
+        entry(data_offsets=[0, 2**40]),
+        entry(data_offsets=[64, 0]),
+        entry(data_offsets=[-64, 0]),
+        entry(data_offsets=[32, 96]),
+        entry(data_offsets=[0]),
+        entry(data_offsets="all"),
+        entry(shape=[4, 2**62]),
+        entry(shape=[2**33, 2**33]),
+        entry(shape=[-4, -4]),
+        entry(shape=[4.0, 4]),
+        entry(shape="4x4"),
+        entry(dtype="F64"),
+        entry(dtype="F33"),
+        entry(dtype="F4"),
+        entry(dtype="F6_E2M3"),
+        entry(dtype=None),
+        b'{"a": 5}',
+        b"[]",
+        b"{",
+        b"[" * 100_000,
+        b'{"__metadata__": {"a": 5}}',
+        b'{"__metadata__": []}',
+        b'{"a\xff": {}}',
+        b"",
+    ],
+    ids=lambda head: head[:60].decode("latin-1"),
+)
+def test_a_header_that_lies_is_told(tmp_path: Path, head: bytes) -> None:
+    with pytest.raises(EnsembleError, match=r"x\.safetensors: not a readable safetensors file"):
+        read_tensors([written(tmp_path / "x.safetensors", head)], lambda key: True)
+
+
+def test_a_length_of_the_header_that_lies_is_told(tmp_path: Path) -> None:
+    for length in (0, 1, 10**6, 10**9, 2**63, 2**64 - 1):
+        (tmp_path / "x.safetensors").write_bytes(struct.pack("<Q", length) + entry())
+        with pytest.raises(EnsembleError, match=r"x\.safetensors: not a readable safetensors file"):
+            read_tensors([tmp_path / "x.safetensors"], lambda key: True)
+
+
+def test_weights_that_are_no_floating_point_numbers_are_told_by_key(tiny_copy: Path) -> None:
+    path = tiny_copy / "base" / "unet" / WEIGHTS
+    save_file(load_file(path) | {"conv_in.bias": torch.ones(8, dtype=torch.int32)}, path)
+    unet = read_unet(tiny_copy / "base")
+    with pytest.raises(EnsembleError, match=r"conv_in.bias holds torch.int32, expected floating-point numbers"):
+        build_unet(unet.config, unet.tensors, unet.where)
+
+
+@pytest.mark.parametrize(
+    ("content", "told"),
+    [
+        (b"[" * 100_000, "nested more than 64 levels deep"),
+        (b'{"a": NaN}', "NaN is no finite number"),
+        (b'{"a": "\xfc"}', "config.json:1: not UTF-8"),
+        (b'{"a": 1, "a": 2}', "key 'a' is given twice"),
+        (b"[]", "expected a JSON object"),
+        (b" " * 5_000_000, "bytes of a checkpoint's JSON, at most 4,194,304 are taken"),
+    ],
+)
+def test_a_configuration_that_is_none_is_told(tmp_path: Path, content: bytes, told: str) -> None:
+    (tmp_path / "config.json").write_bytes(content)
+    with pytest.raises(EnsembleError, match=told):
+        read_json(tmp_path / "config.json")
+
+
+@pytest.mark.parametrize("name", ["x" * 300 + ".safetensors", "a\0.safetensors", "~root.safetensors", 5, ["a"], None])
+def test_an_index_names_files_that_can_be(tmp_path: Path, name: object) -> None:
+    (tmp_path / "model.safetensors.index.json").write_text(json.dumps({"weight_map": {"a": name}}))
+    with pytest.raises(EnsembleError, match=r"no safetensors file next to it|File name too long|holds a NUL"):
+        weight_files(tmp_path, "model")
+
+
+@pytest.mark.parametrize("source", ["x" * 300, "a\0b", "~nobody-of-this-name/x"])
+def test_a_source_that_no_file_can_be_called_is_told(source: str) -> None:
+    spec = ExpertSpec(name="x", source=source)
+    with pytest.raises(EnsembleError, match=r"File name too long|not a hub id"):
+        fetch_expert(spec)
+
+
+def test_a_name_that_a_terminal_would_obey_is_shown_as_text() -> None:
+    assert some(["\x1b[2Jgone", "a\nb"]) == "'\\x1b[2Jgone', 'a\\nb'"
+    assert len(some(["x" * 10**6])) < 1100

@@ -70,7 +70,8 @@ def test_a_text_encoder_without_a_layer_is_refused_by_key(tiny_copy: Path) -> No
     ("fields", "expected"),
     [
         ({"model_type": "t5"}, "model_type is 't5', expected 'clip_text_model'"),
-        ({"hidden_size": "wide"}, "not a readable CLIP text configuration"),
+        ({"hidden_size": "wide"}, "hidden_size: input should be a valid integer, found 'wide'"),
+        ({"hidden_size": 15}, "not a readable CLIP text configuration"),
         ({"hidden_act": "nope"}, "transformers cannot build this text encoder"),
     ],
 )
@@ -89,4 +90,18 @@ def test_a_missing_tokenizer_says_what_was_expected(tiny_copy: Path) -> None:
 def test_a_broken_tokenizer_is_named(tiny_copy: Path) -> None:
     (tiny_copy / "base" / "tokenizer" / "vocab.json").write_text("{")
     with pytest.raises(EnsembleError, match="not a readable CLIP tokenizer"):
+        read_text_encoders(tiny_copy / "base")
+
+
+def test_a_tokenizer_of_more_pieces_than_the_encoder_knows_is_told(tiny_copy: Path) -> None:
+    path = tiny_copy / "base" / "tokenizer" / "vocab.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"ab": 514}))
+    with pytest.raises(EnsembleError, match=r"tokenizer: gives ids up to 514, but .*text_encoder knows 514"):
+        read_text_encoders(tiny_copy / "base")
+
+
+@pytest.mark.parametrize("length", [0, -5, "32"])
+def test_a_tokenizer_of_no_length_is_told(tiny_copy: Path, length: object) -> None:
+    change_json(tiny_copy / "base" / "tokenizer" / "tokenizer_config.json", model_max_length=length)
+    with pytest.raises(EnsembleError, match=r"tokenizer: model_max_length is .* expected a number of tokens"):
         read_text_encoders(tiny_copy / "base")
