@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from pathlib import Path
 
 import pandas as pd
 
 from emoe_audit.errors import AuditError
-from emoe_audit.readers.limits import COLUMNS, ROWS
-from emoe_audit.readers.text import is_text, read_text
+from emoe_audit.readers.tables import Broken, open_table
+from emoe_audit.readers.text import is_text
 
+NEEDED = {"by", "group", "coverage"}
 COVERED, STARVED = 0.02, 0.001
 """Shares of the training captions from which, and below which, a language counts as covered and starved."""
 
@@ -22,14 +21,15 @@ def read_coverage(file: str) -> pd.DataFrame:
     Raises:
         AuditError: the file cannot be read, a column is missing, a group comes twice, or a coverage is no share.
     """
-    table = _read(Path(file))
-    missing = {"by", "group", "coverage"} - set(table)
+    table, has_decimal_comma = _read(Path(file))
+    missing = NEEDED - set(table)
     if missing:
         raise AuditError(f"{file}: no column {', '.join(sorted(missing))}; a coverage table has by, group, coverage")
     twice = table[table.duplicated(["by", "group"])]
     if len(twice):
         raise AuditError(f"{file}: {twice['by'].iloc[0]} {twice['group'].iloc[0]!r} has more than one row")
-    shares = pd.to_numeric(table["coverage"], errors="coerce")
+    written = table["coverage"].str.replace(",", ".", regex=False) if has_decimal_comma else table["coverage"]
+    shares = pd.to_numeric(written, errors="coerce")
     wrong = table[~shares.between(0, 1)]
     if len(wrong):
         row = wrong.iloc[0]
@@ -40,23 +40,14 @@ def read_coverage(file: str) -> pd.DataFrame:
     return table.assign(coverage=shares)
 
 
-def _read(file: Path) -> pd.DataFrame:
-    """Every field as text. Raises `AuditError` with the line of a row that is none."""
-    text = read_text(file, AuditError)
-    if not is_text(text):
-        raise AuditError(f"{file}: holds a NUL, so it is no table")
-    reader = csv.reader(io.StringIO(text, newline=""), strict=True)
-    rows: list[list[str]] = []
-    try:
-        for row in filter(None, reader):
-            rows.append(row)
-            if len(row) != len(rows[0]):
-                raise AuditError(f"{file}:{reader.line_num}: {len(row)} fields, the header has {len(rows[0])}")
-    except csv.Error as error:
-        raise AuditError(f"{file}:{reader.line_num}: not valid CSV: {error}") from error
-    header = rows[0] if rows else []
-    COLUMNS.check(len(header), file, AuditError)
-    ROWS.check(len(rows), file, AuditError)
-    if len(set(header)) < len(header):
-        raise AuditError(f"{file}: two columns are of one name")
-    return pd.DataFrame(rows[1:], columns=header, dtype=str)
+def _read(file: Path) -> tuple[pd.DataFrame, bool]:
+    """Every field as text, and whether numbers may have a decimal comma."""
+    table = open_table(file, AuditError, known=NEEDED.__contains__)
+    rows = []
+    for line, row in table.rows:
+        if isinstance(row, Broken):
+            raise AuditError(row.at(f"{file}:{line}"))
+        if not all(is_text(str(value)) for value in row.values()):
+            raise AuditError(f"{file}:{line}: holds a NUL or half a surrogate, which is no text")
+        rows.append(row)
+    return pd.DataFrame(rows, columns=table.columns, dtype=str), table.decimal_comma

@@ -37,10 +37,10 @@ def test_codes_are_text_and_shares_are_numbers(tmp_path: Path) -> None:
         ("by,group,coverage\nlanguage,en,\n", "the coverage of language 'en' is ''"),
         ("by,group,coverage\nlanguage,en,1,2,3,4\nlanguage,de,1\n", r"coverage\.csv:2: 6 fields, the header has 3"),
         ("", r"coverage\.csv: no column by, coverage, group"),
-        ("by,group,coverage,group\nlanguage,en,1,2\n", r"coverage\.csv: two columns are of one name"),
+        ("by,group,coverage,group\nlanguage,en,1,2\n", r"coverage\.csv:1: two columns are called 'group'"),
         ('by,group,coverage\nlanguage,"en,1\n', r"coverage\.csv:2: not valid CSV"),
-        ("by,group,coverage\nlanguage,e\0n,1\n", r"coverage\.csv: holds a NUL"),
-        ("by,group,coverage," + ",".join(map(str, range(600))) + "\n", "603 columns, at most 500 are taken"),
+        ("by,group,coverage\nlanguage,e\0n,1\n", r"coverage\.csv:2: holds a NUL"),
+        ("by,group,coverage," + ",".join(map(str, range(600))) + "\n", "columns, at most 500 are taken"),
     ],
 )
 def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, content: str, message: str) -> None:
@@ -50,7 +50,19 @@ def test_a_table_that_cannot_be_used_says_why(tmp_path: Path, content: str, mess
 
 def test_a_table_in_another_encoding_and_one_that_is_gone_say_why(tmp_path: Path) -> None:
     (tmp_path / "coverage.csv").write_bytes("by,group,coverage\nlanguage,español,1\n".encode("latin-1"))
-    with pytest.raises(AuditError, match=r"coverage\.csv:2: not UTF-8"):
+    with pytest.raises(AuditError, match=r"coverage\.csv:\d: not UTF-8"):
         read_coverage(str(tmp_path / "coverage.csv"))
-    with pytest.raises(AuditError, match=r"gone\.csv: cannot be read: No such file"):
+    with pytest.raises(AuditError, match=r"gone\.csv: no such file"):
         read_coverage(str(tmp_path / "gone.csv"))
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        "by;group;coverage\nlanguage;en;0,25\n",
+        "sep=;\nby;group;coverage\nlanguage;en;0.25\n",
+        "by\tgroup\tcoverage\nlanguage\ten\t0.25\n",
+    ],
+)
+def test_a_table_is_read_as_a_spreadsheet_writes_it(tmp_path: Path, content: str) -> None:
+    assert read_coverage(write(tmp_path, content))["coverage"].tolist() == [0.25]
