@@ -20,14 +20,43 @@ NASTY: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 1, 2**31, 2**63, 2**64, 10**30, 0.5, -0.0, 1e308, float("nan"), float("inf")),
     *("", " ", "\0", "a\0b", "\ud800", "x" * 100_000, "\u202e", "é" * 300, "nan", "inf", "1e999", "no", "2020-01-01"),
     *("../../../../etc/passwd", "/etc/passwd", "~nouser/x", "/dev/zero", "a/" * 3000, "con", "*?[a]", "run=1"),
-    *("'; DROP TABLE results; --", '"); COPY results TO \'/tmp/x', "read_text('/etc/passwd')", "=1+1", "<svg/onload=x>"),
+    *(
+        "'; DROP TABLE results; --",
+        "\"); COPY results TO '/tmp/x",
+        "read_text('/etc/passwd')",
+        "=1+1",
+        "<svg/onload=x>",
+    ),
     *("auto_map", "trust_remote_code", "os.system", "org/name", "hf-hub:org/name", "local-dir:/nowhere"),
     *([], {}, [[]], ["a"] * 1000, [0] * 1000, {"a": {"b": None}}, {"": ""}, [None], [{}], [1, "a", None]),
 )
 TOKENS = (
-    *(b"\0", b"\xff\xfe", b"\xef\xbb\xbf", b"\xed\xa0\x80", b"NaN", b"-Infinity", b"1e999", b"9" * 30, b'"', b"'", b"\r"),
+    *(
+        b"\0",
+        b"\xff\xfe",
+        b"\xef\xbb\xbf",
+        b"\xed\xa0\x80",
+        b"NaN",
+        b"-Infinity",
+        b"1e999",
+        b"9" * 30,
+        b'"',
+        b"'",
+        b"\r",
+    ),
     *(b"[" * 500, b"{" * 500, b"&a [*a, *a]", b"<<: *a", b"!!python/object/apply:os.system [id]", b"\n---\n", b"\t"),
-    *(b"../" * 20, b"\xe2\x80\xae", b",", b";", b"\n" * 50, b"x" * 5000, b"sep=;\n", b"\x1f\x8b\x08", b"PAR1", b"PK\3\4"),
+    *(
+        b"../" * 20,
+        b"\xe2\x80\xae",
+        b",",
+        b";",
+        b"\n" * 50,
+        b"x" * 5000,
+        b"sep=;\n",
+        b"\x1f\x8b\x08",
+        b"PAR1",
+        b"PK\3\4",
+    ),
 )
 RESERVED = ("image", "key", "disagreement", "clip_cosine", "Language", "PROMPT", "prompt ", "n_noise", "flagged", "")
 

@@ -52,24 +52,30 @@ def run_readers(kept: Path) -> Iterator[Reader]:
 
     for name in ("plan.json", "manifest.json", "errors.jsonl"):
         yield Reader(
-            name=f"run/{name}", make=copied(finished.parent), file=f"run/{name}", alter=BY_ENDING[Path(name).suffix], read=look, weight=60,
+            name=f"run/{name}",
+            make=copied(finished.parent),
+            file=f"run/{name}",
+            alter=BY_ENDING[Path(name).suffix],
+            read=look,
+            weight=60,
             fault=fault_of_plan_json,
-        )  # fmt: skip
+        )
     make = copied(run.parent)
     files = sorted(file.relative_to(run.parent) for file in run.rglob("*") if file.suffix == ".parquet")
     for file in files:
-        yield Reader(
-            name=str(file), make=make, file=str(file), alter=alter.alter_parquet, read=report
-        )
+        yield Reader(name=str(file), make=make, file=str(file), alter=alter.alter_parquet, read=report)
         if file.parts[1] != "analysis":
             yield Reader(
-                name=f"{file} as rows", make=make, file=str(file), alter=alter.alter_parquet, read=results, weight=20,
+                name=f"{file} as rows",
+                make=make,
+                file=str(file),
+                alter=alter.alter_parquet,
+                read=results,
+                weight=20,
                 fault=fault_of_results,
-            )  # fmt: skip
+            )
     image = min(file.relative_to(run.parent) for file in run.rglob("*.png"))
-    yield Reader(
-        name="run/image", make=make, file=str(image), alter=alter.alter_bytes, read=report, weight=2
-    )
+    yield Reader(name="run/image", make=make, file=str(image), alter=alter.alter_bytes, read=report, weight=2)
 
 
 def fault_of_results(results: pd.DataFrame, file: Path) -> Fault:
@@ -92,10 +98,14 @@ def picture_readers() -> Iterator[Reader]:
             Image.fromarray(pixels).save(folder / name)
 
         yield Reader(
-            name=name, make=make, file=name, alter=alter.alter_bytes, weight=10,
+            name=name,
+            make=make,
+            file=name,
+            alter=alter.alter_bytes,
+            weight=10,
             read=lambda folder, name=name: open_picture(folder, name, QualityError),
             fault=lambda image, _file: None if image.mode == "RGB" else "not RGB",
-        )  # fmt: skip
+        )
 
 
 def checkpoint_readers(kept: Path) -> Iterator[Reader]:
@@ -124,6 +134,7 @@ def checkpoint_readers(kept: Path) -> Iterator[Reader]:
             },
             folder / "lora.safetensors",
         )
+
     def make(scratch: Path) -> None:
         copied(folder)(scratch / "tiny")
 
@@ -153,13 +164,23 @@ def checkpoint_readers(kept: Path) -> Iterator[Reader]:
             name=str(file), make=make, file=f"tiny/{file}", alter=BY_ENDING[file.suffix], read=judge_of, weight=4
         )
     yield Reader(
-        name="lora", make=make, file="tiny/lora.safetensors", alter=alter.alter_safetensors, read=lora_of, weight=8,
+        name="lora",
+        make=make,
+        file="tiny/lora.safetensors",
+        alter=alter.alter_safetensors,
+        read=lora_of,
+        weight=8,
         fault=fault_of_tensors,
-    )  # fmt: skip
+    )
     yield Reader(
-        name="lora's numbers", make=make, file="tiny/lora.safetensors", alter=alter.alter_tensors, read=lora_of,
-        weight=8, fault=fault_of_tensors,
-    )  # fmt: skip
+        name="lora's numbers",
+        make=make,
+        file="tiny/lora.safetensors",
+        alter=alter.alter_tensors,
+        read=lora_of,
+        weight=8,
+        fault=fault_of_tensors,
+    )
 
 
 def fault_of_tensors(read: Any, _file: Path) -> Fault:
@@ -189,9 +210,15 @@ def model_readers(kept: Path) -> Iterator[Reader]:
 
     for file in sorted(own.relative_to(kept) for own in (kept / "model").rglob("*") if own.is_file()):
         yield Reader(
-            name=str(file), make=make, file=str(file), alter=BY_ENDING[file.suffix], read=decide, weight=40, fault=fault,
+            name=str(file),
+            make=make,
+            file=str(file),
+            alter=BY_ENDING[file.suffix],
+            read=decide,
+            weight=40,
+            fault=fault,
             after=rehash,
-        )  # fmt: skip
+        )
 
 
 def rehash(folder: Path) -> None:

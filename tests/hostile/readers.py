@@ -51,10 +51,18 @@ class Reader:
 def rows() -> list[dict[str, Any]]:
     """An honest prompt table, with a column of each type."""
     return [
-        {"prompt_id": f"p{n}", "source_id": f"s{n // 4}", "prompt": text, "language": tag, "region": "DE", "style": "a",
-         "number": n / 2, "rating": 0.5}
+        {
+            "prompt_id": f"p{n}",
+            "source_id": f"s{n // 4}",
+            "prompt": text,
+            "language": tag,
+            "region": "DE",
+            "style": "a",
+            "number": n / 2,
+            "rating": 0.5,
+        }
         for n, (text, tag) in enumerate(zip(LINES * 2, LANGUAGES * 2, strict=True))
-    ]  # fmt: skip
+    ]
 
 
 def write_table(path: Path, table: list[dict[str, Any]]) -> None:
@@ -91,9 +99,14 @@ def table_readers() -> Iterator[Reader]:
             return read_quality(folder / name, ["rating"], prompt_ids={row["prompt_id"] for row in rows()})
 
         yield Reader(
-            name=f"prompts{ending}", make=make, file=name, alter=own, weight=60,
-            read=lambda folder, name=name: read_prompts(folder / name), fault=fault_of_prompts,
-        )  # fmt: skip
+            name=f"prompts{ending}",
+            make=make,
+            file=name,
+            alter=own,
+            weight=60,
+            read=lambda folder, name=name: read_prompts(folder / name),
+            fault=fault_of_prompts,
+        )
         yield Reader(
             name=f"ratings{ending}", make=make, file=name, alter=own, weight=20, read=rate, fault=fault_of_ratings
         )
@@ -161,22 +174,35 @@ def caption_readers() -> Iterator[Reader]:
         "images": [{"id": n, "file_name": f"{n}.jpg"} for n in range(4)],
         "annotations": [{"id": 10 + n, "image_id": n, "caption": LINES[n]} for n in range(4)],
     }
-    images = [{"image/key": f"k{n}", "image/locale": "de", "de": {"caption": ["ein Hund"]}, "en": {"caption": [LINES[n]]}} for n in range(3)]  # fmt: skip
+    texts = {"de": {"caption": ["ein Hund"]}, "en": {"caption": ["a dog"]}}
+    images = [{"image/key": f"k{n}", "image/locale": "de", **texts} for n in range(3)]
     wide = [{"source_id": f"s{n}", "en": f"{n} dogs", "de": f"{n} Hunde", "fi": f"{n} koiraa"} for n in range(4)]
     yield Reader(
-        name="coco.json", file="coco.json", alter=alter.alter_json, weight=20, fault=fault_of_prompts,
+        name="coco.json",
+        file="coco.json",
+        alter=alter.alter_json,
+        weight=20,
+        fault=fault_of_prompts,
         make=lambda folder: _write(folder / "coco.json", json.dumps(coco)),
         read=lambda folder: read_prompts(folder / "coco.json"),
-    )  # fmt: skip
+    )
     yield Reader(
-        name="xm3600.jsonl", file="x.jsonl", alter=alter.alter_json_lines, weight=20,
-        make=lambda folder: write_table(folder / "x.jsonl", images), read=lambda folder: read_xm3600(folder / "x.jsonl"),
-    )  # fmt: skip
+        name="xm3600.jsonl",
+        file="x.jsonl",
+        alter=alter.alter_json_lines,
+        weight=20,
+        make=lambda folder: write_table(folder / "x.jsonl", images),
+        read=lambda folder: read_xm3600(folder / "x.jsonl"),
+    )
     yield Reader(
-        name="wide.csv", file="wide.csv", alter=alter.alter_csv, weight=20, fault=fault_of_prompts,
+        name="wide.csv",
+        file="wide.csv",
+        alter=alter.alter_csv,
+        weight=20,
+        fault=fault_of_prompts,
         make=lambda folder: write_table(folder / "wide.csv", wide),
         read=lambda folder: join_translations(folder / "wide.csv", []),
-    )  # fmt: skip
+    )
 
 
 def _write(path: Path, text: str) -> None:
@@ -184,9 +210,34 @@ def _write(path: Path, text: str) -> None:
     path.write_text(text, encoding="utf-8")
 
 
-ENSEMBLE = "name: own\nbase: {source: base}\nexperts: [{name: one, source: base}, {name: two, source: other}]\nassembly: shared_trunk\nsplit: 1\ntop_k: 2\nmoe_layers: attn\ntraining_coverage: coverage.csv\n"  # fmt: skip
-RECIPE = "base_model: base\nnum_experts: 2\nmoe_layers: all\nnum_experts_per_tok: 2\ntype: sd\ninit: hidden\nexperts:\n  - {source_model: base, positive_prompt: a, negative_prompt: b}\n  - {source_model: other, positive_prompt: c, negative_prompt: d}\n"  # fmt: skip
-POLICY = "alpha: 0.05\nmin_sources: 10\nrules:\n  - {by: language, measure: clip_cosine, figure: gap, at_least: -0.1, groups: [en, 'no', de]}\n  - {by: region, measure: relative_disagreement, at_most: 0.5}\n"  # fmt: skip
+ENSEMBLE = """\
+name: own
+base: {source: base}
+experts: [{name: one, source: base}, {name: two, source: other}]
+assembly: shared_trunk
+split: 1
+top_k: 2
+moe_layers: attn
+training_coverage: coverage.csv
+"""
+RECIPE = """\
+base_model: base
+num_experts: 2
+moe_layers: all
+num_experts_per_tok: 2
+type: sd
+init: hidden
+experts:
+  - {source_model: base, positive_prompt: a, negative_prompt: b}
+  - {source_model: other, positive_prompt: c, negative_prompt: d}
+"""
+POLICY = """\
+alpha: 0.05
+min_sources: 10
+rules:
+  - {by: language, measure: clip_cosine, figure: gap, at_least: -0.1, groups: [en, 'no', de]}
+  - {by: region, measure: relative_disagreement, at_most: 0.5}
+"""
 COVERAGE = "by,group,coverage\nlanguage,en,0.9\nlanguage,de,0.1\nregion,150,0.5\n"
 CONFIG = "n-noise: 2\nseed: 1\ndevice: cpu\nquiet: true\nmargin: [clip_cosine=0.02]\n"
 
@@ -222,13 +273,23 @@ def document_readers() -> Iterator[Reader]:
         ("plan.yaml", plan.read_text(encoding="utf-8"), lambda folder: Plan.read(folder / "plan.yaml"), fault_of_plan),
     ):
         yield Reader(
-            name=name, make=folder_with(name, text), file=name, alter=alter.alter_yaml, read=read, weight=40,
+            name=name,
+            make=folder_with(name, text),
+            file=name,
+            alter=alter.alter_yaml,
+            read=read,
+            weight=40,
             fault=fault or (lambda _value, _file: None),
-        )  # fmt: skip
+        )
     yield Reader(
-        name="coverage.csv", make=folder_with("coverage.csv", COVERAGE), file="coverage.csv", alter=alter.alter_csv,
-        read=lambda folder: read_coverage(str(folder / "coverage.csv")), fault=fault_of_coverage, weight=40,
-    )  # fmt: skip
+        name="coverage.csv",
+        make=folder_with("coverage.csv", COVERAGE),
+        file="coverage.csv",
+        alter=alter.alter_csv,
+        read=lambda folder: read_coverage(str(folder / "coverage.csv")),
+        fault=fault_of_coverage,
+        weight=40,
+    )
 
 
 def fault_of_policy(policy: Any, file: Path) -> Fault:
