@@ -12,20 +12,22 @@ Four ways to name it:
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import numpy as np
 import open_clip
 import torch
 from PIL import Image
-from safetensors import SafetensorError
+from transformers import PretrainedConfig
 
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import resolve_device
 from emoe_audit.experts.sources import PICKLE_SUFFIXES
 from emoe_audit.progress import chunks
+from emoe_audit.quality.judge_folder import check_hub_judge, read_judge_config
 
 BATCH_SIZE = 64
 RANK_TOLERANCE = 1e-6
@@ -56,11 +58,14 @@ class ClipJudge:
         self._device = resolve_device(device)
         name, pretrained = _open_clip_name(model)
         try:
+            tokenizer = _checked_options(name)
             self._model, _, self._preprocess = open_clip.create_model_and_transforms(
-                name, pretrained=pretrained, device=self._device, require_pretrained=True
+                name, pretrained=pretrained, device=self._device, require_pretrained=True, pretrained_text=False
             )
-            self._tokenizer = open_clip.get_tokenizer(name)
-        except (OSError, RuntimeError, ValueError, KeyError, SafetensorError) as error:
+            self._tokenizer = open_clip.get_tokenizer(name, **tokenizer)
+        except QualityError:
+            raise
+        except Exception as error:  # a model is built from the values of its configuration as they come
             raise QualityError(f"judge {model}: cannot be loaded: {error}") from error
         self._model.eval()
 
@@ -103,6 +108,24 @@ def weights_file(model: str) -> Path | None:
     file = Path(model.partition("/")[2])
     is_file = kind not in ("local-dir", "hf-hub") and file.suffix in (".safetensors", *PICKLE_SUFFIXES)
     return file if is_file else None
+
+
+def _checked_options(name: str) -> dict[str, Any]:
+    """Check what a folder or a repository says of its judge, and say how its tokenizer is loaded: without its code.
+
+    One in a folder is of the class that `tokenizer_config.json` names, whatever a `config.json` beside it says.
+    """
+    kind, _, rest = name.partition(":")
+    if kind == "local-dir":
+        has_own = read_judge_config(Path(rest))["text_cfg"].get("hf_tokenizer_name")
+        options = {"trust_remote_code": False, "local_files_only": True, "config": PretrainedConfig()}
+        return options if has_own else {}
+    config = open_clip.get_model_config(name) or {}
+    if kind == "hf-hub":
+        check_hub_judge(config, f"judge {name}")
+        with contextlib.suppress(OSError):  # told by open_clip itself
+            _check_weights(Path(open_clip.factory.download_pretrained_from_hf(rest)))
+    return {"trust_remote_code": False} if config.get("text_cfg", {}).get("hf_tokenizer_name") else {}
 
 
 def _open_clip_name(model: str) -> tuple[str, str | None]:

@@ -21,6 +21,7 @@ from transformers import CLIPTextModel
 from emoe_audit.experts.spec import embedded_reference
 from emoe_audit.experts.spec_reader import LOCAL_JUDGE
 from emoe_audit.quality.autoencoder import PART, WEIGHTS, files_of, load_autoencoder
+from emoe_audit.quality.judge_folder import read_judge_config
 from emoe_audit.recipes.contrastive import JUDGE_MODEL
 from emoe_audit.recipes.plan import Plan, script_families
 from emoe_audit.recipes.sampling import Drawn
@@ -79,6 +80,7 @@ def write_judge(folder: Path, tokenizer: Path, judge: open_clip.CLIP) -> None:
 
 def read_judge(folder: Path, device: torch.device) -> open_clip.CLIP:
     """What `write_judge` wrote, in float32."""
+    read_judge_config(folder)
     judge = open_clip.create_model(f"local-dir:{folder}", precision="fp32", device=device)
     return judge.eval()
 
