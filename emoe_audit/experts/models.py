@@ -9,6 +9,7 @@ from __future__ import annotations
 import copy
 import json
 from functools import lru_cache
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
 from torch import Tensor, nn
 
-from emoe_audit.errors import EnsembleError
+from emoe_audit.errors import EnsembleError, MissingPackageError
 from emoe_audit.experts.designs import check_unet_config
 from emoe_audit.experts.sources import UNetWeights, read_json, some
 
@@ -100,14 +101,27 @@ def assign_tensors(model: nn.Module, tensors: dict[str, Tensor], where: str) -> 
 
 
 def read_scheduler(folder: Path) -> tuple[dict[str, Any], SchedulerMixin]:
-    """Configuration and object of `folder/scheduler`, in the class that it names. Raises `EnsembleError`."""
+    """Configuration and object of `folder/scheduler`, in the class that it names.
+
+    Raises `EnsembleError`, and `MissingPackageError` where that class needs a package that is not installed.
+    """
     where = folder / "scheduler" / "scheduler_config.json"
     config = read_json(where)
-    name = str(config.get("_class_name"))
-    scheduler_class = getattr(diffusers, name, None) if name.endswith("Scheduler") else None
-    if scheduler_class is None:
-        raise EnsembleError(f"{where}: _class_name is {name!r}, which is no scheduler of diffusers")
+    own = scheduler_class(config.get("_class_name"), f"{where}: _class_name is")
     try:
-        return config, scheduler_class.from_config(config)
-    except (TypeError, ValueError, NotImplementedError) as error:
+        return config, own.from_config(config)
+    except Exception as error:  # a constructor takes the values as they come
         raise EnsembleError(f"{where}: diffusers cannot build this scheduler: {error}") from error
+
+
+def scheduler_class(name: object, where: str) -> type[SchedulerMixin]:
+    """The scheduler of diffusers that has this name; `where` begins a message. Raises as `read_scheduler` does."""
+    found = getattr(diffusers, name, None) if isinstance(name, str) and name.endswith("Scheduler") else None
+    missing = [package for package in getattr(found, "_backends", ()) if find_spec(package) is None]
+    if missing:  # diffusers puts a stand-in there that raises whatever it is asked
+        raise MissingPackageError(
+            f"{where} {name!r}, which needs {' and '.join(missing)}: pip install {' '.join(missing)}"
+        )
+    if not (isinstance(found, type) and issubclass(found, SchedulerMixin)):
+        raise EnsembleError(f"{where} {name!r}, which is no scheduler of diffusers")
+    return found

@@ -15,6 +15,7 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.designs import check_text_config
 from emoe_audit.experts.folders import is_here
 from emoe_audit.experts.models import assign_tensors
+from emoe_audit.experts.part_files import check_config
 from emoe_audit.experts.sources import TEXT_ENCODER_STEM, read_json, read_tensors, weight_files
 from emoe_audit.readers.paths import unbroken
 
@@ -27,6 +28,25 @@ TOKENIZER_FILES = (
     "special_tokens_map.json",
     "added_tokens.json",
 )
+CONFIG_KEYS = (
+    "vocab_size",
+    "hidden_size",
+    "intermediate_size",
+    "projection_dim",
+    "num_hidden_layers",
+    "num_attention_heads",
+    "max_position_embeddings",
+    "hidden_act",
+    "layer_norm_eps",
+    "attention_dropout",
+    "initializer_range",
+    "initializer_factor",
+    "pad_token_id",
+    "bos_token_id",
+    "eos_token_id",
+    "use_attention_mask",
+)
+"""What transformers is told of a configuration; whatever else stands there does not reach it."""
 PROJECTION = "text_projection.weight"
 PREFIX = "text_model."
 
@@ -133,8 +153,9 @@ def _suffixes(folder: Path) -> tuple[str, ...]:
 
 
 def _text_config(config: dict[str, Any], where: str) -> CLIPTextConfig:
+    check_config(config, where)
     try:
-        return CLIPTextConfig.from_dict(config)
+        return CLIPTextConfig.from_dict({key: config[key] for key in CONFIG_KEYS if key in config})
     except (TypeError, ValueError, StrictDataclassError) as error:
         raise EnsembleError(f"{where}: not a readable CLIP text configuration: {error}") from error
 
@@ -145,7 +166,7 @@ def _read_tokenizer(where: Path) -> CLIPTokenizer:
     if not {"tokenizer.json", "vocab.json"} & set(found):
         raise EnsembleError(f"{where}: no tokenizer here; expected vocab.json and merges.txt, or tokenizer.json")
     try:
-        return CLIPTokenizer.from_pretrained(where, local_files_only=True)
+        return CLIPTokenizer.from_pretrained(where, local_files_only=True, trust_remote_code=False)
     except Exception as error:  # tokenizers raises plain Exception for a broken file
         raise EnsembleError(f"{where}: not a readable CLIP tokenizer: {error}") from error
 

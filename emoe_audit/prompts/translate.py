@@ -9,11 +9,12 @@ from __future__ import annotations
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 import langcodes
 import pandas as pd
 
-from emoe_audit.errors import AuditError, MissingPackageError
+from emoe_audit.errors import AuditError, EnsembleError, MissingPackageError
 from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.prompts.join import join_tables
 from emoe_audit.prompts.table import UNDETERMINED, PromptTable, table_of
@@ -23,6 +24,8 @@ from emoe_audit.types import RowError
 DEFAULT_MODEL = "Helsinki-NLP/opus-mt-{source}-{target}"
 BEAMS, BATCH_SIZE = 4, 32
 PACKAGES = ("sentencepiece", "sacremoses")
+ONLY_HERE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
+"""How a folder is loaded: nothing is fetched for it, and no code in it is run."""
 FILES = ["*.json", "*.spm", "model*.safetensors"]
 """Of a repository on the hub."""
 WAY_OUT = (
@@ -109,15 +112,20 @@ class Translator:
         from transformers.utils import logging
 
         from emoe_audit.experts.devices import resolve_device
+        from emoe_audit.experts.part_files import check_part
+        from emoe_audit.experts.sources import TEXT_ENCODER_STEM
 
         self.model, self.target = model, target
         folder = _folder(model)
         logging.disable_progress_bar()
         self._device = resolve_device(device)
         try:
-            self._tokenizer = MarianTokenizer.from_pretrained(folder)
-            network, info = MarianMTModel.from_pretrained(folder, use_safetensors=True, output_loading_info=True)
-        except (OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
+            check_part(folder, TEXT_ENCODER_STEM)
+            self._tokenizer = MarianTokenizer.from_pretrained(folder, **ONLY_HERE)
+            network, info = MarianMTModel.from_pretrained(
+                folder, use_safetensors=True, output_loading_info=True, **ONLY_HERE
+            )
+        except (EnsembleError, OSError, ValueError, KeyError, TypeError, RuntimeError, SafetensorError) as error:
             raise AuditError(f"{model}: not a Marian model that can be read: {error}") from error
         if info["missing_keys"]:
             raise AuditError(f"{model}: weights are missing, as {min(info['missing_keys'])}; fetch or convert it again")

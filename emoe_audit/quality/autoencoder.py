@@ -6,12 +6,15 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from diffusers import AutoencoderKL
+from huggingface_hub import snapshot_download
 
 from emoe_audit.errors import QualityError
+from emoe_audit.experts.part_files import check_part
+from emoe_audit.experts.sources import UNET_STEM, HubFiles, asking_the_hub
 from emoe_audit.types import EnsembleSpec
 
 PART = "vae"
-WEIGHTS = "diffusion_pytorch_model.safetensors"
+WEIGHTS = f"{UNET_STEM}.safetensors"
 
 
 def load_autoencoder(spec: EnsembleSpec) -> AutoencoderKL:
@@ -22,14 +25,17 @@ def load_autoencoder(spec: EnsembleSpec) -> AutoencoderKL:
     Raises:
         QualityError: there is none where the ensemble says.
     """
-    base = {"subfolder": PART, "revision": spec.base.revision}
     try:
         if spec.vae is None:
-            return AutoencoderKL.from_pretrained(spec.base.source, use_safetensors=True, **base)
+            return _from_folder_or_hub(spec.base.source, PART, spec.base.revision)
         if Path(spec.vae).is_file():
-            return AutoencoderKL.from_single_file(_safe(spec.vae), config=spec.base.source, **base)
-        return AutoencoderKL.from_pretrained(spec.vae, use_safetensors=True)
-    except (OSError, ValueError) as error:
+            base = {"config": spec.base.source, "subfolder": PART, "revision": spec.base.revision}
+            here = Path(spec.base.source).is_dir()
+            return AutoencoderKL.from_single_file(_safe(spec.vae), local_files_only=here, **base)
+        return _from_folder_or_hub(spec.vae)
+    except QualityError:
+        raise
+    except Exception as error:  # it is built from the values of its configuration as they come
         raise QualityError(f"{spec.vae or spec.base.source}: no autoencoder that can be read: {error}") from error
 
 
@@ -51,6 +57,17 @@ def with_autoencoder(base: Mapping[Path, Path], vae: str | None) -> dict[Path, P
 def files_of(folder: Path) -> dict[Path, Path]:
     """Every file under a folder, by its place there; none where there is no such folder."""
     return {path.relative_to(folder): path for path in folder.rglob("*") if path.is_file()} if folder.is_dir() else {}
+
+
+def _from_folder_or_hub(source: str, inside: str = "", revision: str | None = None) -> AutoencoderKL:
+    folder = Path(source)
+    if not folder.is_dir():
+        place = f"{inside}/" if inside else ""
+        wanted = [f"{place}config.json", *HubFiles.weights((f"{place}{UNET_STEM}",), "")]
+        with asking_the_hub(source):
+            folder = Path(snapshot_download(source, revision=revision, allow_patterns=wanted))
+    check_part(folder / inside, UNET_STEM)
+    return AutoencoderKL.from_pretrained(folder / inside, use_safetensors=True, local_files_only=True)
 
 
 def _safe(file: str) -> str:

@@ -18,20 +18,22 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import DiffusionPipeline, StableDiffusionPipeline, StableDiffusionXLPipeline
+from diffusers import DiffusionPipeline
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
-from safetensors.torch import load_file
 
-from emoe_audit.errors import QualityError
+from emoe_audit.errors import MissingPackageError, QualityError
 from emoe_audit.experts.devices import is_out_of_memory, resolve_device
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
-from emoe_audit.experts.sources import DELTA_FILE, read_json
+from emoe_audit.experts.sources import DELTA_FILE, read_json, read_tensors
 from emoe_audit.quality.autoencoder import PART, files_of, load_autoencoder, with_autoencoder
-from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, SafetyPolicy
+from emoe_audit.quality.pipeline_folder import check_pipeline
+from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, Prompt, SafetyPolicy
 
 log = logging.getLogger(__name__)
 SCORE_ONLY = "give --n-images 0 to score only"
+NO_PART = (None, [], [None, None])
+"""What `model_index.json` says of a part that is not there."""
 NO_CHECKER = "has no safety checker; give --safety-checker off"
 
 
@@ -226,7 +228,7 @@ def check_source(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyP
     if spec.judge is None:
         raise QualityError(f"{spec.name}: names no judge; add `judge:` to its YAML, or {SCORE_ONLY}")
     index = Path(spec.base.source) / "model_index.json"
-    if safety_checker != "off" and index.is_file() and not any(read_json(index).get("safety_checker") or ()):
+    if safety_checker != "off" and index.is_file() and read_json(index).get("safety_checker") in NO_PART:
         raise QualityError(f"{spec.base.source}: {NO_CHECKER}")
 
 
@@ -239,19 +241,14 @@ def load_pipeline(spec: EnsembleSpec, expert: str | None, safety_checker: Safety
         QualityError: see `ImageMaker`.
     """
     check_source(spec, expert, safety_checker)
-    parts: dict[str, Any] = {"safety_checker": None} if safety_checker == "off" else {}
+    parts: dict[str, Any] = {"image_encoder": None}
+    if safety_checker == "off":
+        parts |= {"safety_checker": None, "feature_extractor": None}
     if spec.vae is not None:
         parts[PART] = load_autoencoder(spec)
     diffusers.utils.logging.disable_progress_bar()
     transformers.utils.logging.disable_progress_bar()
-    try:
-        pipeline = DiffusionPipeline.from_pretrained(spec.base.source, revision=spec.base.revision, **parts)
-    except (OSError, ValueError) as error:
-        raise QualityError(
-            f"{spec.base.source}: no Stable Diffusion pipeline that can draw: {error}; {SCORE_ONLY}"
-        ) from error
-    if not isinstance(pipeline, StableDiffusionPipeline | StableDiffusionXLPipeline):
-        raise QualityError(f"{spec.base.source}: {type(pipeline).__name__} is not drawn with; {SCORE_ONLY}")
+    pipeline = _loaded(spec.base, parts)
     if safety_checker != "off" and getattr(pipeline, "safety_checker", None) is None:
         raise QualityError(f"{spec.base.source}: {NO_CHECKER}")
     for part in pipeline.components.values():
@@ -262,6 +259,25 @@ def load_pipeline(spec: EnsembleSpec, expert: str | None, safety_checker: Safety
     return pipeline
 
 
+def _loaded(base: ExpertSpec, parts: dict[str, Any]) -> Any:
+    """The pipeline in a folder, or on the hub, whose files are looked through in the local cache."""
+    given: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, **parts}
+    try:
+        folder = Path(base.source)
+        if not folder.is_dir():
+            folder = Path(DiffusionPipeline.download(base.source, revision=base.revision, **given))
+        check_pipeline(folder, parts)
+        return DiffusionPipeline.from_pretrained(str(folder), local_files_only=True, **given)
+    except QualityError as error:
+        raise QualityError(f"{error}; {SCORE_ONLY}") from error
+    except MissingPackageError:
+        raise
+    except Exception as error:  # its parts are built from the values of their configurations as they come
+        raise QualityError(
+            f"{base.source}: no Stable Diffusion pipeline that can draw: {error}; {SCORE_ONLY}"
+        ) from error
+
+
 def _lay_over(unet: torch.nn.Module, spec: EnsembleSpec, expert: str) -> None:
     """Replace the base's weights by an expert's."""
     folder = Path(next(own.source for own in spec.experts if own.name == expert))
@@ -269,6 +285,6 @@ def _lay_over(unet: torch.nn.Module, spec: EnsembleSpec, expert: str) -> None:
     found = next((file for file in files if file.is_file()), None)
     if found is None:
         raise QualityError(f"{folder}: expert {expert!r} has neither {DELTA_FILE} nor unet/{files[1].name}")
-    unexpected = unet.load_state_dict(load_file(found), strict=False).unexpected_keys
+    unexpected = unet.load_state_dict(read_tensors([found], lambda _: True), strict=False).unexpected_keys
     if unexpected:
         raise QualityError(f"{found}: keys that the base does not have: {', '.join(unexpected[:3])}")

@@ -89,7 +89,9 @@ def image_top10_by_language(
     The same concepts, the same noise, for every language; the judge reads source-language captions. Returns the
     shares and the images, uint8 `[concept, 64, 64, 3]`, by language.
     """
-    pipeline: Any = StableDiffusionPipeline.from_pretrained(pipeline_folder, safety_checker=None)
+    pipeline: Any = StableDiffusionPipeline.from_pretrained(
+        pipeline_folder, safety_checker=None, use_safetensors=True, local_files_only=True
+    )
     for part in (pipeline.unet, pipeline.vae, pipeline.text_encoder):
         part.float().to(examples.device)
     pipeline.set_progress_bar_config(disable=True)

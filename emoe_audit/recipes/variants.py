@@ -178,15 +178,17 @@ class Nursery:
     def base(self) -> UNet2DConditionModel:
         """The ensemble's base, in float32."""
         unet: UNet2DConditionModel = UNet2DConditionModel.from_pretrained(
-            self.base_folder, subfolder="unet", torch_dtype=torch.float32
+            self.base_folder, subfolder="unet", torch_dtype=torch.float32, use_safetensors=True, local_files_only=True
         )
         return unet.to(self.device)
 
     @cached_property
     def _states(self) -> tuple[Tensor, Tensor]:
         """The text states of all captions, and those of the empty one."""
-        text: CLIPTextModel = CLIPTextModel.from_pretrained(self.base_folder, subfolder="text_encoder").float()
-        text = text.to(self.device)
+        text: CLIPTextModel = CLIPTextModel.from_pretrained(
+            self.base_folder, subfolder="text_encoder", use_safetensors=True, local_files_only=True
+        )
+        text = text.float().to(self.device)
         empty = self._tokenizer("", padding="max_length", return_tensors="pt").input_ids.to(self.device)
         states = caption_states(text, self._examples(ALL_STYLES))
         with torch.no_grad():

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,7 +11,7 @@ import diffusers
 import pytest
 import torch
 
-from emoe_audit.errors import EnsembleError
+from emoe_audit.errors import EnsembleError, MissingPackageError
 from emoe_audit.experts.models import build_unet, read_scheduler
 from emoe_audit.experts.sources import UNetWeights, read_unet
 from emoe_audit.types import EnsembleSpec
@@ -59,8 +60,34 @@ def test_the_scheduler_is_of_the_class_it_names(tiny_copy: Path, name: str) -> N
     assert type(read_scheduler(tiny_copy / "base")[1]) is getattr(diffusers, name)
 
 
-@pytest.mark.parametrize("name", ["NopeScheduler", "StableDiffusionPipeline", None])
-def test_what_is_no_scheduler_is_refused(tiny_copy: Path, name: str | None) -> None:
+@pytest.mark.parametrize(
+    "name", ["NopeScheduler", "StableDiffusionPipeline", "SchedulerMixin", ["DDIMScheduler"], None]
+)
+def test_what_is_no_scheduler_is_refused(tiny_copy: Path, name: object) -> None:
     change_json(tiny_copy / "base" / "scheduler" / "scheduler_config.json", _class_name=name)
     with pytest.raises(EnsembleError, match="no scheduler of diffusers"):
+        read_scheduler(tiny_copy / "base")
+
+
+FIELD = Path(__file__).parents[1] / "field"
+
+
+def test_scheduler_torchsde_of_a_package_that_is_not_installed_names_the_package(tiny_copy: Path) -> None:
+    """diffusers alone puts a stand-in in its place, which raises `ImportError`."""
+    with pytest.raises(ImportError, match="torchsde"):
+        diffusers.DPMSolverSDEScheduler.from_config({})
+    shutil.copy(FIELD / "scheduler-torchsde" / "scheduler_config.json", tiny_copy / "base" / "scheduler")
+    with pytest.raises(
+        MissingPackageError,
+        match=r"scheduler_config\.json: _class_name is 'DPMSolverSDEScheduler', which needs torchsde: pip install torc",
+    ):
+        read_scheduler(tiny_copy / "base")
+
+
+@pytest.mark.parametrize(
+    "fields", [{"beta_start": "small"}, {"num_train_timesteps": -1}, {"trained_betas": {}}, {"beta_schedule": []}]
+)
+def test_a_scheduler_of_values_that_are_none_is_a_message(tiny_copy: Path, fields: dict[str, Any]) -> None:
+    change_json(tiny_copy / "base" / "scheduler" / "scheduler_config.json", **fields)
+    with pytest.raises(EnsembleError, match="diffusers cannot build this scheduler"):
         read_scheduler(tiny_copy / "base")

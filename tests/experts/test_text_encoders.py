@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import shutil
 from pathlib import Path
@@ -10,7 +11,7 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import CLIPTextModel, CLIPTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel, CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.text_encoders import build_text_encoder, read_text_encoders
@@ -105,3 +106,25 @@ def test_a_tokenizer_of_no_length_is_told(tiny_copy: Path, length: object) -> No
     change_json(tiny_copy / "base" / "tokenizer" / "tokenizer_config.json", model_max_length=length)
     with pytest.raises(EnsembleError, match=r"tokenizer: model_max_length is .* expected a number of tokens"):
         read_text_encoders(tiny_copy / "base")
+
+
+def test_a_kernel_that_the_configuration_names_is_not_fetched(tiny_copy: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A model of transformers that is built from such a configuration asks the hub for it."""
+    fetched: list[str] = []
+    monkeypatch.setattr(
+        "transformers.modeling_utils.lazy_import_flash_attention", lambda name, *_, **__: fetched.append(name)
+    )
+    config = tiny_copy / "base" / "text_encoder" / "config.json"
+    change_json(config, attn_implementation="org/kernel")
+    with contextlib.suppress(Exception):
+        CLIPTextModel(CLIPTextConfig.from_dict(json.loads(config.read_text())))
+    assert fetched == ["org/kernel"]
+    with pytest.raises(EnsembleError, match="attn_implementation is 'org/kernel', a kernel that would be fetched"):
+        text_states(tiny_copy / "base")
+    assert fetched == ["org/kernel"]
+
+
+def test_what_a_configuration_says_beyond_its_model_does_not_reach_transformers(tiny_copy: Path) -> None:
+    expected = text_states(tiny_copy / "base")
+    change_json(tiny_copy / "base" / "text_encoder" / "config.json", return_dict=False, per_layer_config={"0": 1})
+    assert torch.equal(text_states(tiny_copy / "base"), expected)

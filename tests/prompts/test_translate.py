@@ -174,6 +174,21 @@ def test_a_folder_that_is_broken_is_no_traceback(marian: Path, tmp_path: Path, b
         Translator(str(folder), "fi", device="cpu")
 
 
+def test_a_model_that_asks_for_a_kernel_or_for_pickled_shards_is_refused(marian: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(marian, tmp_path / "asking"))
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps(config | {"attn_implementation": "org/kernel"}))
+    with pytest.raises(AuditError, match="attn_implementation is 'org/kernel', a kernel that would be fetched and run"):
+        Translator(str(folder), "fi", device="cpu")
+    (folder / "config.json").write_text(json.dumps(config))
+    (folder / "model.safetensors").rename(folder / "model.bin")
+    index = {"metadata": {}, "weight_map": {"model.shared.weight": "model.bin"}}
+    (folder / "model.safetensors.index.json").write_text(json.dumps(index))
+    (folder / "model-00001-of-00001.safetensors").write_bytes(b"")
+    with pytest.raises(AuditError, match=r"weight_map names 'model\.bin', which is no safetensors file"):
+        Translator(str(folder), "fi", device="cpu")
+
+
 def test_weights_that_are_missing_are_not_made_up(marian: Path, tmp_path: Path) -> None:
     folder = shutil.copytree(marian, tmp_path / "torn")
     weights = load_file(folder / "model.safetensors")

@@ -109,3 +109,25 @@ def test_what_cannot_be_read_is_told(tiny_spec: EnsembleSpec, tmp_path: Path, na
     (tmp_path / "empty").mkdir()
     with pytest.raises(QualityError, match=message):
         ImageMaker(replace(tiny_spec, vae=str(tmp_path / name)), CONFIG)
+
+
+def test_of_one_on_the_hub_the_safetensors_alone_are_fetched_and_looked_through(
+    tiny_spec: EnsembleSpec, other: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fetched = Path(shutil.copytree(other, tmp_path / "cache"))
+    wanted: list[str] = []
+
+    def fetch(source: str, *, revision: str | None, allow_patterns: list[str]) -> str:
+        wanted.extend([source, *allow_patterns])
+        return str(fetched)
+
+    monkeypatch.setattr("emoe_audit.quality.autoencoder.snapshot_download", fetch)
+    named = replace(tiny_spec, vae="org/vae")
+    assert torch.equal(
+        load_autoencoder(named).encoder.conv_in.weight, load_file(other / WEIGHTS)["encoder.conv_in.weight"]
+    )
+    assert wanted[:3] == ["org/vae", "config.json", WEIGHTS]
+    assert not [pattern for pattern in wanted if ".bin" in pattern or pattern.endswith("*")]
+    (fetched / WEIGHTS).rename(fetched / "diffusion_pytorch_model.bin")
+    with pytest.raises(QualityError, match=r"org/vae: no autoencoder.*only diffusion_pytorch_model\.bin: pickled"):
+        load_autoencoder(named)
