@@ -50,7 +50,7 @@ def read_lines(text: str) -> Typed:
 
 def score(run: Path, prompts: Sequence[Prompt]) -> pd.DataFrame:
     """The scores of the prompts, the translation score where they are there in enough languages."""
-    plan = RunStore.open(run).plan()
+    plan = RunStore.open(run).sources()
     with ONE_AT_A_TIME:
         scored = _engine(plan.ensemble, plan.scoring).score(prompts)
     rows = scored.assign(language=[prompt.language for prompt in prompts], source_id="typed")
@@ -61,7 +61,7 @@ def score(run: Path, prompts: Sequence[Prompt]) -> pd.DataFrame:
 
 def draw(run: Path, prompts: Sequence[Prompt]) -> list[Image]:
     """An image of each of the first prompts. Raises `QualityError` where the base cannot draw."""
-    plan = RunStore.open(run).plan()
+    plan = RunStore.open(run).sources()
     with ONE_AT_A_TIME:
         drawn: list[Image] = _maker(plan.ensemble, plan.images).make(prompts[:MAX_IMAGES])
     return drawn

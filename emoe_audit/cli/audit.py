@@ -25,6 +25,7 @@ from emoe_audit.cli.options import (
     configs,
     output_options,
     run_argument,
+    word_options,
 )
 
 
@@ -98,14 +99,15 @@ def score(
 
 @click.command()
 @run_argument
+@word_options
 @output_options
-def quality(run_folder: Path, as_json: bool, quiet: bool) -> int:
+def quality(run_folder: Path, ensemble: str | None, trust_run: bool, as_json: bool, quiet: bool) -> int:
     """Make and judge the images that a run still lacks."""
-    from emoe_audit.runs.store import RunStore
     from emoe_audit.steps.images import judge_pending
     from emoe_audit.steps.references import measure_references
+    from emoe_audit.steps.sources import open_run
 
-    store = RunStore.open(run_folder)
+    store = open_run(run_folder, ensemble, trusts=trust_run)
     with store.locked():
         judge_pending(store, progress_of(quiet))
         measure_references(store, progress_of(quiet))
@@ -116,13 +118,16 @@ def quality(run_folder: Path, as_json: bool, quiet: bool) -> int:
 @click.command()
 @run_argument
 @analysis_options
+@word_options
 @output_options
-def analyze(run_folder: Path, as_json: bool, quiet: bool, **settings: Any) -> int:
+def analyze(
+    run_folder: Path, ensemble: str | None, trust_run: bool, as_json: bool, quiet: bool, **settings: Any
+) -> int:
     """Compute the analysis tables of a run again."""
-    from emoe_audit.runs.store import RunStore
+    from emoe_audit.steps.sources import open_run
     from emoe_audit.steps.summary import summarize
 
-    store = RunStore.open(run_folder)
+    store = open_run(run_folder, ensemble, trusts=trust_run)
     with store.locked():
         summarize(store, analysis_config(settings), progress_of(quiet))
     print_result({"analysis": str(store.path / "analysis")}, as_json)

@@ -7,7 +7,7 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import EXIT_ROW_ERRORS, print_result
-from emoe_audit.cli.options import Named, option, output_options, run_argument
+from emoe_audit.cli.options import Named, option, output_options, run_argument, word_options
 
 ATTRIBUTES = ("skin_tone", "shown_tone", "gender")
 
@@ -57,6 +57,7 @@ def import_quality(
     show_default="the ensemble's own",
     help="Text file with the source captions that are of people, one a line.",
 )
+@word_options
 @output_options
 def depicted(
     run_folder: Path,
@@ -64,14 +65,16 @@ def depicted(
     labelled: Path,
     reference: tuple[tuple[str, float], ...],
     subjects: Path | None,
+    ensemble: str | None,
+    trust_run: bool,
     as_json: bool,
     quiet: bool,
 ) -> int:
     """Say who the images show where the prompt does not say it, against a reference; `report` shows it."""
-    from emoe_audit.runs.store import RunStore
     from emoe_audit.steps.depicted import measure_depicted
+    from emoe_audit.steps.sources import open_run
 
-    store = RunStore.open(run_folder)
+    store = open_run(run_folder, ensemble, trusts=trust_run)
     found = measure_depicted(store, attribute, labelled, dict(reference), subjects)
     print_result({"groups": found["group"].nunique(), "images": int(found["n_drawn"].max())}, as_json)
     return 0

@@ -264,6 +264,16 @@ def output_options(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")(command)
 
 
+def word_options(command: F) -> F:
+    """A user's word on what is loaded for a run that exists; for this one, so no variable says it."""
+    command = click.option(
+        "--trust-run", is_flag=True, help="Load what the run names, from now on; for one that was not started here."
+    )(command)
+    return click.option(
+        "--ensemble", default=None, help="The run's own ensemble, where it lies here, in place of what the run names."
+    )(command)
+
+
 def configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
     """The two settings objects, from the values of `scoring_options` and `image_options`."""
     scoring = {**settings, "num_inference_steps": settings["steps"]}

@@ -124,10 +124,10 @@ def _image_measures(pilot: RunStore) -> set[str]:
 
 def _time(pilot: RunStore, prompts: int, images: int) -> str:
     """By a short measurement on this machine with the pilot's ensemble and settings, where that is here."""
-    plan = pilot.plan()
     rows = pilot.query("SELECT * FROM prompts ORDER BY prompt_id LIMIT ?", [PROBE_PROMPTS])
     sample = [as_prompt(row) for row in rows.to_dict("records")]
     try:
+        plan = pilot.sources()
         a_prompt, an_image = seconds_each(sample, plan.ensemble, plan.scoring, plan.images if images else None)
     except AuditError as error:
         return f"not known: {error}"

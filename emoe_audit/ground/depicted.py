@@ -93,7 +93,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
     parser.add_argument("--out", type=Path, required=True, help="JSON file for the record")
     args = parser.parse_args(arguments)
     store = RunStore.open(args.run)
-    spec = store.plan().ensemble
+    spec = store.sources().ensemble
     results, labelled = store.query("SELECT * FROM results"), read_labelled(args.labelled)
     table = asked_and_shown(results, store.path, spec, ClipJudge(spec.judge or ""), labelled)
     write_record(args.out, {"ensemble": spec.name}, table.astype(object).where(table.notna(), None).to_dict("records"))

@@ -20,9 +20,10 @@ from emoe_audit.errors import StoreError
 from emoe_audit.runs import views
 from emoe_audit.runs.files import in_place_of, write_whole
 from emoe_audit.runs.manifest import check_same, manifest_from
+from emoe_audit.runs.own import check_own, is_own, remember
 from emoe_audit.runs.query import ROW_GROUP, RunReader
 from emoe_audit.runs.views import JOINED, RESULTS
-from emoe_audit.types import Dtype, RowError, RunManifest
+from emoe_audit.types import Dtype, EnsembleSpec, RowError, RunManifest
 
 Table = Literal["scores", "readings", "quality"]
 PLAN, MANIFEST, ERRORS, LOCK = "plan.json", "manifest.json", "errors.jsonl", ".lock"
@@ -30,6 +31,9 @@ PLAN, MANIFEST, ERRORS, LOCK = "plan.json", "manifest.json", "errors.jsonl", ".l
 
 class RunStore(RunReader):
     """One run folder, to be written and read. `locked` keeps a second writer out."""
+
+    _named: RunManifest | None = None
+    """What the caller says is to be loaded, in the place of what the plan names."""
 
     @classmethod
     def open(cls, path: Path | str, *, plan: RunManifest | None = None) -> RunStore:
@@ -48,11 +52,36 @@ class RunStore(RunReader):
                 raise StoreError(f"{store.path}: not empty and not a run; choose another --out")
             store.path.mkdir(parents=True, exist_ok=True)
             _write_json(store.path / PLAN, asdict(plan))
+            remember(store.path / PLAN)
+        store._named = plan
         return store
 
     def plan(self) -> RunManifest:
         """What was asked."""
         return self._read_manifest(PLAN)
+
+    def sources(self) -> RunManifest:
+        """The plan, to be loaded from: what a user named in `open` or `load_from`, else what stands there.
+
+        Raises:
+            StoreError: nobody has named anything, and the run was not started here; see `own`.
+        """
+        plan = self.plan()
+        if self._named is None:
+            check_own(self.path / PLAN, plan)
+            return plan
+        images = plan.images if is_own(self.path / PLAN) else self._named.images
+        return replace(plan, ensemble=self._named.ensemble, images=images)
+
+    def load_from(self, ensemble: EnsembleSpec) -> None:
+        """Load the parts of this ensemble wherever the plan would have others loaded."""
+        images = replace(self.plan().images, reference_images=None)
+        self._named = replace(self.plan(), ensemble=ensemble, images=images)
+
+    def trust(self) -> None:
+        """Stand behind what the plan names, from now on."""
+        remember(self.path / PLAN)
+        self._named = self.plan()
 
     def manifest(self) -> RunManifest | None:
         """What was made; None while the run is unfinished."""

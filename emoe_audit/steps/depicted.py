@@ -32,7 +32,7 @@ def measure_depicted(
     from emoe_audit.quality.depicted import who_is_depicted
     from emoe_audit.quality.labelled import read_labelled
 
-    spec = store.plan().ensemble
+    spec = store.sources().ensemble
     if spec.judge is None:
         raise QualityError(f"{spec.name}: names no judge; add `judge:` to its YAML")
     own = {"skin_tone": SKIN_TONE, "shown_tone": SHOWN_TONE, "gender": GENDER}[attribute]

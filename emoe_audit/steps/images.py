@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 
 def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequence[str] | None = None) -> None:
     """Make and judge an image for every chosen prompt that has none yet; `among` some `source_id`, or all."""
-    spec, images = store.plan().ensemble, store.plan().images
+    images = store.plan().images
     if not images.n_images:
         return
     chosen = choose_for_images(store, images, among)
@@ -30,7 +30,8 @@ def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequen
         return
     from emoe_audit.quality.illustrator import Illustrator
 
-    illustrator = Illustrator(spec, images, source_captions(store))
+    sources = store.sources()
+    illustrator = Illustrator(sources.ensemble, sources.images, source_captions(store))
     for chunk in chunks(pending, images.batch_size):
         rows = store.prompts_of(chunk)
         judged = one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(store, illustrator, part), "image", store)

@@ -26,7 +26,7 @@ def measure_references(store: RunStore, progress: Progress = silent) -> None:
     Raises:
         QualityError: the prompts name no real images, or the ensemble names no judge.
     """
-    plan = store.plan()
+    plan = store.plan() if store.plan().images.reference_images is None else store.sources()
     folder = plan.images.reference_images
     if folder is None:
         return

@@ -30,7 +30,7 @@ def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: P
     progress("analysis", 0, 1)
     store.compact("readings")
     compare_translations(store)
-    file = store.plan().ensemble.training_coverage
+    file = None if store.plan().ensemble.training_coverage is None else store.sources().ensemble.training_coverage
     coverage = None if file is None else read_coverage(file)
     by = group_columns(store.query("SELECT * FROM prompts"))
     tables = analyze(
