@@ -32,7 +32,7 @@ from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, Prompt, Safe
 
 log = logging.getLogger(__name__)
 SCORE_ONLY = "give --n-images 0 to score only"
-NO_PART = (None, [], [None, None])
+NO_PART: tuple[Any, ...] = (None, [], [None, None])
 """What `model_index.json` says of a part that is not there."""
 NO_CHECKER = "has no safety checker; give --safety-checker off"
 
