@@ -21,9 +21,10 @@ from emoe_audit.report import ReportData, collect
 from emoe_audit.report.collect_findings import gap_table
 from emoe_audit.report.findings import GapTable
 from emoe_audit.report.labels import group_label
+from emoe_audit.runs.query import known_column
 from emoe_audit.runs.readings import nearest
+from emoe_audit.runs.sql import Sql, identifier, joined, literal, sql
 from emoe_audit.runs.store import RunStore, list_runs
-from emoe_audit.runs.views import identifier
 from emoe_audit.types import RunManifest
 
 PAGE_SIZE = 25
@@ -34,6 +35,21 @@ ORDER_BY: dict[Order, str] = {
     "surest": "{ranking} ASC NULLS LAST, prompt_id",
     "as written": "prompt_id",
 }
+TABLE_PAGE = """
+    WITH page AS (SELECT prompt_id FROM results WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?)
+    SELECT {shown} FROM results WHERE prompt_id IN (SELECT prompt_id FROM page) ORDER BY {order}
+"""
+PROMPT_ROWS = """
+    SELECT * FROM results WHERE source_id IN (SELECT source_id FROM prompts WHERE key = ?)
+    ORDER BY key <> ?, {order} LIMIT ?
+"""
+BETWEEN = """
+    SELECT language, prompt_id, prompt, {names} FROM results WHERE {within}
+    ORDER BY {first} DESC, prompt_id LIMIT ?
+"""
+GROUP_COLUMNS = """
+    SELECT DISTINCT "by" FROM groups ORDER BY ("by" <> 'language'), "by"
+"""
 GAPS = """
     WITH cells AS (
         SELECT source_id, {by}::VARCHAR AS "group", avg({measure}) AS value FROM results
@@ -46,13 +62,18 @@ GAPS = """
     WHERE other."group" = ? AND own."group" <> ? GROUP BY own."group" ORDER BY own."group"
 """
 REFUSED = """
-    SELECT {by}::VARCHAR AS "group", count({score}) AS n_prompts, avg(({score} > ?)::INT) AS refused,
-           avg((source_rank > {top})::INT) FILTER ({score} <= ?) AS fails_accepted,
-           avg((source_rank > {top})::INT) FILTER ({score} > ?) AS fails_refused
+    SELECT {by}::VARCHAR AS "group", count({score}) AS n_prompts, avg(({score} > $1)::INT) AS refused,
+           avg((source_rank > $2)::INT) FILTER ({score} <= $1) AS fails_accepted,
+           avg((source_rank > $2)::INT) FILTER ({score} > $1) AS fails_refused
     FROM results WHERE {by} IS NOT NULL AND isfinite({score}) GROUP BY 1 ORDER BY refused DESC, 1
 """
+STEPS = "SELECT quantile_cont({score}, [{shares}]::DOUBLE[]) AS q FROM results"
+SHARES = joined(literal(str(percent / 100)) for percent in range(101))
 N_NEIGHBOURS = 12
-SHOWN = f"key, prompt_id, prompt, language, {', '.join(SCORES)}, clip_cosine, image IS NOT NULL AS drawn"
+SHOWN = sql(
+    "key, prompt_id, prompt, language, {scores}, clip_cosine, image IS NOT NULL AS drawn",
+    scores=joined(map(identifier, SCORES)),
+)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -63,16 +84,16 @@ class PromptFilter:
     group: str = ""
     text: str = ""
 
-    def where(self) -> tuple[str, list[str]]:
-        """The SQL condition and its parameters."""
-        conditions, params = ["true"], []
+    def where(self, run: Path) -> tuple[Sql, list[str]]:
+        """The SQL condition and its parameters. Raises `StoreError` where the run has no such column."""
+        conditions, params = [sql("true")], []
         if self.by and self.group:
-            conditions.append(f"CAST({identifier(self.by)} AS VARCHAR) = ?")
+            conditions.append(sql("CAST({by} AS VARCHAR) = ?", by=column(run, self.by)))
             params.append(self.group)
         if self.text:
-            conditions.append("contains(lower(prompt), lower(?))")
+            conditions.append(sql("contains(lower(prompt), lower(?))"))
             params.append(self.text)
-        return " AND ".join(conditions), params
+        return joined(conditions, " AND "), params
 
 
 def runs(root: Path) -> dict[str, RunManifest]:
@@ -104,45 +125,35 @@ def ranking(run: Path) -> str:
 
 def count_prompts(run: Path, chosen: PromptFilter) -> int:
     """How many prompts a filter leaves."""
-    where, params = chosen.where()
-    return int(
-        _query(str(run), stamp(run), f"SELECT count(*) AS n FROM results WHERE {where}", tuple(params)).n.iloc[0]
-    )
+    where, params = chosen.where(run)
+    count = sql("SELECT count(*) AS n FROM results WHERE {where}", where=where)
+    return int(_query(str(run), stamp(run), count, tuple(params)).n.iloc[0])
 
 
 def prompts_page(run: Path, chosen: PromptFilter, order: Order, page: int) -> pd.DataFrame:
     """One page of prompts, counted from 1; only ids are sorted, texts are read for the page alone."""
-    where, params = chosen.where()
-    ordered = ORDER_BY[order].format(ranking=ranking(run))
-    sql = (
-        f"WITH page AS (SELECT prompt_id FROM results WHERE {where} ORDER BY {ordered} LIMIT ? OFFSET ?) "
-        f"SELECT {SHOWN} FROM results WHERE prompt_id IN (SELECT prompt_id FROM page) ORDER BY {ordered}"
-    )
-    return _query(str(run), stamp(run), sql, (*params, PAGE_SIZE, (page - 1) * PAGE_SIZE))
+    where, params = chosen.where(run)
+    page_of = sql(TABLE_PAGE, where=where, order=_order(run, order), shown=SHOWN)
+    return _query(str(run), stamp(run), page_of, (*params, PAGE_SIZE, (page - 1) * PAGE_SIZE))
 
 
 def prompt_rows(run: Path, key: str) -> pd.DataFrame:
     """A prompt and its translations, most unsure first; empty when the run has no such key."""
-    sql = (
-        "SELECT * FROM results WHERE source_id IN (SELECT source_id FROM prompts WHERE key = ?) "
-        f"ORDER BY key <> ?, {ORDER_BY['most unsure'].format(ranking=ranking(run))} LIMIT ?"
-    )
-    return _query(str(run), stamp(run), sql, (key, key, MAX_TRANSLATIONS))
+    rows = sql(PROMPT_ROWS, order=_order(run, "most unsure"))
+    return _query(str(run), stamp(run), rows, (key, key, MAX_TRANSLATIONS))
 
 
 def share_below(run: Path, value: float, score: str | None = None) -> float:
     """The share of prompts with a lower score, by default the one that ranks."""
-    sql = f"SELECT avg(({score or ranking(run)} < ?)::INT) AS share FROM results"
-    return float(_query(str(run), stamp(run), sql, (value,)).share.iloc[0])
+    share = sql("SELECT avg(({score} < ?)::INT) AS share FROM results", score=column(run, score or ranking(run)))
+    return float(_query(str(run), stamp(run), share, (value,)).share.iloc[0])
 
 
 def group_columns(run: Path) -> list[str]:
     """The columns by which the prompts of a run are grouped; none while it is not analysed."""
     if not RunStore.open(run).has_analysis("groups"):
         return []
-    return list(
-        _query(str(run), stamp(run), 'SELECT DISTINCT "by" FROM groups ORDER BY ("by" <> \'language\'), "by"', ()).by
-    )
+    return list(_query(str(run), stamp(run), GROUP_COLUMNS, ()).by)
 
 
 def group_names(run: Path, by: str) -> dict[str, str]:
@@ -158,8 +169,8 @@ def gap_measures(report: ReportData) -> list[str]:
 
 def reference_gaps(run: Path, by: str, measure: str, reference: str) -> GapTable | None:
     """The gap of every group to a reference within captions; None where no caption has both."""
-    sql = GAPS.format(by=identifier(by), measure=identifier(measure))
-    summary = _query(str(run), stamp(run), sql, (reference, reference)).set_index("group")
+    gaps = sql(GAPS, by=column(run, by), measure=column(run, measure))
+    summary = _query(str(run), stamp(run), gaps, (reference, reference)).set_index("group")
     if summary.empty:
         return None
     margin = MARGIN * float(summary["spread"].iloc[0])
@@ -170,34 +181,30 @@ def reference_gaps(run: Path, by: str, measure: str, reference: str) -> GapTable
 def neighbours(run: Path, key: str) -> pd.DataFrame:
     """The prompts of the same language that are read most like one, with the cosine of their readings."""
     near = _nearest(str(run), stamp(run), key)
-    rows = _query(
-        str(run), stamp(run), f"SELECT {SHOWN} FROM results WHERE list_contains(?, key)", (tuple(near["key"]),)
-    )
+    alike = sql("SELECT {shown} FROM results WHERE list_contains(?, key)", shown=SHOWN)
+    rows = _query(str(run), stamp(run), alike, (tuple(near["key"]),))
     return near.merge(rows, on="key")
 
 
 def prompts_between(run: Path, ranges: dict[str, tuple[float, float]]) -> pd.DataFrame:
     """The prompts whose measures lie in these ranges, the highest by the first measure first."""
-    names = [identifier(measure) for measure in ranges]
-    within = " AND ".join(f"{name} BETWEEN ? AND ?" for name in names)
-    sql = (
-        f"SELECT language, prompt_id, prompt, {', '.join(names)} FROM results WHERE {within} "
-        f"ORDER BY {names[0]} DESC, prompt_id LIMIT {4 * PAGE_SIZE}"
-    )
-    return _query(str(run), stamp(run), sql, tuple(end for ends in ranges.values() for end in ends))
+    names = [column(run, measure) for measure in ranges]
+    within = joined([sql("{name} BETWEEN ? AND ?", name=name) for name in names], " AND ")
+    rows = sql(BETWEEN, names=joined(names), within=within, first=names[0])
+    ends = tuple(end for ends in ranges.values() for end in ends)
+    return _query(str(run), stamp(run), rows, (*ends, 4 * PAGE_SIZE))
 
 
 def score_steps(run: Path, score: str) -> list[float]:
     """The scores below which 0, 1, ... 100 percent of the prompts lie, each once."""
-    shares = [percent / 100 for percent in range(101)]
-    steps = _query(str(run), stamp(run), f"SELECT quantile_cont({score}, {shares}) AS q FROM results", ()).q.iloc[0]
+    steps = _query(str(run), stamp(run), sql(STEPS, score=column(run, score), shares=SHARES), ()).q.iloc[0]
     return sorted({float(step) for step in steps}) if steps is not None else []
 
 
 def refused(run: Path, by: str, score: str, threshold: float) -> pd.DataFrame:
     """Of every group the share above a threshold, and what fails on both sides of it, most refused first."""
-    sql = REFUSED.format(by=identifier(by), score=score, top=TOP)
-    rows = _query(str(run), stamp(run), sql, (threshold,) * 3)
+    refused_by = sql(REFUSED, by=column(run, by), score=column(run, score))
+    rows = _query(str(run), stamp(run), refused_by, (threshold, TOP))
     return rows.assign(label=[_named(group_label(by, group), group) for group in rows["group"]])
 
 
@@ -207,6 +214,15 @@ def comparison(a: Path, b: Path, by: str) -> Comparison:
     Raises AuditError where they cannot be.
     """
     return _comparison(str(a), str(b), by, stamp(a), stamp(b))
+
+
+def column(run: Path, name: str) -> Sql:
+    """A column of the results of a run for SQL. Raises `StoreError` where there is none, with the nearest."""
+    return known_column(name, _columns(str(run), stamp(run)), run)
+
+
+def _order(run: Path, order: Order) -> Sql:
+    return sql(ORDER_BY[order], ranking=column(run, ranking(run)))
 
 
 def _named(label: str, group: str) -> str:
@@ -226,6 +242,11 @@ def _report(run: str, changed: float) -> ReportData:
 @st.cache_data(show_spinner=False, max_entries=128)
 def _nearest(run: str, changed: float, key: str) -> pd.DataFrame:
     return nearest(RunStore.open(run), key, N_NEIGHBOURS)
+
+
+@st.cache_data(show_spinner=False, max_entries=8)
+def _columns(run: str, changed: float) -> list[str]:
+    return RunStore.open(run).columns()
 
 
 @st.cache_data(show_spinner=False, max_entries=128)

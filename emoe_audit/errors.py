@@ -26,3 +26,7 @@ class QualityError(AuditError):
 
 class MissingPackageError(AuditError):
     """An optional package is needed; the message names the command that installs it."""
+
+
+class WriteError(AuditError):
+    """A file cannot be written: no room, no permission, or something in its way."""

@@ -10,9 +10,11 @@ import pandas as pd
 import show
 import streamlit as st
 
+from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData
 from emoe_audit.report.data import GroupTable
 from emoe_audit.report.labels import measure_label, score_name
+from emoe_audit.runs.store import RunStore
 
 WORST = 5
 
@@ -35,8 +37,12 @@ def page() -> None:
 
 def offer_report(run: Path) -> None:
     """The report as a file to hand on, where it has been written."""
-    file = run / "report.html"
-    if file.is_file():
+    try:
+        file = RunStore(run).file("report.html")
+    except StoreError as error:
+        st.warning(show.plain(str(error), 300))
+        return
+    if file is not None:
         st.download_button(
             "Report as one HTML file", file.read_bytes, f"{run.name}.html", "text/html", icon=":material/download:",
             on_click="ignore",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
@@ -15,10 +16,16 @@ import pandas as pd
 from emoe_audit.analysis.refusal import TOP
 from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
 from emoe_audit.errors import AuditError
+from emoe_audit.runs.readings import vectors
+from emoe_audit.runs.sql import Sql, sql
 from emoe_audit.runs.store import RunStore
 
 SCORES = ("disagreement", "relative_disagreement", "feature_power", "n_tokens", "tokens_per_word")
 TRANSLATION_SCORES = (TRANSLATION_SCORE, *PARTS)
+ROWS = """
+    SELECT * FROM results LEFT JOIN readings USING (key) WHERE {condition}
+    QUALIFY row_number() OVER (PARTITION BY key ORDER BY prompt_id) = 1 ORDER BY key
+"""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -60,14 +67,14 @@ def judged_features(store: RunStore) -> Features:
     Raises:
         AuditError: there are none.
     """
-    rows = _rows(store, "WHERE reading IS NOT NULL AND source_id IS NOT NULL").dropna(subset="source_rank")
+    rows = _rows(store, sql("reading IS NOT NULL AND source_id IS NOT NULL")).dropna(subset="source_rank")
     if rows.empty:
         raise AuditError(
             f"{store.path}: no prompt has both a judged image and a reading, so there is nothing to learn from; "
             f"make images with `emoe-audit run ... --n-images 2000`, or go on with `emoe-audit quality {store.path}`"
         )
     translated = bool(rows.reindex(columns=TRANSLATION_SCORES).notna().all(axis=None))
-    return _features(rows, SCORES + (TRANSLATION_SCORES if translated else ()))
+    return _features(rows, SCORES + (TRANSLATION_SCORES if translated else ()), store.path)
 
 
 def features_of(store: RunStore, keys: Sequence[str], scores: Sequence[str]) -> Features:
@@ -76,34 +83,32 @@ def features_of(store: RunStore, keys: Sequence[str], scores: Sequence[str]) -> 
     Raises:
         AuditError: the run holds none of a score that is a feature.
     """
-    rows = _rows(store, "WHERE key IN (SELECT unnest(?::VARCHAR[]))", [list(keys)])
+    rows = _rows(store, sql("key IN (SELECT unnest(?::VARCHAR[]))"), [list(keys)])
     missing = [score for score in scores if score not in rows]
     if missing:
         raise AuditError(f"{store.path}: has no column {missing[0]!r}, from which the model predicts")
-    return _features(rows, tuple(scores))
+    return _features(rows, tuple(scores), store.path)
 
 
-def _rows(store: RunStore, condition: str, values: Sequence[object] = ()) -> pd.DataFrame:
-    rows = store.query(
-        f"SELECT * FROM results LEFT JOIN readings USING (key) {condition} "
-        "QUALIFY row_number() OVER (PARTITION BY key ORDER BY prompt_id) = 1 ORDER BY key",
-        values,
-    )
+def _rows(store: RunStore, condition: Sql, values: Sequence[object] = ()) -> pd.DataFrame:
+    rows = store.query(sql(ROWS, condition=condition), values)
     return rows if "source_rank" in rows else rows.assign(source_rank=np.nan)
 
 
-def _features(rows: pd.DataFrame, scores: tuple[str, ...]) -> Features:
+def _features(rows: pd.DataFrame, scores: tuple[str, ...], run: Path) -> Features:
     good = (rows["source_rank"] <= TOP).astype(np.float64).where(rows["source_rank"].notna())
     return Features(
         rows=rows[["key", "source_id", "language", *scores]].assign(good=good),
-        reading=_readings(rows["reading"]),
+        reading=_readings(rows["reading"], run),
         scores=scores,
     )
 
 
-def _readings(content: pd.Series) -> np.ndarray:
+def _readings(content: pd.Series, run: Path) -> np.ndarray:
     """`[row, number]` from half-precision bytes; a row of NaN where there are none."""
-    held = [np.frombuffer(own, dtype=np.float16) if isinstance(own, bytes | bytearray) else None for own in content]
-    width = max((len(own) for own in held if own is not None), default=0)
-    empty = np.full(width, np.nan)
-    return np.stack([empty if own is None else own.astype(np.float64) for own in held] or [empty])[: len(held)]
+    is_held = [isinstance(own, bytes | bytearray) for own in content]
+    found = vectors(content[is_held].to_list(), run)
+    rows = np.full((len(content), len(found[0]) if found else 0), np.nan)
+    if found:
+        rows[is_held] = np.stack(found)
+    return rows

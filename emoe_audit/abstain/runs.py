@@ -108,7 +108,7 @@ def decided_results(store: RunStore) -> pd.DataFrame:
     """
     if not store.has_analysis(TABLE):
         raise AuditError(f"{store.path}: nothing was decided; use `emoe-audit abstain predict {store.path}`")
-    decided = pd.read_parquet(store.path / "analysis" / f"{TABLE}.parquet")
+    decided = store.query("SELECT * FROM abstain")
     return store.query("SELECT * FROM prompts").merge(decided, on="key")
 
 

@@ -22,12 +22,17 @@ from emoe_audit.analysis.permutation import N_PERMUTATIONS, sign_flip_p
 from emoe_audit.analysis.rows import records
 from emoe_audit.analysis.summary import MEASURES, group_columns
 from emoe_audit.decisions.comparison import ComparedRun, Comparison, GroupChange, ImagePair, Outcome
-from emoe_audit.decisions.ranking import ranking_score, read_validity
+from emoe_audit.decisions.ranking import count_values, ranking_score, read_validity
 from emoe_audit.errors import StoreError
+from emoe_audit.runs.query import known_column
+from emoe_audit.runs.sql import identifier, joined, sql
 from emoe_audit.runs.store import RunStore
-from emoe_audit.runs.views import identifier
 
 PAIRED_BY = ["prompt", "language", "source_id"]
+PAIRED_ROWS = """
+    SELECT {key}, {named} FROM results
+    QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY prompt_id) = 1 ORDER BY {key}
+"""
 MAX_PAIRS = 12
 N_BOOT = 1000
 
@@ -197,20 +202,20 @@ def _verdict(difference: float, p_bh: float, fdr: float) -> Outcome:
 
 def _measured(store: RunStore) -> list[str]:
     """The measures that a run has values of."""
-    known = [name for name in MEASURES if name in store.columns()]
-    counts = store.query(f"SELECT {', '.join(f'count({name}) AS {name}' for name in known)} FROM results").iloc[0]
-    return [name for name in known if counts[name]]
+    columns = store.columns()
+    known = [name for name in MEASURES if name in columns]
+    counts = count_values(store, [known_column(name, columns, store.path) for name in known])
+    return [name for name, n in zip(known, counts, strict=True) if n]
 
 
 def _rows(store: RunStore, *, score: str, **columns: str) -> pd.DataFrame:
     """One row for each prompt that has this score, in a fixed order; the first by id of rows that are the same."""
-    chosen = {"score": score, **columns}
-    named = ", ".join(f"{identifier(name)} AS {identifier(alias)}" for alias, name in chosen.items())
-    key = ", ".join(PAIRED_BY)
-    return store.query(
-        f"SELECT {key}, {named} FROM results "
-        f"QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY prompt_id) = 1 ORDER BY {key}"
-    ).dropna(subset=["score"])
+    chosen, known = {"score": score, **columns}, store.columns()
+    named = joined(
+        sql("{c} AS {alias}", c=known_column(name, known, store.path), alias=identifier(alias))
+        for alias, name in chosen.items()
+    )
+    return store.query(sql(PAIRED_ROWS, named=named, key=joined(map(identifier, PAIRED_BY)))).dropna(subset=["score"])
 
 
 def _choice(option: str, name: str, known: Sequence[str]) -> str:

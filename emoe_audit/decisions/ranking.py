@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -10,7 +11,8 @@ import pandas as pd
 from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import SCORES
-from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.query import RunReader, known_column
+from emoe_audit.runs.sql import Sql, joined, sql
 
 RELATIVE_SCORE = "relative_disagreement"
 """What ranks where a run has measured no score yet."""
@@ -44,10 +46,17 @@ class Validity:
 
 def ranking_score(store: RunReader, validity: Validity | None) -> str:
     """The score that the validity check chose, where the run measured it; else the first of `SCORES` that it did."""
-    counts = store.query(f"SELECT {', '.join(f'count({score}) AS {score}' for score in SCORES)} FROM results").iloc[0]
-    measured = [score for score in SCORES if counts[score]]
+    columns = store.columns()
+    counts = count_values(store, [known_column(score, columns, store.path) for score in SCORES])
+    measured = [score for score, n in zip(SCORES, counts, strict=True) if n]
     chosen = validity.default_score if validity else None
     return chosen if chosen in measured else next(iter(measured), RELATIVE_SCORE)
+
+
+def count_values(store: RunReader, columns: Sequence[Sql]) -> list[int]:
+    """How many prompts have a value in each of some columns of `results`."""
+    counted = joined(sql("count({c})", c=column) for column in columns)
+    return [int(n) for n in store.query(sql("SELECT {counted} FROM results", counted=counted)).iloc[0]]
 
 
 def read_validity(store: RunReader) -> Validity | None:
@@ -55,6 +64,8 @@ def read_validity(store: RunReader) -> Validity | None:
     if not store.has_analysis("validity"):
         return None
     frame = store.query("SELECT * FROM validity")
+    if frame.empty:
+        return None
     frame["strict"] = frame.get("strict", True)
     first = frame.iloc[0]
     return Validity(

@@ -64,8 +64,8 @@ def asked_and_shown(
     toned = results.dropna(subset=["skin_tone", "image"]).reset_index(drop=True)
     rows = toned[["skin_tone"]].assign(source_id=toned["source_id"].str.rpartition("-")[0])
     classifier = Classifier(judge, SHOWN_TONE, {*known, *labelled.frame["concept"]}, things(spec))
-    files = [folder / image for image in toned["image"]]
-    rows["seen"] = classifier.seen_in(files, rows["source_id"].map(known).to_list())
+    names = toned["image"].astype(str).to_list()
+    rows["seen"] = classifier.seen_in(folder, names, rows["source_id"].map(known).to_list())
     own = labelled.of(SHOWN_TONE)
     labels = own.frame.assign(seen=classifier.classify(own.images, own.frame["concept"].to_list())["seen"])
     table = prevalence(

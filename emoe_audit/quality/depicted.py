@@ -23,7 +23,8 @@ from PIL import Image
 from emoe_audit.analysis.prevalence import ESTIMATED, prevalence
 from emoe_audit.errors import QualityError
 from emoe_audit.quality.attributes import AttributeSet, names_none, source_captions
-from emoe_audit.quality.labelled import LabelledImages, read_image
+from emoe_audit.quality.labelled import LabelledImages
+from emoe_audit.readers.pictures import open_picture
 
 OVERALL = "all"
 """The group of all images together."""
@@ -73,11 +74,15 @@ class Classifier:
         is_subject = best > (features @ self._things.T).max(axis=1, initial=-np.inf)
         return scores.assign(seen=scores.idxmax(axis=1).where(is_subject, None))
 
-    def seen_in(self, files: Sequence[Path], concepts: Sequence[str]) -> list[str | None]:
-        """The class seen in each file; few images are held at once. Raises `QualityError`: one cannot be read."""
+    def seen_in(self, folder: Path, names: Sequence[str], concepts: Sequence[str]) -> list[str | None]:
+        """The class seen in each file of a folder; few images are held at once.
+
+        Raises:
+            QualityError: one cannot be read, or lies outside of the folder.
+        """
         found: list[str | None] = []
-        for start in range(0, len(files), CHUNK):
-            images = [read_image(file) for file in files[start : start + CHUNK]]
+        for start in range(0, len(names), CHUNK):
+            images = [open_picture(folder, name, QualityError) for name in names[start : start + CHUNK]]
             found += self.classify(images, concepts[start : start + CHUNK])["seen"].to_list()
         return found
 
@@ -126,8 +131,8 @@ def who_is_depicted(
     known = labelled.frame.reset_index(drop=True).assign(
         seen=classifier.classify(labelled.images, labelled.frame["concept"].to_list())["seen"]
     )
-    files = [folder / image for image in chosen["image"]]
-    seen = chosen[["source_id", by]].assign(seen=classifier.seen_in(files, captions.to_list()), overall=OVERALL)
+    names = chosen["image"].astype(str).to_list()
+    seen = chosen[["source_id", by]].assign(seen=classifier.seen_in(folder, names, captions.to_list()), overall=OVERALL)
     options: dict[str, Any] = {"reference": reference, "n_boot": n_boot, "seed": seed}
     tables = [_shares(seen, known, attribute, column, **options) for column in ("overall", by)]
     return _without_lost(pd.concat(tables, ignore_index=True))

@@ -143,8 +143,9 @@ def _check_names(columns: Sequence[str], taken: set[str], lower_is_better: Colle
     if not columns:
         raise QualityError("name at least one column to import")
     made = [KEY] + [name for column in columns for name in (column, f"n_{column}")]
-    for name in made[1:]:
-        if name in taken or made.count(name) > 1:
+    held, folded = {name.casefold() for name in taken}, [name.casefold() for name in made]
+    for name, own in zip(made[1:], folded[1:], strict=True):
+        if own in held or folded.count(own) > 1:
             raise QualityError(f"a column {name!r} is there already; rename the one in the file")
     unknown = [column for column in lower_is_better if column not in columns]
     if unknown:

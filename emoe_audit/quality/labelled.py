@@ -12,6 +12,7 @@ from PIL import Image
 from emoe_audit.errors import QualityError
 from emoe_audit.prompts.emoji import SOURCE_LANGUAGE
 from emoe_audit.quality.attributes import NO_TONE, TONES, AttributeSet
+from emoe_audit.readers.pictures import open_picture
 from emoe_audit.readers.tables import Broken, Table, open_table
 
 LABELS = "labels.csv"
@@ -77,7 +78,7 @@ def read_labelled(folder: Path) -> LabelledImages:
     if missing:
         raise QualityError(f"{file}: no column {', '.join(missing)}; there are {', '.join(table.columns)}")
     frame = pd.DataFrame(_rows(table, file), columns=table.columns)
-    images = [read_image(folder / name) for name in frame["image"]]
+    images = [open_picture(folder, name, QualityError) for name in frame["image"]]
     return LabelledImages(frame=frame.assign(source_id=frame.get("source_id", frame["image"])), images=images)
 
 
@@ -86,12 +87,3 @@ def _rows(table: Table, file: Path) -> Iterator[dict[str, str]]:
         if isinstance(row, Broken):
             raise QualityError(row.at(f"{file}:{line}"))
         yield row
-
-
-def read_image(file: Path) -> Image.Image:
-    """In RGB. Raises `QualityError`: it cannot be read."""
-    try:
-        with Image.open(file) as opened:
-            return opened.convert("RGB")
-    except OSError as error:
-        raise QualityError(f"{file}: no image that can be read: {error}") from error

@@ -5,6 +5,7 @@ from __future__ import annotations
 from emoe_audit.analysis.rows import records
 from emoe_audit.report.data import Cloud, CloudPoint, side_by_side
 from emoe_audit.report.labels import clip_text
+from emoe_audit.runs.sql import Sql, sql
 from emoe_audit.runs.store import RunStore
 
 MAX_POINTS = 1200
@@ -24,10 +25,10 @@ CELLS = """
         SELECT ln({score}) AS u, {quality} AS v FROM results
         WHERE isfinite({score}) AND isfinite({quality}) AND {score} > 0
     ), edges AS (
-        SELECT min(u) AS u0, greatest(max(u) - min(u), 1e-12) / {columns} AS du,
-               min(v) AS v0, greatest(max(v) - min(v), 1e-12) / {rows} AS dv FROM logs
+        SELECT min(u) AS u0, greatest(max(u) - min(u), 1e-12) / $1 AS du,
+               min(v) AS v0, greatest(max(v) - min(v), 1e-12) / $2 AS dv FROM logs
     ), cells AS (
-        SELECT least(floor((u - u0) / du), {columns} - 1) AS i, least(floor((v - v0) / dv), {rows} - 1) AS j,
+        SELECT least(floor((u - u0) / du), $1 - 1) AS i, least(floor((v - v0) / dv), $2 - 1) AS j,
                u0, du, v0, dv FROM logs, edges
     )
     SELECT exp(any_value(u0 + (i + 0.5) * du)) AS x, any_value(v0 + (j + 0.5) * dv) AS y, count(*) AS n
@@ -44,8 +45,8 @@ def collect_clouds(store: RunStore, ranking: str, quality: str) -> tuple[Cloud, 
 
 
 def _cloud(store: RunStore, score: str, quality: str) -> Cloud:
-    names = {"score": score, "quality": quality}
-    count = int(store.query(COUNT.format(**names)).n.iloc[0])
+    names = {"score": store.column(score), "quality": store.column(quality)}
+    count = int(store.query(sql(COUNT, **names)).n.iloc[0])
     few = count <= MAX_POINTS
     return Cloud(
         score=score,
@@ -56,14 +57,14 @@ def _cloud(store: RunStore, score: str, quality: str) -> Cloud:
     )
 
 
-def _points(store: RunStore, names: dict[str, str]) -> tuple[CloudPoint, ...]:
-    frame = store.query(POINTS.format(**names))
+def _points(store: RunStore, names: dict[str, Sql]) -> tuple[CloudPoint, ...]:
+    frame = store.query(sql(POINTS, **names))
     return tuple(
         CloudPoint(x=float(r.x), y=float(r.y), n=1, text=f"{clip_text(r.prompt, 48)} ({r.language})")
         for r in records(frame)
     )
 
 
-def _cells(store: RunStore, names: dict[str, str]) -> tuple[CloudPoint, ...]:
-    frame = store.query(CELLS.format(**names, columns=GRID[0], rows=GRID[1]))
+def _cells(store: RunStore, names: dict[str, Sql]) -> tuple[CloudPoint, ...]:
+    frame = store.query(sql(CELLS, **names), [GRID[0], GRID[1]])
     return tuple(CloudPoint(x=float(r.x), y=float(r.y), n=int(r.n)) for r in records(frame))

@@ -42,8 +42,9 @@ from emoe_audit.report.labels import clip_text, group_label
 from emoe_audit.report.limits import limits
 from emoe_audit.report.verdict import verdict
 from emoe_audit.runs.manifest import published
+from emoe_audit.runs.query import known_column
+from emoe_audit.runs.sql import joined, sql
 from emoe_audit.runs.store import RunStore
-from emoe_audit.runs.views import identifier
 from emoe_audit.types import RowError
 
 COLUMN_ORDER = ("language", "region")
@@ -61,17 +62,28 @@ GROUPS = """
     SELECT groups.*, p_bh AS p FROM groups
     LEFT JOIN (SELECT "by", "group", p_bh FROM gaps WHERE measure = ?) USING ("by", "group")
 """
+OVERALL = "SELECT {means} FROM results WHERE {by} IS NOT NULL"
+CORRELATIONS = """
+    SELECT * FROM correlations
+    ORDER BY y, level = 'prompt' DESC, level, given NULLS FIRST, list_position(?, x) NULLS LAST, x
+"""
 
 
 def collect(store: RunStore, *, gallery_concepts: int = 6) -> ReportData:
     """Read everything that a report says about a run.
 
-    Raises StoreError when the run holds no analysis yet.
+    Raises:
+        StoreError: the run holds no analysis yet, or one whose tables do not hold what they should.
     """
     if not store.has_analysis("groups"):
         raise StoreError(f"{store.path}: not analysed yet; run `emoe-audit analyze {store.path}` first")
-    with store.many_queries():
-        return _collected(store, gallery_concepts)
+    try:
+        with store.many_queries():
+            return _collected(store, gallery_concepts)
+    except (LookupError, TypeError, ValueError, AttributeError) as fault:  # of a received run, whoever wrote its tables
+        raise StoreError(
+            f"{store.path}: its tables do not fit together ({fault!r:.200}); run `emoe-audit analyze` on it again"
+        ) from fault
 
 
 def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
@@ -110,8 +122,8 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
 
 def read_scope(store: RunStore, ranking: str) -> Scope:
     """Count what was audited."""
-    noise = f"{ranking}_noise_sd" if ranking in NOISY_SCORES else "NULL::DOUBLE"
-    row = store.query(SCOPE.format(ranking=ranking, noise=noise)).iloc[0]
+    noise = store.column(f"{ranking}_noise_sd") if ranking in NOISY_SCORES else sql("NULL::DOUBLE")
+    row = store.query(sql(SCOPE, ranking=store.column(ranking), noise=noise)).iloc[0]
     counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
     return Scope(**counts, noise_share=to_float(row.noise_share), faults=_faults(store.errors()))
 
@@ -153,9 +165,10 @@ def _group_table(by: str, ranking: str, quality: str, frame: pd.DataFrame, store
 
 def _overall(by: str, measures: list[str], store: RunStore) -> dict[str, float]:
     """The mean of each measure over all prompts that are in a group, those of groups too small to be shown included."""
-    column = identifier(by)
-    means = ", ".join(f"avg({measure}) AS {measure}" for measure in measures)
-    row = store.query(f"SELECT {means} FROM results WHERE {column} IS NOT NULL").iloc[0]
+    columns = store.columns()
+    named = [known_column(measure, columns, store.path) for measure in measures]
+    means = joined(sql("avg({c}) AS {c}", c=column) for column in named)
+    row = store.query(sql(OVERALL, means=means, by=known_column(by, columns, store.path))).iloc[0]
     return {measure: float(row[measure]) for measure in measures if pd.notna(row[measure])}
 
 
@@ -203,8 +216,7 @@ def _quartile(r: Any) -> Quartile:
 
 def correlation_rows(store: RunStore, ranking: str) -> tuple[Correlation, ...]:
     """The rank correlations, ordered so that the scores stand next to each other, ranking score first."""
-    order = "y, level = 'prompt' DESC, level, given NULLS FIRST, list_position(?, x) NULLS LAST, x"
-    frame = store.query(f"SELECT * FROM correlations ORDER BY {order}", (list(scores_from(ranking)),))
+    frame = store.query(CORRELATIONS, (list(scores_from(ranking)),))
     return tuple(
         Correlation(
             x=r.x,

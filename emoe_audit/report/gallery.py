@@ -11,11 +11,14 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
 from emoe_audit.analysis.rows import records, to_float
+from emoe_audit.errors import StoreError
+from emoe_audit.readers.pictures import open_picture
 from emoe_audit.report.data import Gallery, GalleryCell, GalleryColumn, GalleryRow
 from emoe_audit.report.labels import group_label
+from emoe_audit.runs.sql import sql
 from emoe_audit.runs.store import RunStore
 
 T = TypeVar("T")
@@ -57,7 +60,7 @@ def collect_gallery(store: RunStore, ranking: str, n_concepts: int) -> Gallery:
     """
     if n_concepts == 0:
         return Gallery(columns=(), rows=(), n_languages=0, n_sources=0)
-    languages = store.query(LANGUAGES_WITH_IMAGES.format(ranking=ranking))
+    languages = store.query(sql(LANGUAGES_WITH_IMAGES, ranking=store.column(ranking)))
     chosen = spread(list(records(languages)), MAX_LANGUAGES)
     tags = [str(row.language) for row in chosen]
     sources = store.query(SOURCES_WITH_IMAGES, (tags,)) if tags else pd.DataFrame({"source_id": []})
@@ -119,13 +122,9 @@ def embed_image(run: Path, image: str, budget: int) -> str | None:
 
     None, with a warning in the log, for a file outside the run folder or one that cannot be read as an image.
     """
-    path = (run / image).resolve()
     try:
-        if not path.is_relative_to(run.resolve()):
-            raise ValueError("it lies outside the run folder")
-        with Image.open(path) as opened:
-            picture = opened.convert("RGB")
-    except (OSError, ValueError, UnidentifiedImageError) as error:
+        picture = open_picture(run, image, StoreError)
+    except StoreError as error:
         log.warning("image %s of run %s is left out of the report: %s", image, run.name, error)
         return None
     return _smallest_fit(picture, budget)

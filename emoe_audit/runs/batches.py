@@ -7,7 +7,7 @@ from typing import Any
 
 import pandas as pd
 
-from emoe_audit.errors import AuditError
+from emoe_audit.errors import AuditError, WriteError
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import Prompt, RowError, Stage
 
@@ -19,9 +19,12 @@ def one_by_one_if_it_fails(
 
     Raises:
         AuditError: every one of several rows fails, so the fault is not the rows'.
+        WriteError: the run folder takes no more, which is the fault of no row.
     """
     try:
         return [work(rows)]
+    except WriteError:
+        raise
     except Exception as error:
         reason = f"{type(error).__name__}: {error}"
         if len(rows) == 1:

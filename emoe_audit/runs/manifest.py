@@ -5,12 +5,14 @@ from __future__ import annotations
 import hashlib
 import json
 from dataclasses import asdict, fields
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
 from emoe_audit.embedded.distributions import installed_folders
 from emoe_audit.errors import StoreError
-from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
+from emoe_audit.readers.typed import typed
+from emoe_audit.types import ImageConfig, RunManifest, ScoringConfig
 
 RUNS_ON = ("batch_size", "device", "check_pairs", "memory_budget", "reference_images")
 """Settings that change no row of a run: how it is computed, and whether its scores are tested."""
@@ -44,14 +46,14 @@ def _settings(config: ScoringConfig | ImageConfig) -> dict[str, Any]:
     return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in RUNS_ON}
 
 
-def manifest_from(data: dict[str, Any]) -> RunManifest:
-    """A manifest from its JSON object. Raises `KeyError` or `TypeError` where that is none."""
-    spec = data["ensemble"]
-    experts = tuple(_expert(expert) for expert in spec["experts"])
-    emergent = spec.get("emergent") and EmergentSpec(**spec["emergent"])
-    ensemble = EnsembleSpec(**{**spec, "base": _expert(spec["base"]), "experts": experts, "emergent": emergent})
-    configs = {"scoring": ScoringConfig(**data["scoring"]), "images": ImageConfig(**data["images"])}
-    return RunManifest(**{**data, "ensemble": ensemble, **configs})
+def manifest_from(data: Any, where: str) -> RunManifest:
+    """A manifest from its JSON object. Raises `StoreError` with `where` and the field that is wrong."""
+    manifest = typed(data, RunManifest, where, StoreError)
+    try:
+        datetime.fromisoformat(manifest.created or "2026-01-01")
+    except ValueError as error:
+        raise StoreError(f"{where}: created: {manifest.created!r:.60} is no time: {error}") from error
+    return manifest
 
 
 def published(manifest: RunManifest) -> RunManifest:
@@ -59,11 +61,7 @@ def published(manifest: RunManifest) -> RunManifest:
     text = json.dumps(asdict(manifest))
     for package in (Path(__file__).parents[1], *installed_folders().values()):
         text = text.replace(json.dumps(str(package))[1:-1] + "/", f"{package.name}/")
-    return manifest_from(json.loads(text))
-
-
-def _expert(data: dict[str, Any]) -> ExpertSpec:
-    return ExpertSpec(**{**data, "loras": tuple(data.get("loras", ()))})
+    return manifest_from(json.loads(text), "manifest")
 
 
 def _digest(value: Any) -> str:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import difflib
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -12,9 +13,11 @@ import pandas as pd
 
 from emoe_audit.errors import StoreError
 from emoe_audit.runs import views
+from emoe_audit.runs.database import database_of
+from emoe_audit.runs.files import own_file
+from emoe_audit.runs.sql import Sql, identifier
 from emoe_audit.runs.views import RATINGS
 
-MEMORY_LIMIT = "512MB"
 ROW_GROUP = 16_384
 """Rows that a reader holds at once; readings take 1 KiB each."""
 VECTOR = 2048
@@ -32,10 +35,11 @@ class RunReader:
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         """Run SQL over the views `prompts, scores, readings, quality, translations, results` and the analysis tables.
 
-        `results` is a row per prompt with its scores and quality, where there are any. Values belong into `params`.
+        `results` is a row per prompt with its scores and quality, where there are any. Values belong into `params`, and
+        a name that is not the code's own into `column`. No file outside of the run folder can be read or written.
 
         Raises:
-            StoreError: a shard cannot be read, or the SQL is wrong.
+            StoreError: a table cannot be read, or the SQL is wrong.
         """
         with self._answer(sql, params) as answer:
             return answer.df()
@@ -49,25 +53,37 @@ class RunReader:
     @contextmanager
     def many_queries(self) -> Iterator[None]:
         """Answer the queries within by one database; to start one takes longer than a small query."""
-        with _start_database() as self._database:
+        with database_of(self.path) as self._database:
             try:
                 yield
             finally:
                 self._database = None
 
     def has_analysis(self, name: str) -> bool:
-        """Whether that analysis table is there."""
+        """Whether that analysis table is there. Raises `StoreError` where it is a link out of the folder."""
         return views.has_analysis(self.path, name)
+
+    def file(self, name: str) -> Path | None:
+        """A file of the run by its name in the folder; None where there is none.
+
+        Raises:
+            StoreError: it is a link out of the folder.
+        """
+        return own_file(self.path, name)
 
     def columns(self) -> list[str]:
         """Names of the columns of `results`."""
         return list(self.query("SELECT * FROM results LIMIT 0").columns)
 
+    def column(self, name: str) -> Sql:
+        """A column of `results` for SQL. Raises `StoreError` where there is none, with the nearest."""
+        return known_column(name, self.columns(), self.path)
+
     def ratings(self) -> list[str]:
         """Names of the measures of quality that were imported."""
         if not self.has_analysis(RATINGS):
             return []
-        columns = list(self.query(f"SELECT * FROM {RATINGS} LIMIT 0").columns)
+        columns = list(self.query("SELECT * FROM ratings LIMIT 0").columns)
         return [name for name in columns if f"n_{name}" in columns]
 
     @contextmanager
@@ -78,9 +94,9 @@ class RunReader:
     @contextmanager
     def _connected(self, select: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """A connection with the views that a SELECT names."""
-        with self._database.cursor() if self._database else _start_database() as connection:
+        with self._database.cursor() if self._database else database_of(self.path) as connection:
             try:
-                for view in views.views(self.path, views.tables_in(select, connection)):
+                for view in views.views(self.path, views.tables_in(select, connection), connection):
                     connection.execute(view)
                 yield connection
             except duckdb.Error as error:
@@ -91,6 +107,11 @@ class RunReader:
                 raise
 
 
-def _start_database() -> duckdb.DuckDBPyConnection:
-    extensions = {"autoinstall_known_extensions": "false", "autoload_known_extensions": "false"}
-    return duckdb.connect(config={"memory_limit": MEMORY_LIMIT, "threads": 2, **extensions})
+def known_column(name: str, columns: Iterable[str], run: Path) -> Sql:
+    """A column for SQL. Raises `StoreError` unless it is one of `columns`, with the nearest that is."""
+    known = list(columns)
+    if name not in known:
+        near = difflib.get_close_matches(name, known, n=1, cutoff=0)
+        hint = f"; the nearest is {near[0]!r:.80}" if near else ""
+        raise StoreError(f"{run}: no column {name!r:.80}; there are {', '.join(known)}{hint}")
+    return identifier(name)

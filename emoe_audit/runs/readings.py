@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.translations import MIN_LANGUAGES, PARTS, TRANSLATION_SCORE, Readers, Readings
+from emoe_audit.errors import StoreError
 from emoe_audit.progress import chunks
 from emoe_audit.runs.store import RunStore
 
@@ -55,17 +57,33 @@ def nearest(store: RunStore, key: str, n: int) -> pd.DataFrame:
     own = store.query("SELECT language, reading FROM prompts JOIN readings USING (key) WHERE key = ? LIMIT 1", [key])
     if own.empty:
         return near
-    (to,) = _matrix(own["reading"])
+    mine = own["reading"].to_list()
+    (to,) = _matrix(mine, store.path)
     for part in store.batches(SAME_LANGUAGE, [own["language"].iloc[0], key]):
-        near = pd.concat([near, part[["key"]].assign(cosine=_matrix(part["reading"]) @ to)]).nlargest(n, "cosine")
+        cosine = _matrix([*mine, *part["reading"]], store.path)[1:] @ to
+        near = pd.concat([near, part[["key"]].assign(cosine=cosine)]).nlargest(n, "cosine")
     return near.reset_index(drop=True)
 
 
-def _matrix(content: pd.Series) -> np.ndarray:
+def vectors(content: Sequence[bytes], run: Path) -> list[np.ndarray]:
+    """Readings as numbers of half precision. Raises `StoreError` where they are not of one even length."""
+    _check_lengths(content, run)
+    return [np.frombuffer(own, dtype=np.float16) for own in content]
+
+
+def _matrix(content: Sequence[bytes], run: Path) -> np.ndarray:
     """Readings as rows of length 1, in float32."""
+    _check_lengths(content, run)
     rows = np.frombuffer(b"".join(content), dtype=np.float16).reshape(len(content), -1).astype(np.float32)
     unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
+
+
+def _check_lengths(content: Sequence[bytes], run: Path) -> None:
+    is_bytes = {*map(type, content)} <= {bytes, bytearray}
+    lengths = {*map(len, content)} if is_bytes else {0, 1}
+    if len(lengths) > 1 or any(length == 0 or length % 4 for length in lengths):
+        raise StoreError(f"{run / 'readings'}: readings of different lengths, or none; remove it, and score again")
 
 
 def _translated(store: RunStore) -> list[str]:
@@ -91,4 +109,4 @@ def _rows(store: RunStore, captions: Sequence[str]) -> pd.DataFrame:
         "WHERE source_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY source_id, key",
         [list(captions)],
     )
-    return rows.assign(reading=[np.frombuffer(reading, dtype=np.float16) for reading in rows["reading"]])
+    return rows.assign(reading=vectors(rows["reading"].to_list(), store.path))

@@ -8,25 +8,34 @@ from __future__ import annotations
 
 import fcntl
 import json
+import os
+import stat
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import duckdb
 import pandas as pd
+import pyarrow as pa
 
-from emoe_audit.errors import StoreError
+from emoe_audit.errors import StoreError, WriteError
+from emoe_audit.readers.documents import read_json
+from emoe_audit.readers.pictures import inside
 from emoe_audit.runs import views
-from emoe_audit.runs.files import in_place_of, write_whole
+from emoe_audit.runs.faults import ERRORS, read_faults, record_fault
+from emoe_audit.runs.files import in_place_of, no_link, write_whole, written
 from emoe_audit.runs.manifest import check_same, manifest_from
 from emoe_audit.runs.own import check_own, is_own, remember
 from emoe_audit.runs.query import ROW_GROUP, RunReader
+from emoe_audit.runs.sql import Sql, identifier, literal, sql
 from emoe_audit.runs.views import JOINED, RESULTS
 from emoe_audit.types import Dtype, EnsembleSpec, RowError, RunManifest
 
 Table = Literal["scores", "readings", "quality"]
-PLAN, MANIFEST, ERRORS, LOCK = "plan.json", "manifest.json", "errors.jsonl", ".lock"
+PLAN, MANIFEST, LOCK = "plan.json", "manifest.json", ".lock"
+COPY = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size})"
 
 
 class RunStore(RunReader):
@@ -41,6 +50,7 @@ class RunStore(RunReader):
 
         Raises:
             StoreError: there is no run, or another one; the message says what differs.
+            WriteError: there is none, and none can be made.
         """
         store = cls(Path(path))
         if plan is None:
@@ -48,9 +58,9 @@ class RunStore(RunReader):
         elif store.is_started:
             check_same(store.plan(), plan, store.path)
         else:
-            if store.path.exists() and any(store.path.iterdir()):
-                raise StoreError(f"{store.path}: not empty and not a run; choose another --out")
-            store.path.mkdir(parents=True, exist_ok=True)
+            check_place(store.path)
+            with written(store.path):
+                store.path.mkdir(parents=True, exist_ok=True)
             _write_json(store.path / PLAN, asdict(plan))
             remember(store.path / PLAN)
         store._named = plan
@@ -85,47 +95,65 @@ class RunStore(RunReader):
 
     def manifest(self) -> RunManifest | None:
         """What was made; None while the run is unfinished."""
-        return self._read_manifest(MANIFEST) if (self.path / MANIFEST).exists() else None
+        return self._read_manifest(MANIFEST) if self.is_complete else None
 
     @property
     def is_started(self) -> bool:
         """Whether there is a run."""
-        return (self.path / PLAN).exists()
+        return self.file(PLAN) is not None
 
     @property
     def is_complete(self) -> bool:
         """Whether the run is finished."""
-        return (self.path / MANIFEST).exists()
+        return self.file(MANIFEST) is not None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
         """Be the only writer; the kernel frees the lock of a process that died.
 
         Raises:
-            StoreError: another process writes to this run.
+            StoreError: another process writes to this run, or something else than a lock is in its place.
         """
-        with (self.path / LOCK).open("w") as lock:
+        with self._opened_lock() as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
             except BlockingIOError as error:
                 raise StoreError(
                     f"{self.path}: another process is writing to this run; wait for it, or stop it"
                 ) from error
-            for torn in self.path.rglob("*.tmp"):
-                torn.unlink()
+            self._remove_torn()
             yield
+
+    @contextmanager
+    def _opened_lock(self) -> Iterator[Any]:
+        file = self.path / LOCK
+        if file.is_symlink() or (file.exists() and not file.is_file()):
+            raise StoreError(f"{file}: a link or a folder, where a lock belongs; remove it")
+        with written(file):
+            lock = open(file, "a", opener=no_link)  # noqa: SIM115 - closed below, outside of `written`
+        with lock:
+            yield lock
+
+    def _remove_torn(self) -> None:
+        """Remove what a killed writer left, in this folder and no other."""
+        for folder, _, names in os.walk(self.path):
+            for name in names:
+                file = Path(folder, name)
+                if name.endswith(".tmp") and stat.S_ISREG(file.lstat().st_mode):
+                    with written(file):
+                        file.unlink(missing_ok=True)
 
     def write_prompts(self, frame: pd.DataFrame) -> None:
         """Write the prompts with their keys, in place of what was there."""
         self._forget_join()
-        write_whole(self._shard("prompts", 0), _parquet(frame))
+        self._write(self._shard("prompts", 0), _parquet(frame, "prompts"))
 
     def append(self, table: Table, frame: pd.DataFrame) -> None:
         """Add one shard."""
         self._forget_join()
         shards = views.shards(self.path, table)
-        number = int(shards[-1].stem.removeprefix("part-")) + 1 if shards else 0
-        write_whole(self._shard(table, number), _parquet(frame))
+        number = views.shard_number(shards[-1]) + 1 if shards else 0
+        self._write(self._shard(table, number), _parquet(frame, table))
 
     def compact(self, table: Table) -> None:
         """Put the shards of a table into one, so that reading a finished run opens few files.
@@ -135,9 +163,10 @@ class RunStore(RunReader):
         """
         shards = views.shards(self.path, table)
         if len(shards) > 1:
-            self._replace(shards[0], f"SELECT * FROM {table}")
+            self._replace(shards[0], sql("SELECT * FROM {table}", table=identifier(table)))
             for shard in shards[1:]:
-                shard.unlink()
+                with written(shard):
+                    shard.unlink()
 
     def join(self) -> None:
         """Write `results` as one table in the order of `prompt_id`, so that reading a large run joins nothing.
@@ -145,56 +174,69 @@ class RunStore(RunReader):
         It is gone with the next change of a table that it was made of; every query then joins anew.
         """
         self._forget_join()
-        file = views.analysis(self.path, RESULTS)
-        self._replace(file, "SELECT * FROM results ORDER BY prompt_id")
+        file = self._own(views.analysis(self.path, RESULTS))
+        self._replace(file, sql("SELECT * FROM results ORDER BY prompt_id"))
 
-    def _replace(self, file: Path, rows: str) -> None:
+    def _replace(self, file: Path, rows: Sql) -> None:
         """Write the rows of a SELECT as one file without holding them all."""
-        form = f"FORMAT parquet, ROW_GROUP_SIZE {ROW_GROUP}"
         with in_place_of(file) as temporary, self._connected(rows) as connection:
-            connection.execute(f"COPY ({rows}) TO {views.literal(temporary)} ({form})")
+            try:
+                connection.execute(sql(COPY, rows=rows, file=literal(temporary), size=literal(str(ROW_GROUP))))
+            except duckdb.IOException as error:
+                raise WriteError(f"{file}: cannot be written: {error}") from error
 
     def _forget_join(self) -> None:
-        views.analysis(self.path, RESULTS).unlink(missing_ok=True)
+        file = self._own(views.analysis(self.path, RESULTS))
+        with written(file):
+            file.unlink(missing_ok=True)
 
     def write_image(self, name: str, content: bytes) -> None:
         """Write one image at its place in the run folder, `images/ab/<key>.png`."""
-        write_whole(self.path / name, content)
+        self._write(self.path / name, content)
 
     def write_analysis(self, name: str, frame: pd.DataFrame) -> None:
         """Write one analysis table, in place of what was there."""
         if name in JOINED:
             self._forget_join()
-        write_whole(views.analysis(self.path, name), _parquet(frame))
+        self._write(views.analysis(self.path, name), _parquet(frame, name))
+
+    def _write(self, file: Path, content: bytes) -> None:
+        write_whole(self._own(file), content)
+
+    def _own(self, file: Path) -> Path:
+        """A file that is to be written, in the folder that its name says.
+
+        Raises:
+            StoreError: a link leads out of the run.
+        """
+        return inside(self.path, str(file.parent.relative_to(self.path)), StoreError) / file.name
 
     def pending(self, table: Table, keys: Iterable[str]) -> list[str]:
         """The keys that a table lacks, in order, each once."""
-        done = set(self.query(f"SELECT key FROM {table}")["key"])
+        done = set(self.query(sql("SELECT key FROM {table}", table=identifier(table)))["key"])
         return [key for key in dict.fromkeys(keys) if key not in done]
 
     def prompts_of(self, keys: Sequence[str]) -> list[dict[str, Any]]:
         """One row of the prompt table for each key, in order; of rows that share a key the first by id."""
-        sql = (
+        select = (
             "SELECT * FROM prompts WHERE key IN (SELECT unnest(?::VARCHAR[])) "
             "QUALIFY row_number() OVER (PARTITION BY key ORDER BY prompt_id) = 1"
         )
-        rows = self.query(sql, [list(keys)]).set_index("key", drop=False).loc[list(keys)]
+        rows = self.query(select, [list(keys)]).set_index("key", drop=False).loc[list(keys)]
         return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
     def record_error(self, error: RowError) -> None:
         """Add a line to `errors.jsonl`."""
-        with (self.path / ERRORS).open("a", encoding="utf-8") as file:
-            file.write(json.dumps(asdict(error), ensure_ascii=False) + "\n")
+        record_fault(self.path, error)
 
     def clear_errors(self) -> None:
         """Forget earlier errors: a resumed run tries the failed rows again."""
-        (self.path / ERRORS).unlink(missing_ok=True)
+        with written(self.path / ERRORS):
+            (self.path / ERRORS).unlink(missing_ok=True)
 
     def errors(self) -> list[RowError]:
-        """Rows that were left out; a last line torn by a kill is passed over."""
-        file = self.path / ERRORS
-        lines = file.read_text(encoding="utf-8").split("\n")[:-1] if file.exists() else []
-        return [RowError(**json.loads(line)) for line in lines]
+        """Rows that were left out, see `read_faults`."""
+        return read_faults(self.path)
 
     def finish(self) -> None:
         """Compact the shards and write the manifest: from now on the run is complete."""
@@ -207,37 +249,77 @@ class RunStore(RunReader):
         return self.path / table / f"part-{number:06d}.parquet"
 
     def _read_manifest(self, name: str) -> RunManifest:
-        file = self.path / name
-        try:
-            data = json.loads(file.read_text(encoding="utf-8"))
-            return manifest_from(data)
-        except FileNotFoundError as error:
-            raise StoreError(f"{self.path}: no run here (no {name})") from error
-        except (ValueError, TypeError, KeyError) as error:
-            raise StoreError(f"{file}: not a readable {name}: {error}") from error
+        file = self.file(name)
+        if file is None:
+            raise StoreError(f"{self.path}: no run here (no {name})")
+        return manifest_from(read_json(file, StoreError), str(file))
+
+
+def check_place(path: Path) -> None:
+    """Look whether a run can be made in a folder.
+
+    Raises:
+        StoreError: it holds other things, a file is in its way, or nothing can have such a name.
+    """
+    try:
+        there = next(own for own in (path, *path.absolute().parents) if own.exists())
+        is_taken = there == path and there.is_dir() and any(there.iterdir())
+        is_folder = there.is_dir()
+    except (OSError, ValueError) as error:
+        raise StoreError(f"{str(path)[:200]!r}: no run can be made here: {error}; choose another --out") from error
+    if not is_folder:
+        raise StoreError(f"{there}: a file, where the run needs a folder; choose another --out")
+    if is_taken:
+        raise StoreError(f"{path}: not empty and not a run; choose another --out")
 
 
 def stored_dtype(path: Path | str) -> Dtype | None:
-    """The number type of the run in a folder; None where there is none."""
+    """The number type of the run in a folder; None where there is none.
+
+    Raises:
+        StoreError: the run cannot be read, or none can be made there, see `check_place`.
+    """
     store = RunStore(Path(path))
-    dtype = store.plan().scoring.dtype if store.is_started else None
+    if not store.is_started:
+        check_place(store.path)
+        return None
+    dtype = store.plan().scoring.dtype
     return None if dtype == "auto" else dtype
 
 
 def list_runs(root: Path) -> list[RunStore]:
-    """The runs under a folder, newest first; other folders are passed over."""
-    stores = []
-    for folder in sorted(root.iterdir()) if root.is_dir() else []:
+    """The runs under a folder, newest first; other folders are passed over, and those that `broken_runs` names."""
+    found = [(plan.created, folder) for folder, plan in _plans(root) if isinstance(plan, RunManifest)]
+    return [RunStore(folder) for _, folder in sorted(found, key=lambda own: own[0], reverse=True)]
+
+
+def broken_runs(root: Path) -> list[tuple[str, str]]:
+    """The names of folders that hold a run which cannot be read, and why."""
+    return [(folder.name, str(fault)) for folder, fault in _plans(root) if isinstance(fault, StoreError)]
+
+
+def _plans(root: Path) -> Iterator[tuple[Path, RunManifest | StoreError]]:
+    """Every folder with a plan: what was asked, or why that cannot be read."""
+    try:
+        folders = sorted(root.iterdir())
+    except OSError:
+        return
+    for folder in folders:
+        store = RunStore(folder)
         try:
-            stores.append(RunStore.open(folder))
-        except (StoreError, OSError):
-            continue
-    return sorted(stores, key=lambda store: store.plan().created, reverse=True)
+            if store.is_started:
+                store.manifest()
+                yield folder, store.plan()
+        except (StoreError, OSError) as fault:
+            yield folder, StoreError(str(fault))
 
 
-def _parquet(frame: pd.DataFrame) -> bytes:
-    return frame.to_parquet(index=False)
+def _parquet(frame: pd.DataFrame, table: str) -> bytes:
+    try:
+        return frame.to_parquet(index=False)
+    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
+        raise StoreError(f"{table}: a cell cannot be stored: {error}") from error
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(data, ensure_ascii=False, indent=2).encode())
+    write_whole(path, json.dumps(data, ensure_ascii=False, indent=2).encode(errors="replace"))

@@ -3,11 +3,20 @@
 from __future__ import annotations
 
 import json
+import os
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import duckdb
+
+from emoe_audit.errors import StoreError
+from emoe_audit.readers.pictures import inside
+from emoe_audit.runs.checked import ADVICE, check_table, columns_of, read_files
+from emoe_audit.runs.files import own_file
+from emoe_audit.runs.sql import Sql, identifier, joined, sql
+from emoe_audit.runs.tables import TABLES
 
 COLUMNS: dict[str, str] = {
     "prompts": "key VARCHAR, prompt_id VARCHAR, source_id VARCHAR, prompt VARCHAR, language VARCHAR, region VARCHAR",
@@ -20,8 +29,8 @@ COLUMNS: dict[str, str] = {
 }
 """Columns of a table that has no shard yet."""
 NO_TRANSLATIONS = (
-    "key VARCHAR, source_id VARCHAR, translation_disagreement DOUBLE, translation_text DOUBLE, "
-    "translation_mid_block DOUBLE"
+    "CREATE TEMP TABLE translations (key VARCHAR, source_id VARCHAR, translation_disagreement DOUBLE, "
+    "translation_text DOUBLE, translation_mid_block DOUBLE)"
 )
 ANALYSES = (
     *("groups", "gaps", "disparity", "quartiles", "correlations", "validity"),
@@ -35,19 +44,37 @@ RESULTS = "results"
 """The table that `join` writes beside those of the analysis."""
 JOINED = ("translations", RATINGS)
 """Those of the analysis that `results` is made of."""
+OF_RESULTS = ("prompts", "scores", "quality", *JOINED)
+JOIN = (
+    "CREATE TEMP VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
+    "LEFT JOIN scores USING (key) LEFT JOIN quality USING (key)"
+)
+WITH_RATINGS = "{join} LEFT JOIN ratings USING (prompt_id)"
+VIEW = "CREATE TEMP VIEW {table} AS SELECT {held} FROM {rows}"
+BOUNDED = """* REPLACE (
+    CASE WHEN octet_length(reading) > 16384 THEN error('a reading is larger than 16,384 bytes')
+    ELSE reading END AS reading
+)"""
+"""Readings are many, and are not looked at before they are asked for; one of an engine has a kibibyte."""
+ONCE = "{rows} QUALIFY row_number() OVER (PARTITION BY {key}) = 1"
+SHARD = re.compile(r"part-(\d{1,12})\.parquet")
 
 
-def views(run: Path, named: set[str]) -> Iterator[str]:
-    """SQL that makes the views of these names over a run folder; each costs reading the feet of its files."""
-    joined = has_analysis(run, RESULTS)
-    wanted = named | ({*COLUMNS, *JOINED} if RESULTS in named and not joined else set())
-    yield from (_shards_view(run, table) for table in COLUMNS if table in wanted)
+def views(run: Path, named: set[str], connection: duckdb.DuckDBPyConnection) -> Iterator[Sql]:
+    """SQL that makes the views of these names over a run folder; each costs reading the feet of its files.
+
+    Raises:
+        StoreError: a file does not hold what its table does, see `check_table`.
+    """
+    is_joined = has_analysis(run, RESULTS)
+    wanted = named | ({*OF_RESULTS} if RESULTS in named and not is_joined else set())
+    yield from (_shards_view(run, table, connection) for table in COLUMNS if table in wanted)
     found = [name for name in (*ANALYSES, *JOINED) if name in wanted and has_analysis(run, name)]
-    yield from (_analysis_view(run, name) for name in found)
+    yield from (_analysis_view(run, name, connection) for name in found)
     if "translations" in wanted and "translations" not in found:
-        yield f"CREATE TEMP TABLE translations ({NO_TRANSLATIONS})"
+        yield sql(NO_TRANSLATIONS)
     if RESULTS in named:
-        yield _analysis_view(run, RESULTS) if joined else _results_view(run)
+        yield _analysis_view(run, RESULTS, connection) if is_joined else _results_view(run)
 
 
 def tables_in(select: str, connection: duckdb.DuckDBPyConnection) -> set[str]:
@@ -65,8 +92,24 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
 
 
 def shards(run: Path, table: str) -> list[Path]:
-    """The files of a table that grows, in order."""
-    return sorted((run / table).glob("part-*.parquet"))
+    """The files of a table that grows, in order. Raises `StoreError` for a link, which no writer makes."""
+    folder = inside(run, table, StoreError)
+    try:
+        with os.scandir(folder) as entries:
+            found = sorted((entry for entry in entries if SHARD.fullmatch(entry.name)), key=lambda entry: entry.name)
+    except FileNotFoundError:
+        return []
+    except OSError as error:
+        raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
+    link = next((entry for entry in found if not entry.is_file(follow_symlinks=False)), None)
+    if link is not None:
+        raise StoreError(f"{link.path}: a link or a folder, where a table of the run was written; {ADVICE}")
+    return [folder / entry.name for entry in found]
+
+
+def shard_number(file: Path) -> int:
+    """The place of a shard in its table."""
+    return int(SHARD.sub(r"\1", file.name))
 
 
 def analysis(run: Path, name: str) -> Path:
@@ -75,40 +118,46 @@ def analysis(run: Path, name: str) -> Path:
 
 
 def has_analysis(run: Path, name: str) -> bool:
-    """Whether that table is there."""
-    return analysis(run, name).exists()
+    """Whether that table is there. Raises `StoreError` where a link leads out of the run."""
+    return _analysis_file(run, name) is not None
 
 
-def literal(file: Path) -> str:
-    """A file's name as SQL."""
-    return "'" + str(file).replace("'", "''") + "'"
+def _analysis_file(run: Path, name: str) -> Path | None:
+    return own_file(run, str(analysis(run, name).relative_to(run)))
 
 
-def identifier(name: str) -> str:
-    """A column's name as SQL."""
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _shards_view(run: Path, table: str) -> str:
+def _shards_view(run: Path, table: str, connection: duckdb.DuckDBPyConnection) -> Sql:
     files = shards(run, table)
     if not files:
-        return f"CREATE TEMP TABLE {table} ({COLUMNS[table]})"
-    many = len(files) > 1 and table != "prompts"
-    once = " QUALIFY row_number() OVER (PARTITION BY key) = 1" if many else ""
-    return f"CREATE TEMP VIEW {table} AS SELECT * FROM {_read(files)}{once}"
+        return sql("CREATE TEMP TABLE {table} ({columns})", table=identifier(table), columns=sql(COLUMNS[table]))
+    is_each_once = check_table(connection, table, files)
+    held = sql(BOUNDED) if table == "readings" else sql("*")
+    rows = sql(VIEW, table=identifier(table), held=held, rows=read_files(files))
+    key = TABLES[table].key
+    return rows if is_each_once or not key else sql(ONCE, rows=rows, key=joined(map(identifier, key)))
 
 
-def _analysis_view(run: Path, name: str) -> str:
-    return f"CREATE TEMP VIEW {name} AS SELECT * FROM {_read([analysis(run, name)])}"
+def _analysis_view(run: Path, name: str, connection: duckdb.DuckDBPyConnection) -> Sql:
+    file = _analysis_file(run, name)
+    files = [] if file is None else [file]
+    if not check_table(connection, name, files):
+        raise StoreError(f"{file}: two rows are of the same {', '.join(TABLES[name].key)}; {ADVICE}")
+    return sql(VIEW, table=identifier(name), held=sql("*"), rows=read_files(files))
 
 
-def _results_view(run: Path) -> str:
-    rated = f" LEFT JOIN {RATINGS} USING (prompt_id)" if has_analysis(run, RATINGS) else ""
-    return (
-        "CREATE TEMP VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
-        f"LEFT JOIN scores USING (key) LEFT JOIN quality USING (key){rated}"
-    )
+def _results_view(run: Path) -> Sql:
+    rated = has_analysis(run, RATINGS)
+    _check_names(run)
+    return sql(WITH_RATINGS, join=sql(JOIN)) if rated else sql(JOIN)
 
 
-def _read(files: list[Path]) -> str:
-    return f"read_parquet([{', '.join(map(literal, files))}], union_by_name=true)"
+def _check_names(run: Path) -> None:
+    """Raise `StoreError` where two tables of a run have a column of the same name: one would stand for the other."""
+    held: dict[str, str] = {}
+    for table in OF_RESULTS:
+        files = shards(run, table) if table in COLUMNS else [_analysis_file(run, table)]
+        names = {name for file in files if file is not None for name in columns_of(table, file)}
+        for name in sorted(names - {*TABLES[table].key}):
+            other = held.setdefault(name.lower(), table)
+            if other != table:
+                raise StoreError(f"{run}: both {other} and {table} have a column {name!r:.80}; only one of them can")

@@ -181,7 +181,7 @@ def test_a_query_reads_the_tables_that_it_names_and_no_other(tmp_path: Path) -> 
     (tmp_path / "run" / "quality" / "part-000000.parquet").write_bytes(b"torn")
     named = store.query("WITH scores AS (SELECT 1 AS one) SELECT 'quality' AS word, prompt FROM prompts, scores")
     assert len(named) == 20
-    with pytest.raises(StoreError, match="cannot be read"):
+    with pytest.raises(StoreError, match=r"quality.part-000000\.parquet: not a readable Parquet file"):
         store.query("SELECT * FROM Quality")
 
 

@@ -9,9 +9,11 @@ import pytest
 from scipy.stats import spearmanr
 
 from emoe_audit.cli.main import cli
+from emoe_audit.errors import QualityError
 from emoe_audit.report import collect, render_html
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.summary import summarize
+from emoe_audit.types import AnalysisConfig
 from tests.illustrated import illustrated_run
 
 pytestmark = pytest.mark.slow
@@ -64,3 +66,27 @@ def test_ratings_can_be_taken_again_but_not_under_the_name_of_a_measure(run: Run
     table.to_csv(tmp_path / "taken.csv", index=False)
     with pytest.raises(Exception, match="clip_cosine"):
         invoke("import-quality", str(run.path), str(tmp_path / "taken.csv"), "--column", "clip_cosine")
+
+
+HONEST = ("human score", "order", "it's", "1st", "50%", 'the "best"', "select", "Größe (cm)", "a, b")
+
+
+@pytest.mark.parametrize("name", HONEST)
+def test_a_rating_may_have_any_name_that_people_give_it(tmp_path: Path, name: str) -> None:
+    run = illustrated_run(tmp_path / "run", 120)
+    rows = run.query("SELECT prompt_id, 5 - 10 * relative_disagreement AS stars FROM results")
+    rows.rename(columns={"stars": name}).to_csv(tmp_path / "ratings.csv", index=False)
+    assert invoke("import-quality", str(run.path), str(tmp_path / "ratings.csv"), "--column", name) == 0
+    summarize(run, AnalysisConfig(n_boot=20))
+    data = collect(run)
+    assert data.quality == name
+    mean = data.groups[0].overall[name]
+    assert mean == pytest.approx(rows["stars"].mean())
+    assert render_html(data)
+
+
+def test_a_rating_that_differs_by_capital_letters_from_a_measure_is_refused(run: RunStore, tmp_path: Path) -> None:
+    rows = pd.DataFrame({"prompt_id": run.query("SELECT prompt_id FROM prompts")["prompt_id"], "Disagreement": 1.0})
+    rows.to_csv(tmp_path / "ratings.csv", index=False)
+    with pytest.raises(QualityError, match="a column 'Disagreement' is there already; rename the one in the file"):
+        invoke("import-quality", str(run.path), str(tmp_path / "ratings.csv"), "--column", "Disagreement")
