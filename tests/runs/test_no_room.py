@@ -55,7 +55,7 @@ def everything(store: RunStore) -> None:
         for key in store.pending("scores", ["a", "b"]):
             store.append("scores", scores(key))
         store.write_image("images/aa/a.png", b"png")
-        store.write_analysis("groups", pd.DataFrame({"by": ["language"]}))
+        store.write_analysis("ratings", pd.DataFrame({"prompt_id": ["a"], "stars": [4.0], "n_stars": [1]}))
         store.join()
         store.finish()
 
@@ -72,7 +72,7 @@ def test_wherever_the_disk_is_full_it_is_one_sentence_and_the_rest_is_done_later
             everything(RunStore.open(tmp_path / f"full{n}", plan=synthetic_plan()))
         monkeypatch.undo()
         everything(resumed := RunStore.open(tmp_path / f"full{n}", plan=synthetic_plan()))
-        for table in ("results", "scores", "groups"):
+        for table in ("results", "scores", "ratings"):
             pd.testing.assert_frame_equal(
                 resumed.query(f"SELECT * FROM {table} ORDER BY ALL"), whole.query(f"SELECT * FROM {table} ORDER BY ALL")
             )
@@ -162,6 +162,7 @@ def test_a_link_to_nothing_is_no_place_for_a_run(tmp_path: Path) -> None:
         RunStore.open(tmp_path / "run", plan=synthetic_plan())
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("command", ["analyze", "report"])
 def test_a_command_on_a_full_disk_ends_with_2(
     tmp_path: Path, fill_up: Fill, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], command: str
@@ -179,4 +180,4 @@ def test_what_cannot_be_stored_is_one_sentence(tmp_path: Path) -> None:
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
     for cells in (["a", 5], ["\ud800", "b"], [2**70, 1]):
         with pytest.raises(StoreError, match="prompts: a cell cannot be stored"):
-            store.write_prompts(pd.DataFrame({"key": ["a", "b"], "other": cells}))
+            store.write_prompts(pd.DataFrame({"key": ["a", "b"], "other": cells}, dtype=object))
