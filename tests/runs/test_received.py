@@ -6,6 +6,7 @@ import os
 import resource
 import time
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -287,7 +288,7 @@ def test_equal_keys_multiply_in_no_join(tmp_path: Path) -> None:
         "SELECT count(*) AS n FROM prompts JOIN readings USING (key)",
         "SELECT count(*) AS n FROM results LEFT JOIN readings USING (key)",
     ):
-        assert measured(lambda asked=question: store.query(asked))["n"].tolist() == [MANY]
+        assert measured(partial(store.query, question))["n"].tolist() == [MANY]
     assert len(measured(lambda: nearest(store, "same", 5))) == 0
 
 
