@@ -72,7 +72,14 @@ class Abstainer:
         )
 
     def decide(self, features: Features) -> pd.DataFrame:
-        """A row for each prompt, in order: `p_good, confidence, decision, reason`, see `decision.decide`."""
+        """A row for each prompt, in order: `p_good, confidence, decision, reason`, see `decision.decide`.
+
+        Raises:
+            AuditError: the prompts have more features than the model knows, or fewer.
+        """
+        n_features, n_known = features.x.shape[1], len(self.matching.projection.mean)
+        if n_features != n_known:
+            raise AuditError(f"the prompts have {n_features} features, the model knows {n_known}; fit it again")
         unseen = ~features.rows["language"].isin(self.languages).to_numpy()
         return decide(self.matching.predict(features.x), unseen, self.limits)
 

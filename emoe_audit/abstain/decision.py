@@ -7,14 +7,16 @@ the promise of each limit is about prompts of its kind.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
 from dataclasses import asdict, dataclass
-from typing import Any
+from typing import Annotated, Any
 
 import numpy as np
 import pandas as pd
+from pydantic import BeforeValidator
 
 from emoe_audit.analysis.risk_control import controlled_threshold, hindsight_threshold
+from emoe_audit.errors import AuditError
+from emoe_audit.readers.typed import typed
 
 ACCEPT, REFUSE = "accept", "refuse"
 LOW_QUALITY = "low predicted quality"
@@ -25,18 +27,20 @@ TARGET = 0.2
 FAR_SHARE = 0.01
 """Share of held-out prompts, in languages seen, that may lie too far from what was learned."""
 COLUMNS = ["p_good", "confidence", "decision", "reason"]
+OrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
+OrInfinite = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value)]
 
 
 @dataclass(frozen=True, kw_only=True)
 class Limit:
     """The largest predicted risk that is accepted, and what it did to the held-out prompts it was learned from."""
 
-    threshold: float
+    threshold: OrNan
     """Of 1 - p_good; NaN accepts nothing."""
     certified: bool
     """Whether the promise holds; if not, the risk kept to the target on the held-out prompts, and that is all."""
-    accepted_share: float
-    risk: float
+    accepted_share: OrNan
+    risk: OrNan
     """Share of the accepted that were misread."""
     n_captions: int
 
@@ -67,7 +71,7 @@ class Limits:
     """For languages that the model has learned from."""
     unseen: Limit
     """For all others."""
-    farthest: float
+    farthest: OrInfinite
     """Distance from what was learned."""
     target: float
     """Share of accepted prompts that may be misread."""
@@ -91,11 +95,9 @@ class Limits:
         return _finite(asdict(self))
 
     @classmethod
-    def from_json(cls, values: Mapping[str, Any]) -> Limits:
-        """What `to_json` gave."""
-        seen, unseen = (Limit(**{k: _number(v) for k, v in values[name].items()}) for name in ("seen", "unseen"))
-        farthest = math.inf if values["farthest"] is None else values["farthest"]
-        return cls(seen=seen, unseen=unseen, farthest=farthest, target=values["target"], delta=values["delta"])
+    def from_json(cls, values: Any, where: str) -> Limits:
+        """What `to_json` gave. Raises `AuditError` with `where` and the field that is wrong."""
+        return typed(values, cls, where, AuditError)
 
 
 def decide(predicted: pd.DataFrame, unseen: np.ndarray, limits: Limits) -> pd.DataFrame:
@@ -135,7 +137,3 @@ def _finite(values: dict[str, Any]) -> dict[str, Any]:
         name: _finite(own) if isinstance(own, dict) else own if math.isfinite(own) else None
         for name, own in values.items()
     }
-
-
-def _number(value: Any) -> Any:
-    return math.nan if value is None else value

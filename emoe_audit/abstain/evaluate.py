@@ -25,7 +25,7 @@ import pandas as pd
 from emoe_audit.abstain.abstainer import Abstainer
 from emoe_audit.abstain.decision import ACCEPT, REFUSE, TARGET
 from emoe_audit.abstain.features import Features
-from emoe_audit.abstain.labellers import N_LABELLERS, boosted, probability
+from emoe_audit.abstain.labellers import N_LABELLERS, boosted
 from emoe_audit.abstain.matching import match
 from emoe_audit.analysis.bootstrap import cluster_counts, percentile_interval
 from emoe_audit.analysis.rejection import COVERAGES, AcceptedOrder
@@ -117,7 +117,7 @@ def _controls(abstainer: Abstainer, learned: Features, tested: Features, seed: i
         return mean
 
     return {
-        "one boosted model": probability(boosted(z, learned.good), new),
+        "one boosted model": boosted(z, learned.good).probability(0, new),
         "labellers without student": labelled.mean(axis=1),
         "student without expansion": with_student(expansion=False),
         "all heads on the mean label": with_student(own_labels=False),

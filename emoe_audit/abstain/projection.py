@@ -17,6 +17,8 @@ COMPONENTS = 32
 """Principal components that are kept of each sketch, at the most."""
 LEAST_SHARE = 1e-3
 """Of the first component's standard deviation; components below it are rounding."""
+FARTHEST = 1e10
+"""What lies further from 0 along a direction is taken for this; no prompt that can be read does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -44,9 +46,10 @@ class Projection:
         return cls(mean=mean, weights=unit[:, None] * block_diag(*map(_components, parts), alone))
 
     def __call__(self, x: np.ndarray) -> np.ndarray:
-        """`[row, direction]`."""
-        directions: np.ndarray = (x - self.mean) @ self.weights
-        return directions
+        """`[row, direction]`, every one a number up to `FARTHEST`, whatever features and weights are."""
+        with np.errstate(over="ignore", invalid="ignore"):
+            directions: np.ndarray = (x - self.mean) @ self.weights
+        return np.clip(np.nan_to_num(directions, nan=FARTHEST), -FARTHEST, FARTHEST)
 
 
 def distance(z: np.ndarray) -> np.ndarray:

@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import click
 
 from emoe_audit.cli.console import print_result
+from emoe_audit.cli.kinds import SEED, SHARE, Target
 from emoe_audit.cli.options import option, output_options, run_argument
 
-MODEL_FOLDER = "abstain"
-SHARE = click.FloatRange(0, 1, min_open=True, max_open=True)
-model_option = option(
-    "--model",
-    type=click.Path(file_okay=False, path_type=Path),
-    default=None,
-    show_default=f"RUN/{MODEL_FOLDER}",
-    help="Folder of the model.",
-)
+
+def model_option(kind: click.Path) -> Any:
+    """`--model`, to write or to read."""
+    return option("--model", type=kind, default=None, show_default="RUN/abstain", help="Folder of the model.")
 
 
 @click.group()
@@ -27,11 +24,11 @@ def abstain() -> None:
 
 @abstain.command("fit")
 @run_argument
-@model_option
+@model_option(Target(is_folder=True))
 @option("--target", type=SHARE, default=0.2, help="Share of accepted prompts that may be misread.")
 @option("--delta", type=SHARE, default=0.1, help="Probability of a limit that breaks this promise.")
 @option("--labellers", type=click.IntRange(2), default=128, help="Boosted models, and heads of the student.")
-@option("--seed", type=int, default=0, help="Of everything drawn.")
+@option("--seed", type=SEED, default=0, help="Of everything drawn.")
 @output_options
 def fit(
     run_folder: Path,
@@ -44,11 +41,11 @@ def fit(
     quiet: bool,
 ) -> int:
     """Learn from the judged images of RUN which prompts are drawn right."""
-    from emoe_audit.abstain.files import save_abstainer
+    from emoe_audit.abstain.files import model_folder, save_abstainer
     from emoe_audit.abstain.runs import fit_run
     from emoe_audit.runs.store import RunStore
 
-    folder = model or run_folder / MODEL_FOLDER
+    folder = model or model_folder(run_folder)
     abstainer = fit_run(RunStore.open(run_folder), target=target, delta=delta, n_labellers=labellers, seed=seed)
     save_abstainer(abstainer, folder)
     limits = abstainer.limits.to_json()
@@ -59,18 +56,18 @@ def fit(
 
 @abstain.command("predict")
 @run_argument
-@model_option
+@model_option(click.Path(file_okay=False, path_type=Path))
 @option("--by", default="language", help="Group column of the prompts, for the rates.")
 @output_options
 def predict(run_folder: Path, model: Path | None, by: str, as_json: bool, quiet: bool) -> int:
     """Accept or refuse every prompt of RUN, and say how often each group is refused; `report` shows it."""
-    from emoe_audit.abstain.files import load_abstainer
+    from emoe_audit.abstain.files import load_abstainer, model_folder
     from emoe_audit.abstain.runs import abstention_rates, decided_results, predict_run
     from emoe_audit.runs.store import RunStore
 
     store = RunStore.open(run_folder)
     with store.locked():
-        predict_run(store, load_abstainer(model or run_folder / MODEL_FOLDER))
+        predict_run(store, load_abstainer(model or model_folder(run_folder)))
         rates = abstention_rates(decided_results(store), by)
         store.write_analysis("abstention", rates)
     click.echo(rates.to_json(orient="records") if as_json else rates.to_string(index=False, float_format="%.3f"))

@@ -52,6 +52,7 @@ YAML = Limit("YAML", 1024**2, "bytes of YAML")
 """Read by Python alone: as many take seconds, and some hundred megabytes."""
 CAPTIONS = Limit("CAPTIONS", 2 * 1024**3, "bytes of captions")
 FAULTS = Limit("FAULTS", 128 * 1024**2, "bytes of row errors")
+MODEL = Limit("MODEL", 128 * 1024**2, "bytes of an abstaining model")
 DEPTH = Limit("DEPTH", 64, "levels of nesting")
 EXPANSION = Limit("EXPANSION", 200, "times the size of its file")
 """What a table may hold beyond `UNSUSPECTED`, by the size of its file: what is compressed further says one thing

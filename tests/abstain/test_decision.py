@@ -109,7 +109,7 @@ def test_limits_go_through_json_and_back() -> None:
 
     limits = replace(LIMITS, unseen=replace(LIMIT, threshold=NAN, risk=NAN), farthest=math.inf)
     text = json.dumps(limits.to_json(), allow_nan=False)
-    back = Limits.from_json(json.loads(text))
+    back = Limits.from_json(json.loads(text), "here")
     assert back.seen == limits.seen
     assert back.farthest == math.inf
     assert math.isnan(back.unseen.threshold)

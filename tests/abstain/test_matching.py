@@ -19,10 +19,7 @@ def model(abstainer: Abstainer) -> Matching:
 def test_the_prediction_is_the_mean_of_every_labeller_and_every_head(model: Matching) -> None:
     x = made_features(seed=1).x[:9]
     z = model.projection(x)
-    experts = [
-        own.predict(z[:, seen]) for own, seen in zip(model.labellers.trees, model.labellers.directions, strict=True)
-    ]
-    experts += list(model.student.probabilities(z).T)
+    experts = [*model.labellers(z).T, *model.student.probabilities(z).T]
     found = model.predict(x)
     np.testing.assert_allclose(found["p_good"], np.mean(experts, axis=0))
     for place, confidence in enumerate(found["confidence"]):
