@@ -9,22 +9,25 @@ verdict in the whole policy is at most `alpha`, as far as the cluster bootstrap 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
-import yaml
 
 from emoe_audit.analysis.groups import group_estimates
 from emoe_audit.errors import AuditError
+from emoe_audit.readers.documents import read_yaml
+from emoe_audit.readers.typed import typed
 from emoe_audit.runs.store import RunStore
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 WORST_FIRST: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
-FIGURES = ("mean", "gap")
+Figure = Literal["mean", "gap"]
 RULE_KEYS = {"by", "measure", "figure", "at_least", "at_most", "groups"}
 POLICY_KEYS = {"alpha", "min_sources", "rules"}
+LEAST_CODE = 100
+"""Below it, a number may be a code that has lost a zero."""
 N_BOOT = 10_000
 """Enough for the ends of intervals of 99.9 %."""
 
@@ -37,7 +40,7 @@ class Rule:
     """The group column."""
     measure: str
     """A score, a quality, or any other column of numbers."""
-    figure: str = "mean"
+    figure: Figure = "mean"
     """`mean`, or `gap`: the group's mean minus the mean over all prompts."""
     at_least: float | None = None
     """The lower bound, in units of the measure."""
@@ -112,49 +115,47 @@ def to_text(findings: Sequence[Finding]) -> str:
 
 
 def read_policy(path: Path) -> Policy:
-    """A policy from YAML. Raises `AuditError` with the file and the key that is wrong."""
-    try:
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise AuditError(f"{path}: cannot be read as YAML: {error}") from error
+    """A policy from YAML. Raises `AuditError` with the file, the rule and the key that is wrong."""
+    data = read_yaml(path, AuditError)
     if not isinstance(data, dict) or not isinstance(data.get("rules"), list) or not data["rules"]:
         raise AuditError(f"{path}: expected a mapping with a list of rules under `rules:`")
     _check_keys(data, POLICY_KEYS, str(path))
-    rules = tuple(_rule(entry, f"{path}: rule {number}") for number, entry in enumerate(data["rules"], start=1))
-    policy = Policy(rules=rules, **{key: data[key] for key in ("alpha", "min_sources") if key in data})
-    if not _is_number(policy.alpha) or not 0 < policy.alpha < 1:
-        raise AuditError(f"{path}: alpha is {policy.alpha!r}, expected a number between 0 and 1")
-    if not isinstance(policy.min_sources, int) or policy.min_sources < 2:
+    policy = typed(data | {"rules": []}, Policy, str(path), AuditError)
+    if not 0 < policy.alpha < 1:
+        raise AuditError(f"{path}: alpha is {policy.alpha:g}, expected a number between 0 and 1")
+    if policy.min_sources < 2:
         raise AuditError(f"{path}: min_sources is {policy.min_sources!r}, expected a whole number of at least 2")
-    return policy
+    rules = tuple(_rule(entry, f"{path}: rule {number}") for number, entry in enumerate(data["rules"], start=1))
+    return replace(policy, rules=rules)
 
 
 def _rule(entry: object, where: str) -> Rule:
     if not isinstance(entry, dict):
         raise AuditError(f"{where}: expected a mapping with the keys {', '.join(sorted(RULE_KEYS))}")
     _check_keys(entry, RULE_KEYS, where)
-    for key in ("by", "measure"):
-        if not isinstance(entry.get(key), str):
-            raise AuditError(f"{where}: `{key}` is missing, or no text")
-    if entry.get("figure", "mean") not in FIGURES:
-        raise AuditError(f"{where}: figure is {entry['figure']!r}, expected {' or '.join(FIGURES)}")
-    bounds = {key: entry[key] for key in ("at_least", "at_most") if key in entry}
-    if not bounds or not all(_is_number(bound) for bound in bounds.values()):
+    if isinstance(entry.get("groups"), list):
+        entry = entry | {"groups": [_code(group, where) for group in entry["groups"]]}
+    rule = typed(entry, Rule, where, AuditError)
+    if rule.at_least is None and rule.at_most is None:
         raise AuditError(f"{where}: needs a number under `at_least` or `at_most`")
-    groups = entry.get("groups")
-    if groups is not None and not (isinstance(groups, list) and groups):
-        raise AuditError(f"{where}: `groups` is {groups!r}, expected a list")
-    return Rule(**entry | {"groups": None if groups is None else tuple(map(str, groups))})
+    if rule.groups == ():
+        raise AuditError(f"{where}: `groups` is empty; leave it out for every group of the run")
+    return rule
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def _code(group: object, where: str) -> object:
+    """A group that is a number, as a text; a code with a zero in front is another number in YAML."""
+    if not isinstance(group, int) or isinstance(group, bool):
+        return group
+    if group < LEAST_CODE:
+        raise AuditError(f"{where}: `groups` holds the number {group}; write a code in quotes, as '014'")
+    return str(group)
 
 
 def _check_keys(data: dict[Any, Any], known: set[str], where: str) -> None:
     unknown = [key for key in data if key not in known]
     if unknown:
-        raise AuditError(f"{where}: unknown key {unknown[0]!r}; known: {', '.join(sorted(known))}")
+        raise AuditError(f"{where}: unknown key {unknown[0]!r:.60}; known: {', '.join(sorted(known))}")
 
 
 def _groups_of(results: pd.DataFrame, rule: Rule, store: RunStore) -> list[str]:

@@ -105,20 +105,57 @@ def test_the_command_says_its_verdict_and_exits_by_it(
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("[", "cannot be read as YAML"),
+        ("[", "not valid YAML"),
         ("alpha: 0.1", "expected a mapping with a list of rules"),
         ("rules: [{by: language, measure: m}]", "rule 1: needs a number under `at_least` or `at_most`"),
-        ("rules: [{by: language, measure: m, at_least: yes}]", "rule 1: needs a number"),
-        ("rules: [{measure: m, at_least: 1}]", "rule 1: `by` is missing"),
+        ("rules: [{by: language, measure: m, at_least: yes}]", "rule 1: at_least: .*number, found 'yes'"),
+        ("rules: [{by: l, measure: m, at_least: true}]", "rule 1: at_least: .*number, found True"),
+        ("rules: [{by: l, measure: m, at_least: .inf}]", "inf is no finite number"),
+        ("rules: [{by: l, measure: m, at_least: 2020-01-01}]", "rule 1: at_least: .*number, found '2020-01-01'"),
+        ("rules: [{measure: m, at_least: 1}]", "rule 1: by is missing"),
+        ("rules: [{by: 5, measure: m, at_least: 1}]", "rule 1: by: .*string, found 5"),
+        ("rules: [{by: l, measure: m, at_least: 1}, 3]", "rule 2: expected a mapping with the keys"),
+        ("rules: [{by: l, measure: m, at_least: 1, groups: en}]", "rule 1: groups: .*found 'en'"),
+        ("rules: [{by: l, measure: m, at_least: 1, groups: []}]", "rule 1: `groups` is empty"),
+        ("rules: [{by: l, measure: m, at_least: 1, groups: [en, [de]]}]", r"rule 1: groups\.1: .*found \['de'\]"),
+        ("rules: [{by: l, measure: m, at_least: 1, groups: [014]}]", "rule 1: `groups` holds the number .*, as '014'"),
+        ("rules: [{by: l, measure: m, at_least: 1, by: r}]", "key 'by' is given twice"),
         ("rules: [{by: l, measure: m, at_lest: 1}]", "rule 1: unknown key 'at_lest'; known: at_least, at_most"),
-        ("rules: [{by: l, measure: m, at_least: 1, figure: sum}]", "figure is 'sum', expected mean or gap"),
+        ("rules: [{by: l, measure: m, at_least: 1, figure: sum}]", "figure: .*'mean' or 'gap', found 'sum'"),
+        ("alpha: no\nrules: [{by: l, measure: m, at_least: 1}]", "alpha: .*number, found 'no'"),
+        ("min_sources: 1.5\nrules: [{by: l, measure: m, at_least: 1}]", "min_sources: .*integer"),
+        ("min_sources: 1\nrules: [{by: l, measure: m, at_least: 1}]", "min_sources is 1, expected a whole number"),
+        ("alfa: 1\nrules: [{by: l, measure: m, at_least: 1}]", "unknown key 'alfa'; known: alpha, min_sources, rules"),
         ("alpha: 2\nrules: [{by: l, measure: m, at_least: 1}]", "alpha is 2, expected a number between 0 and 1"),
     ],
 )
 def test_a_fault_in_a_policy_is_named(text: str, message: str, tmp_path: Path) -> None:
     file = tmp_path / "policy.yaml"
     file.write_text(text)
-    with pytest.raises(AuditError, match=f"policy.yaml: .*{message}"):
+    with pytest.raises(AuditError, match=f"policy.yaml.*{message}"):
+        read_policy(file)
+
+
+def test_groups_are_texts_also_where_they_look_like_something_else(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_text("rules: [{by: language, measure: m, at_least: 1, groups: [no, en, on, '014', 155]}]\n")
+    (rule,) = read_policy(file).rules
+    assert rule == Rule(by="language", measure="m", at_least=1.0, groups=("no", "en", "on", "014", "155"))
+
+
+@pytest.mark.timeout(10)
+def test_a_policy_of_references_to_references_ends(tmp_path: Path) -> None:
+    levels = [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 9)}]" for n in range(1, 9)]
+    file = tmp_path / "policy.yaml"
+    file.write_text("\n".join(["a0: &a0 [x]", *levels, "rules: *a8"]))
+    with pytest.raises(AuditError, match=r"policy.yaml:2:10: .*references \(\*name\) are not read; write it out"):
+        read_policy(file)
+
+
+def test_a_policy_that_is_no_utf_8_is_told_by_its_line(tmp_path: Path) -> None:
+    file = tmp_path / "policy.yaml"
+    file.write_bytes("alpha: 0.1\n# größe\n".encode("latin-1"))
+    with pytest.raises(AuditError, match=r"policy\.yaml:2: not UTF-8"):
         read_policy(file)
 
 
