@@ -15,9 +15,11 @@ import pandas as pd
 import yaml
 from scipy.stats import rankdata
 
-from emoe_audit.errors import AuditError
+from emoe_audit.errors import PlanError
 from emoe_audit.experts.coverage import COVERED, STARVED
 from emoe_audit.prompts.tags import region_names
+from emoe_audit.readers.documents import read_yaml
+from emoe_audit.readers.typed import typed
 from emoe_audit.recipes.world import LANGUAGES, SKIN_TONES, Kind
 
 PLAN_DRAWS = 1000
@@ -68,25 +70,31 @@ class Plan:
         """Read and check a plan.
 
         Raises:
-            AuditError: a key is missing, a share is negative, or the shares do not sum to 1.
+            PlanError: a key is missing, unknown or of another type, a share is negative, or the shares do not sum to 1.
         """
-        data = yaml.safe_load(path.read_text(encoding="utf-8"))
-        missing = {"name", "seed", "languages"} - set(data)
+        data = read_yaml(path, PlanError)
+        missing = {"name", "seed", "languages"} - set(data if isinstance(data, dict) else ())
         if missing:
-            raise AuditError(
-                f"{path}: a plan needs {', '.join(sorted(missing))}; see emoe_audit/recipes/plans/ for one"
-            )
-        plan = cls(**data)
-        known = {"languages": set(LANGUAGES), "regions": set(region_names()), "skin_tones": set(SKIN_TONES.values())}
-        for what, groups in known.items():
-            unknown = [group for group in getattr(plan, what) if group not in groups]
+            raise PlanError(f"{path}: a plan needs {', '.join(sorted(missing))}; see emoe_audit/recipes/plans/ for one")
+        for what, groups in _known_groups().items():
+            given = data.get(what)
+            unknown = [group for group in given if group not in groups] if isinstance(given, dict) else []
             if unknown:
-                raise AuditError(f"{path}: {what}: {unknown[0]!r} is not known; write codes in quotes, as '014'")
-            shares = np.array(list(getattr(plan, what).values()))
-            total = shares.sum()
-            if (shares < 0).any() or (len(shares) and abs(total - 1) > 1e-6):
-                raise AuditError(f"{path}: the shares of the {what} must be 0 or more and sum to 1, not {total:g}")
+                raise PlanError(f"{path}: {what}: {unknown[0]!r:.60} is not known; write codes in quotes, as '014'")
+        plan = typed(data, cls, str(path), PlanError)
+        plan._check(path)
         return plan
+
+    def _check(self, path: Path) -> None:
+        if self.name != Path(self.name).name:
+            raise PlanError(f"{path}: name: {self.name!r:.60} is no name of a folder, in which the work is kept")
+        if not 0 <= self.seed < 2**32:
+            raise PlanError(f"{path}: seed: {self.seed} is not from 0 to {2**32 - 1}")
+        for what in _known_groups():
+            shares = np.array(list(getattr(self, what).values()))
+            total = shares.sum()
+            if (shares < 0).any() or ((len(shares) or what == "languages") and abs(total - 1) > 1e-6):
+                raise PlanError(f"{path}: the shares of the {what} must be 0 or more and sum to 1, not {total:g}")
 
     def write(self, path: Path) -> None:
         """Write the plan as YAML, largest share first."""
@@ -94,6 +102,10 @@ class Plan:
         falling = {what: dict(sorted(t.items(), key=lambda item: -item[1])) for what, t in tables.items() if t}
         data = {"name": self.name, "seed": self.seed} | falling
         path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
+
+
+def _known_groups() -> dict[str, set[str]]:
+    return {"languages": set(LANGUAGES), "regions": set(region_names()), "skin_tones": set(SKIN_TONES.values())}
 
 
 def script_family(language: str) -> str:

@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 from scipy.stats import f_oneway, spearmanr
 
-from emoe_audit.errors import AuditError
+from emoe_audit.errors import PlanError
 from emoe_audit.experts.coverage import COVERED, STARVED
 from emoe_audit.recipes.plan import Plan, eta_squared, propose_plan, script_families
 
@@ -68,11 +68,26 @@ def test_norwegian_survives_yaml(tmp_path: Path) -> None:
             "name: x\nseed: 1\nlanguages: {en: 1}\nregions: {014: 1}\n",
             "regions: 12 is not known",
         ),
+        ("name: x\nseed: 2020-01-01\nlanguages: {en: 1}\n", "seed: .*integer, found '2020-01-01'"),
+        ("name: x\nseed: 1.5\nlanguages: {en: 1}\n", "seed: .*integer"),
+        ("name: x\nseed: true\nlanguages: {en: 1}\n", "seed: .*integer, found True"),
+        ("name: x\nseed: -1\nlanguages: {en: 1}\n", "seed: -1 is not from 0 to"),
+        ("name: 5\nseed: 1\nlanguages: {en: 1}\n", "name: .*string, found 5"),
+        ("name: ../x\nseed: 1\nlanguages: {en: 1}\n", "name: '../x' is no name of a folder"),
+        ("name: x\nseed: 1\nlanguages: {en: .nan}\n", "nan is no finite number"),
+        ("name: x\nseed: 1\nlanguages: {en: much}\n", "languages.en: .*number, found 'much'"),
+        ("name: x\nseed: 1\nlanguages: [en]\n", "languages: "),
+        ("name: x\nseed: 1\nlanguages: {}\n", "sum to 1, not 0"),
+        ("name: x\nseed: 1\nlanguages: {en: 1}\nregion: {}\n", "region is no known field"),
+        ("name: x\nseed: 1\nlanguages: &all {en: 1}\nregions: *all\n", "references .* are not read"),
+        ("[1, 2]", "a plan needs languages, name, seed"),
+        ("", "a plan needs languages, name, seed"),
+        ("name: [", "not valid YAML"),
     ],
 )
 def test_a_bad_plan_says_what_is_wrong(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "plan.yaml").write_text(text)
-    with pytest.raises(AuditError, match=message):
+    with pytest.raises(PlanError, match=f"plan.yaml.*{message}"):
         Plan.read(tmp_path / "plan.yaml")
 
 
