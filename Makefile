@@ -15,7 +15,7 @@ HELD := ^torch(vision)?==
 TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
 FAST := -m 'not slow and not browser and not benchmark'
 
-.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-sd15 bench-statistics bench-experts bench-dashboard schema verification ablations recipes example clean
+.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-sd15 bench-statistics bench-experts bench-dashboard schema licences verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -87,6 +87,9 @@ bench-dashboard: $(STAMP) ## measure the dashboard at a million prompts; figures
 
 schema: $(STAMP) ## the published form of report.json
 	$(BIN)/python -m emoe_audit.report.schema > reports/report.schema.json
+
+licences: $(STAMP) ## the page of what is installed along, and under which licences
+	$(BIN)/python docs/_ext/licences.py
 
 verification: $(STAMP) ## every score against known training; pages and tables go to reports/verification/
 	mkdir -p $(VERIFICATION)

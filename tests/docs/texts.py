@@ -17,7 +17,7 @@ README = ROOT / "README.md"
 DOCS = ROOT / "docs"
 PAGES = (README, ROOT / "CONTRIBUTING.md", *sorted(DOCS.rglob("*.md")))
 """Those whose examples are run."""
-BESIDE = (ROOT / "CHANGELOG.md", ROOT / "prompts" / "README.md", ROOT / "reports" / "README.md")
+BESIDE = (ROOT / "CHANGELOG.md", ROOT / "SECURITY.md", ROOT / "prompts" / "README.md", ROOT / "reports" / "README.md")
 """Others, whose links have to lead somewhere too."""
 
 
