@@ -20,6 +20,10 @@ class StoreError(AuditError):
     """A run folder cannot be read, or holds another run than the one asked for."""
 
 
+class PlanError(AuditError):
+    """A plan of an ensemble's training cannot be read or followed."""
+
+
 class QualityError(AuditError):
     """A judge cannot be loaded, or an image cannot be made or judged."""
 
@@ -30,3 +34,13 @@ class MissingPackageError(AuditError):
 
 class WriteError(AuditError):
     """A file cannot be written: no room, no permission, or something in its way."""
+
+
+def told(error: Exception) -> str:
+    """One sentence about an error: an `AuditError`'s own, or which file the system refused and why."""
+    if isinstance(error, MemoryError):
+        return "memory ran out; give it less at once (--batch-size, --memory-budget), or more memory"
+    if not isinstance(error, OSError):
+        return str(error)
+    files = [f"{str(file)[:200]}: " for file in (error.filename, error.filename2) if file is not None]
+    return f"{''.join(files)}{error.strerror or error or type(error).__name__}"

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import click
 
 from emoe_audit.cli.console import print_result
 from emoe_audit.cli.kinds import SEED, SHARE, Target
-from emoe_audit.cli.options import option, output_options, run_argument
+from emoe_audit.cli.options import F, option, output_options, run_argument
 
 
-def model_option(kind: click.Path) -> Any:
+def model_option(kind: click.Path) -> Callable[[F], F]:
     """`--model`, to write or to read."""
     return option("--model", type=kind, default=None, show_default="RUN/abstain", help="Folder of the model.")
 

@@ -23,8 +23,12 @@ EXIT_INCONCLUSIVE = 3
 """`gate`: no bound is broken, and some are undecided."""
 EXIT_ROW_ERRORS = 4
 """Done, but rows were left out; `errors.jsonl` says which and why."""
+EXIT_FAULT = 70
+"""A fault of emoe_audit itself, shown with its traceback."""
 EXIT_INTERRUPTED = 130
 """Interrupted; the message is the command that goes on."""
+EXIT_UNREAD = 141
+"""What reads the output has gone."""
 
 
 def print_result(values: dict[str, Any], as_json: bool) -> None:

@@ -8,6 +8,7 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import EXIT_GATE_FAILED, EXIT_INCONCLUSIVE, command_line
+from emoe_audit.cli.kinds import SHARE, Target
 from emoe_audit.cli.options import option, output_options, run_argument
 
 
@@ -18,11 +19,11 @@ from emoe_audit.cli.options import option, output_options, run_argument
 @option("--score", default=None, help="Measure of both runs; by default the one that ranks A.")
 @option(
     "--fdr",
-    type=click.FloatRange(0, 1, min_open=True, max_open=True),
+    type=SHARE,
     default=0.1,
     help="Share of false alarms to be expected among the groups that rose or fell.",
 )
-@option("--out", type=click.Path(dir_okay=False, path_type=Path), default=None, help="HTML page to write.")
+@option("--out", type=Target(), default=None, help="HTML page to write.")
 @output_options
 def compare(
     a: Path, b: Path, by: str, score: str | None, fdr: float, out: Path | None, as_json: bool, quiet: bool

@@ -10,6 +10,7 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import EXIT_ROW_ERRORS, command_line, progress_of
+from emoe_audit.cli.kinds import SEED, Target
 from emoe_audit.cli.options import DEFAULT_ENSEMBLE, option, output_options
 from emoe_audit.errors import AuditError
 from emoe_audit.types import SplitParts
@@ -43,8 +44,8 @@ def show_ensemble(name: str) -> int:
 
 
 @ensemble.command("tiny")
-@click.argument("folder", type=click.Path(path_type=Path))
-@option("--seed", type=int, default=0, help="Of the random weights.")
+@click.argument("folder", type=Target(is_folder=True))
+@option("--seed", type=SEED, default=0, help="Of the random weights.")
 def tiny_ensemble(folder: Path, seed: int) -> int:
     """Make a tiny ensemble with random weights, for tests of your own."""
     from emoe_audit.experts.tiny import make_tiny_ensemble
@@ -56,7 +57,7 @@ def tiny_ensemble(folder: Path, seed: int) -> int:
 
 @ensemble.command("emergent")
 @click.argument("checkpoint")
-@option("--out", type=click.Path(path_type=Path), required=True, show_default=False, help="Folder to write.")
+@option("--out", type=Target(is_folder=True), required=True, show_default=False, help="Folder to write.")
 @option("--expert", default=None, help="Of an ensemble; by default its base.")
 @option("--revision", default=None, help="Of a hub id.")
 @option("--members", type=click.IntRange(2), default=4, help="Experts of the ensemble.")
@@ -64,7 +65,7 @@ def tiny_ensemble(folder: Path, seed: int) -> int:
 @option("--top-k", type=click.IntRange(1), default=None, help="Clusters that a token keeps; by default a quarter.")
 @option("--what", type=click.Choice(["unet", "unet+text"]), default="unet", help="What is split.")
 @option("--judge", default=None, help="Open_clip model that measures images, as in `judge:` of a YAML file.")
-@option("--seed", type=int, default=0, help="Of clusters and members.")
+@option("--seed", type=SEED, default=0, help="Of clusters and members.")
 def emergent_ensemble(
     checkpoint: str,
     out: Path,
@@ -121,7 +122,7 @@ def check_ensemble(name: str, pairs: int, n_noise: int, device: str, as_json: bo
 
 @ensemble.command("verify")
 @click.argument("name", default=VERIFIED_ENSEMBLE)
-@option("--out", type=click.Path(path_type=Path), default=None, help="Run folder; by default reports/verify-ENSEMBLE.")
+@option("--out", type=Target(is_folder=True), default=None, help="Run folder; by default reports/verify-ENSEMBLE.")
 @option("--concepts", type=click.IntRange(1), default=100, help="Captions of each kind, each in every language.")
 @option("--n-images", type=click.IntRange(0), default=2000, help="At most; 0 makes none.")
 @option("--device", default="auto", help="auto, cpu, cuda or mps.")
@@ -147,7 +148,7 @@ def verify_ensemble(
     if register is not None:
         try:
             runpy.run_path(register)
-        except Exception as error:
+        except (Exception, SystemExit) as error:
             raise AuditError(f"{register}: cannot be run: {type(error).__name__}: {error}") from error
     spec = load_spec(name)
     folder = out or Path("reports") / f"verify-{spec.name}"

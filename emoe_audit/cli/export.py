@@ -7,6 +7,7 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import print_result
+from emoe_audit.cli.kinds import Target
 from emoe_audit.cli.options import option, output_options, run_argument
 
 
@@ -19,7 +20,7 @@ from emoe_audit.cli.options import option, output_options, run_argument
     show_default=False,
     help="Every prompt as CSV, the means of groups as CSV, or a section of a model card as Markdown.",
 )
-@option("--out", type=click.Path(dir_okay=False, path_type=Path), required=True, show_default=False, help="The file.")
+@option("--out", type=Target(), required=True, show_default=False, help="The file.")
 @output_options
 def export(run_folder: Path, what: str, out: Path, as_json: bool, quiet: bool) -> int:
     """Write a run as CSV or as a section of a model card."""

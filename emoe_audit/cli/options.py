@@ -10,11 +10,15 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import click
-import yaml
 
+from emoe_audit.cli.kinds import SEED, SHARE, Finite, Target
+from emoe_audit.errors import AuditError
+from emoe_audit.readers.documents import compose_yaml, read_yaml
 from emoe_audit.types import AnalysisConfig, ImageConfig, ScoringConfig
 
 DEFAULT_ENSEMBLE = "emoji-a"
+LONGEST = 20
+"""Digits of a size."""
 F = TypeVar("F", bound=Callable[..., Any])
 run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 """`RUN`, the folder of a run that exists."""
@@ -27,19 +31,41 @@ def option(name: str, **kwargs: Any) -> Callable[[F], F]:
 
 
 def _read_config(context: click.Context, _parameter: click.Parameter, path: Path | None) -> None:
+    """Take the file's values as this command's defaults. Raises `AuditError` with file and line."""
     if path is None:
         return
+    settings = read_yaml(path, AuditError)
+    if not isinstance(settings, dict | None):
+        raise AuditError(f"{path}: expected `option: value` lines")
+    lines = _lines_of(path)
+    known = {own.name: own for own in context.command.params if own.expose_value}
+    context.default_map = {}
+    for key, value in (settings or {}).items():
+        name, where = str(key).replace("-", "_"), f"{path}:{lines.get(str(key), 1)}"
+        if name not in known:
+            raise AuditError(f"{where}: no option {key!r:.60} for {context.command.name}; see --help")
+        if value is not None:
+            context.default_map[name] = _given(known[name], value, context, f"{where}: {key}")
+
+
+def _given(parameter: click.Parameter, value: Any, context: click.Context, where: str) -> str | list[str]:
+    """A value of the file as a word of the command line would give it."""
+    listed = value if isinstance(value, list) else [value]
+    if isinstance(value, list) != parameter.multiple or any(isinstance(own, dict | list) for own in listed):
+        raise AuditError(f"{where}: expected {'a list' if parameter.multiple else 'one value'}, found {value!r:.60}")
+    words = list(map(str, listed))
+    given = words if parameter.multiple else words[0]
     try:
-        settings = yaml.safe_load(path.read_text(encoding="utf-8")) or {}
-    except yaml.YAMLError as error:
-        raise click.UsageError(f"{path}: not valid YAML: {error}") from error
-    if not isinstance(settings, dict):
-        raise click.UsageError(f"{path}: expected `option: value` lines")
-    known = {p.name for p in context.command.params}
-    unknown = [key for key in settings if str(key).replace("-", "_") not in known]
-    if unknown:
-        raise click.UsageError(f"{path}: no option {unknown[0]!r} for {context.command.name}; see --help")
-    context.default_map = {str(key).replace("-", "_"): value for key, value in settings.items()}
+        parameter.type_cast_value(context, given)
+    except click.BadParameter as error:
+        raise AuditError(f"{where}: {error.message}") from error
+    return given
+
+
+def _lines_of(path: Path) -> dict[str, int]:
+    """The line of each key of a YAML file that holds a mapping."""
+    node = compose_yaml(path, AuditError)
+    return {key.value: key.start_mark.line + 1 for key, _ in node.value} if node is not None else {}
 
 
 def config_option(command: F) -> F:
@@ -65,6 +91,8 @@ class ByteCount(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 
         if match is None:
             self.fail(f"{value!r} is not a size; write it like 3GiB, 800MiB or 2.5GB", param, ctx)
         number, letter, binary = match.groups()
+        if len(number) > LONGEST:
+            self.fail(f"{value!r:.60} is more memory than there is", param, ctx)
         power = " KMGT".index((letter or " ").upper())
         return int(float(number) * (1024 if binary else 1000) ** power)
 
@@ -109,7 +137,7 @@ def scoring_options(command: F) -> F:
             help="Of which the first is read.",
         ),
         option("--n-noise", type=click.IntRange(1), default=default.n_noise, help="Noises to average over."),
-        option("--seed", type=int, default=default.seed, help="Of noises and images."),
+        option("--seed", type=SEED, default=default.seed, help="Of noises and images."),
     ):
         command = decorate(command)
     return command
@@ -132,7 +160,7 @@ def image_options(command: F) -> F:
             default=None,
             help="Folder of the real images that the prompts name in `reference_image` or `image_file`.",
         ),
-        option("--guidance-scale", type=float, default=default.guidance_scale, help="Classifier-free guidance."),
+        option("--guidance-scale", type=Finite(), default=default.guidance_scale, help="Classifier-free guidance."),
         option(
             "--image-steps",
             type=click.IntRange(1),
@@ -187,7 +215,7 @@ def analysis_options(command: F) -> F:
     for decorate in (
         option(
             "--target-risk",
-            type=click.FloatRange(0, 1, min_open=True, max_open=True),
+            type=SHARE,
             default=default.target_risk,
             show_default="half the run's own",
             help="Share of misread prompts that may be left among those accepted.",
@@ -246,7 +274,7 @@ def audit_options(command: F) -> F:
         ),
         option(
             "--out",
-            type=click.Path(path_type=Path),
+            type=Target(is_folder=True),
             required=True,
             show_default=False,
             help="Run folder; resumed if it exists.",

@@ -8,13 +8,14 @@ from typing import TYPE_CHECKING
 import click
 
 from emoe_audit.cli.console import EXIT_ROW_ERRORS, print_result, progress_of, table_warnings, warn
+from emoe_audit.cli.kinds import SEED, SHARE, FiniteRange, Target
 from emoe_audit.cli.options import ensemble_option, option, output_options
 from emoe_audit.errors import PromptTableError
 
 if TYPE_CHECKING:
     from emoe_audit.prompts.table import PromptTable
 
-out_option = option("--out", type=click.Path(path_type=Path), required=True, show_default=False, help="CSV file.")
+out_option = option("--out", type=Target(), required=True, show_default=False, help="CSV file.")
 
 
 class Listed(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter here
@@ -60,7 +61,7 @@ def check_prompts(table: Path, as_json: bool, quiet: bool) -> int:
 @prompts.command("emoji")
 @ensemble_option
 @option("--concepts", type=click.IntRange(1), default=100, help="Captions to draw.")
-@option("--seed", type=int, default=0, help="Of the draw.")
+@option("--seed", type=SEED, default=0, help="Of the draw.")
 @out_option
 def emoji_prompts(ensemble: str, concepts: int, seed: int, out: Path) -> int:
     """Write the prompts that an ensemble brings as a CSV table."""
@@ -75,7 +76,7 @@ def emoji_prompts(ensemble: str, concepts: int, seed: int, out: Path) -> int:
 @option("--images", type=click.IntRange(1), default=None, show_default="all", help="Images to draw.")
 @click.option("--all-captions", is_flag=True, help="Every caption of an image, not one in each language.")
 @option("--language", default="en", help="Of captions that do not say theirs (BCP-47).")
-@option("--seed", type=int, default=0, help="Of the draw.")
+@option("--seed", type=SEED, default=0, help="Of the draw.")
 @out_option
 def coco_prompts(captions: Path, images: int | None, all_captions: bool, language: str, seed: int, out: Path) -> int:
     """Write a sample of a COCO captions file as a CSV table."""
@@ -162,10 +163,10 @@ def translate_prompts(
 @click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 @option("--measure", default="clip_cosine", help="In which the gap is to be shown.")
 @option("--by", default="language", help="Group column of the prompts.")
-@option("--gap", type=click.FloatRange(0, min_open=True), required=True, show_default=False, help="To be found.")
+@option("--gap", type=FiniteRange(0, min_open=True), required=True, show_default=False, help="To be found.")
 @option("--reference", default=None, show_default="the others", help="Group that the others are compared with.")
-@option("--power", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.8, help="Chance to find it.")
-@option("--alpha", type=click.FloatRange(0, 1, min_open=True, max_open=True), default=0.05, help="Of all tests.")
+@option("--power", type=SHARE, default=0.8, help="Chance to find it.")
+@option("--alpha", type=SHARE, default=0.05, help="Of all tests.")
 @output_options
 def plan_prompts(
     run_folder: Path,

@@ -23,7 +23,21 @@ pytestmark = pytest.mark.slow
 NUMBERS = (0, 1, -1, 2, 30, 31, 32, -31, -32, 127, -128, 2**15 - 1, -(2**15), 2**62, 1e-320, 1e5, 1e38, 1e308, -1e308)
 NO_NUMBERS = (np.nan, np.inf, -np.inf)
 MODULES = ("emoe_audit.abstain.student", "safetensors.numpy", "scipy.special")
-VALUES = (None, True, -1, 10**30, 1.5, "", "x" * 300, [], {}, ["en", 3], {"a": {"b": []}}, [[]] * 9, "../tensors")
+VALUES: tuple[Any, ...] = (
+    None,
+    True,
+    -1,
+    10**30,
+    1.5,
+    "",
+    "x" * 300,
+    [],
+    {},
+    ["en", 3],
+    {"a": {"b": []}},
+    [[]] * 9,
+    "../tensors",
+)
 
 
 def answer(folder: str) -> str:

@@ -148,7 +148,7 @@ def test_an_unknown_key_in_the_file_is_named(folder: str, tmp_path: Path) -> Non
     (tmp_path / "settings.yaml").write_text("n-nose: 7\n")
     done = invoke("run", "--ensemble", folder, "--out", "x", "--config", str(tmp_path / "settings.yaml"))
     assert done.returncode == 2
-    assert "no option 'n-nose' for run" in done.stderr
+    assert f"{tmp_path / 'settings.yaml'}:1: no option 'n-nose' for run" in done.stderr
 
 
 @pytest.mark.slow

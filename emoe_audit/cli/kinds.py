@@ -1,0 +1,62 @@
+"""What a word must be to be an option's value: a number that is one, a seed, a place where something can be written."""
+
+from __future__ import annotations
+
+import math
+import os
+from pathlib import Path
+from typing import Any
+
+import click
+
+
+class Seed(click.types.IntParamType):
+    """A whole number from which random numbers can start, and which can be stored."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """The number."""
+        found: int = super().convert(value, param, ctx)
+        if not 0 <= found < 2**63:
+            self.fail(f"{value!r:.60} is not from 0 to {2**63 - 1}", param, ctx)
+        return found
+
+
+class Finite(click.types.FloatParamType):
+    """A number that is neither infinite nor NaN."""
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """The number."""
+        found: float = super().convert(value, param, ctx)
+        if not math.isfinite(found):
+            self.fail(f"{value!r:.60} is no finite number", param, ctx)
+        return found
+
+
+class FiniteRange(click.FloatRange, Finite):
+    """Such a number within bounds."""
+
+
+SEED = Seed()
+SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
+
+
+class Target(click.Path):
+    """A file or folder to write, refused before any work where nothing can be written."""
+
+    def __init__(self, *, is_folder: bool = False) -> None:
+        """A file, or a folder."""
+        super().__init__(file_okay=not is_folder, dir_okay=is_folder, path_type=Path)
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Path:
+        """The path."""
+        path = Path(os.fsdecode(super().convert(value, param, ctx)))
+        try:
+            nearest = next(own for own in (path.absolute(), *path.absolute().parents) if own.exists())
+        except OSError as error:
+            self.fail(f"{str(path)[:200]!r}: {error.strerror}", param, ctx)
+        folder = nearest if nearest.is_dir() else nearest.parent
+        if nearest not in (path.absolute(), folder):
+            self.fail(f"{str(path)!r} cannot be written: {str(nearest)!r} is a file and no folder", param, ctx)
+        if not os.access(folder, os.W_OK | os.X_OK):
+            self.fail(f"{str(path)!r} cannot be written: {str(folder)!r} may not be written to", param, ctx)
+        return path
