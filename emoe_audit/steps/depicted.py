@@ -8,6 +8,7 @@ from pathlib import Path
 import pandas as pd
 
 from emoe_audit.errors import QualityError
+from emoe_audit.readers.text import read_text
 from emoe_audit.runs.store import RunStore
 
 
@@ -36,7 +37,9 @@ def measure_depicted(
     if spec.judge is None:
         raise QualityError(f"{spec.name}: names no judge; add `judge:` to its YAML")
     own = {"skin_tone": SKIN_TONE, "shown_tone": SHOWN_TONE, "gender": GENDER}[attribute]
-    concepts = list(subjects(spec)["en"]) if subject_file is None else subject_file.read_text("utf-8").splitlines()
+    concepts = (
+        list(subjects(spec)["en"]) if subject_file is None else read_text(subject_file, QualityError).splitlines()
+    )
     found = who_is_depicted(
         store.query("SELECT * FROM results"),
         store.path,
