@@ -28,6 +28,7 @@ from torch import Tensor
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.hashing import json_digest, tensor_digest
 from emoe_audit.experts.sources import opened, some
+from emoe_audit.experts.writing import writing
 
 Clusters = Mapping[str, Int[Tensor, "_expert _row"]]
 """Which rows each expert of a layer has, by the layer's name."""
@@ -152,7 +153,8 @@ class _Transport:
 def write_clusters(clusters: Clusters, tensors: Mapping[str, Tensor], path: Path) -> None:
     """Store the clusters with the digest of the keys that they were made of."""
     own = {layer: rows.int().contiguous() for layer, rows in clusters.items()}
-    save_file(own, path, metadata={"keys": _keys_digest(clusters, tensors)})
+    with writing(path):
+        save_file(own, path, metadata={"keys": _keys_digest(clusters, tensors)})
 
 
 def read_clusters(path: Path, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

@@ -31,6 +31,7 @@ from emoe_audit.experts.sources import (
     some,
     weight_files,
 )
+from emoe_audit.experts.writing import writing
 from emoe_audit.types import MoeLayers
 
 GATE = ".gate.weight"
@@ -153,10 +154,11 @@ def write_segmoe_folder(
     tensors |= {layer + GATE: gate.contiguous() for layer, gate in gates.items()}
     for index, state in enumerate(experts):  # cloned: safetensors refuses tensors that share memory
         tensors |= {_expert_key(key, layer, index): state[key].clone() for key, layer in layers.items()}
-    _copy_pipeline(pipeline, folder)
     text = json.dumps(config | {CONFIG_KEY: _segmoe_config(recipe, layout)}, indent=2)
-    (folder / "unet" / "config.json").write_text(text, encoding="utf-8")
-    save_file(tensors, folder / "unet" / f"{UNET_STEM}.safetensors", metadata={"format": "pt"})
+    with writing(folder):
+        _copy_pipeline(pipeline, folder)
+        (folder / "unet" / "config.json").write_text(text, encoding="utf-8")
+        save_file(tensors, folder / "unet" / f"{UNET_STEM}.safetensors", metadata={"format": "pt"})
 
 
 def _expert_key(key: str, layer: str, index: int) -> str:

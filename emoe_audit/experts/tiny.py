@@ -21,6 +21,7 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from emoe_audit.experts.models import STABLE_DIFFUSION_NOISE
 from emoe_audit.experts.sources import DELTA_FILE
 from emoe_audit.experts.spec import load_spec, save_spec
+from emoe_audit.experts.writing import writing
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 START, END = "<|startoftext|>", "<|endoftext|>"
@@ -42,14 +43,14 @@ def make_tiny_ensemble(folder: Path, *, n_experts: int = 3, seed: int = 0) -> En
     A whole diffusers pipeline (8 x 8 x 4 latents, 64 x 64 images), `n_experts` experts that store only what differs
     from it, an open_clip judge, and COCO captions of 8 concepts in 4 languages. The same seed gives the same weights.
     """
-    folder.mkdir(parents=True, exist_ok=True)
-    with torch.random.fork_rng(devices=[]):
+    with writing(folder), torch.random.fork_rng(devices=[]):
+        folder.mkdir(parents=True, exist_ok=True)
         torch.manual_seed(seed)
         unet = _write_pipeline(folder / "base")
         for index in range(n_experts):
             _write_expert(unet, folder / "experts" / f"expert-{index}")
         _write_judge(folder / "judge")
-    (folder / "captions.json").write_text(json.dumps(_coco(), ensure_ascii=False), encoding="utf-8")
+        (folder / "captions.json").write_text(json.dumps(_coco(), ensure_ascii=False), encoding="utf-8")
     names = [f"expert-{index}" for index in range(n_experts)]
     save_spec(
         EnsembleSpec(

@@ -15,6 +15,7 @@ import torch
 from diffusers import AutoencoderKL, UNet2DConditionModel
 from torch import Tensor
 
+from emoe_audit.errors import AuditError, told
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.recipes import contrastive, evaluate, package, unet, vae
 from emoe_audit.recipes.card import write_card
@@ -146,7 +147,10 @@ def main() -> None:
     parser.add_argument("--sibling", type=Path, help="finished ensemble to take tokenizer, judge and VAE of")
     parser.add_argument("--device", default="cuda" if torch.cuda.is_available() else "cpu")
     args = parser.parse_args()
-    make_ensemble(args.plan, args.out, args.cache, torch.device(args.device), args.sibling)
+    try:
+        make_ensemble(args.plan, args.out, args.cache, torch.device(args.device), args.sibling)
+    except (AuditError, OSError, MemoryError) as error:
+        parser.exit(2, f"Error: {told(error)}\n")
 
 
 if __name__ == "__main__":

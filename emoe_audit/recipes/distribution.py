@@ -11,6 +11,7 @@ import tomllib
 from pathlib import Path
 
 from emoe_audit.embedded.distributions import APART, GROUP, distribution_name, package_name
+from emoe_audit.errors import told
 from emoe_audit.experts.spec import EMBEDDED
 
 ROOT = Path(__file__).parents[2]
@@ -80,8 +81,14 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m emoe_audit.recipes.distribution", description=__doc__)
     parser.add_argument("--out", type=Path, required=True, help="folder for the wheels")
     args = parser.parse_args()
-    for ensemble in APART:
-        print(build_wheel(ensemble, args.out))
+    try:
+        args.out.mkdir(parents=True, exist_ok=True)
+        for ensemble in APART:
+            print(build_wheel(ensemble, args.out))
+    except OSError as error:
+        parser.exit(2, f"Error: {told(error)}\n")
+    except subprocess.CalledProcessError as error:
+        parser.exit(2, f"Error: {args.out}: the wheel was not built, for what stands above; code {error.returncode}\n")
 
 
 if __name__ == "__main__":
