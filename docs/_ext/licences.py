@@ -74,12 +74,11 @@ def runtime() -> list[Licensed]:
 
 def licence_of(package: Distribution) -> str:
     """What a package declares: an SPDX expression, else what was looked up, else classifiers, else a short text."""
-    about = package.metadata
-    classified = [own.split(" :: ")[-1] for own in about.get_all("Classifier", ()) if own.startswith("License :: ")]
-    text = " ".join((about.get("License") or "").split())
+    classified = [own.split(" :: ")[-1] for own in _values(package, "Classifier") if own.startswith("License :: ")]
+    text = " ".join(_values(package, "License"))
     said = [
-        about.get("License-Expression"),
-        LOOKED_UP.get(canonicalize_name(about["Name"])),
+        *_values(package, "License-Expression"),
+        LOOKED_UP.get(canonicalize_name(package.metadata["Name"])),
         " AND ".join(own for own in classified if own != "OSI Approved"),
         text if len(text) < 60 else None,
     ]
@@ -95,6 +94,10 @@ def page() -> str:
     """The page, as Markdown."""
     rows = [(f"`{own.name}`", own.version, own.licence) for own in runtime()]
     return f"{INTRODUCTION}\n{table(('package', 'version', 'licence'), rows)}\n"
+
+
+def _values(package: Distribution, name: str) -> list[str]:
+    return [" ".join(own.split()) for own in package.metadata.get_all(name) or ()]
 
 
 def _asked_for(requirement: Requirement, extra: str) -> list[tuple[str, str]]:
