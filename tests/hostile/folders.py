@@ -226,8 +226,7 @@ def rehash(folder: Path) -> None:
     about = folder / "model" / "model.json"
     try:
         model = json.loads(about.read_text(encoding="utf-8"))
-        for name in model["files"]:
-            model["files"][name] = hashlib.sha256((about.parent / name).read_bytes()).hexdigest()
+        model["tensors_sha256"] = hashlib.sha256((about.parent / "tensors.safetensors").read_bytes()).hexdigest()
         about.write_text(json.dumps(model), encoding="utf-8")
     except (ValueError, KeyError, TypeError, OSError, AttributeError):
         return
