@@ -8,6 +8,7 @@ import pytest
 from tests.illustrated import illustrated_run, known_coverage
 
 APP = Path(__file__).parents[2] / "app"
+MODULES = tuple(module.stem for module in APP.glob("*.py"))
 
 
 @pytest.fixture(scope="session")
@@ -23,5 +24,5 @@ def runs_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def app_on_path(monkeypatch: pytest.MonkeyPatch) -> None:
     """As `streamlit run` does it: the modules beside the entry can be imported."""
     monkeypatch.syspath_prepend(str(APP))
-    for name in ("cards", "choice", "data", "jobs", "live", "show"):
+    for name in MODULES:
         monkeypatch.delitem(sys.modules, name, raising=False)

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from tests.browser.desk import DASHBOARD, PAGES, Scheme, Visit, serve
+from tests.browser.desk import DASHBOARD, PAGES, Scheme, Visit, free_port, serving
 from tests.illustrated import illustrated_frame
 
 EMPTY = """
@@ -30,7 +30,8 @@ def serve_empty(folder: Path) -> Iterator[str]:
     (folder / ".streamlit").mkdir()
     theme = (DASHBOARD.parent / ".streamlit" / "config.toml").read_text(encoding="utf-8")
     (folder / ".streamlit" / "config.toml").write_text(theme, encoding="utf-8")
-    with serve(folder, folder / "empty.py") as address:
+    port = free_port()
+    with serving(["streamlit", "run", str(folder / "empty.py"), "--server.port", str(port)], port) as address:
         yield address
 
 

@@ -47,13 +47,18 @@ CELLS = """table => [...table.querySelectorAll('canvas thead tr, canvas tbody tr
 
 
 @contextmanager
-def serve(root: Path, script: Path = DASHBOARD) -> Iterator[str]:
+def serve(root: Path, *options: str) -> Iterator[str]:
     """The address of a dashboard that shows the runs under a folder, for as long as the context lasts."""
     port = free_port()
-    address, options = f"http://localhost:{port}/", ["--server.port", str(port), "--", "--runs", str(root)]
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    command = [sys.executable, "-m", "streamlit", "run", str(script), *options]
-    with subprocess.Popen(command, env=environment, stdout=subprocess.DEVNULL) as server:
+    with serving(["emoe_audit", "dashboard", "--runs", str(root), "--port", str(port), *options], port) as address:
+        yield address
+
+
+@contextmanager
+def serving(words: list[str], port: int) -> Iterator[str]:
+    """The address at which a module that listens on a port answers, run by these words."""
+    address, environment = f"http://localhost:{port}/", {**os.environ, "PYTHONPATH": str(ROOT)}
+    with subprocess.Popen([sys.executable, "-m", *words], env=environment, stdout=subprocess.DEVNULL) as server:
         try:
             wait_for_health(address)
             yield address

@@ -193,18 +193,3 @@ def test_a_tiny_ensemble_of_ones_own_can_be_made_shown_and_used(
     )
     cli.main(["prompts", "check", str(tmp_path / "p.csv")], standalone_mode=False)
     assert "prompts: 32" in capsys.readouterr().out
-
-
-def test_the_dashboard_is_served_on_localhost_only(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls: list[list[str]] = []
-
-    def pretend(command: list[str], cwd: Path) -> int:
-        calls.append(command)
-        return 0
-
-    monkeypatch.setattr("subprocess.call", pretend)
-    cli.main(["dashboard", "--runs", str(tmp_path), "--port", "8600"], standalone_mode=False)
-    (command,) = calls
-    assert command[command.index("--server.address") + 1] == "localhost"
-    assert Path(command[4]).is_file()
-    assert command[-2:] == ["--runs", str(tmp_path.resolve())]

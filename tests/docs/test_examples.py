@@ -203,4 +203,4 @@ def test_the_proxy_takes_what_the_dashboard_takes() -> None:
 
     (proxy,) = blocks("nginx")
     assert f"client_max_body_size {MAX_UPLOAD_MIB}m;" in proxy.text
-    assert "proxy_pass http://localhost:8501;" in proxy.text
+    assert "proxy_pass http://127.0.0.1:8501;" in proxy.text

@@ -36,7 +36,8 @@ def test_a_wheel_brings_templates_data_and_the_dashboard(wheel: Path) -> None:
     names = set(zipfile.ZipFile(wheel).namelist())
     apart = set().union(*(tracked(f"emoe_audit/embedded/{name}") for name in APART))
     assert tracked("emoe_audit") - apart <= names
-    assert {"emoe_audit/_app/dashboard.py", "emoe_audit/_app/.streamlit/config.toml"} <= names
+    app = {f"emoe_audit/_app/{name}" for name in ("dashboard.py", "guard.py", "pages.py", ".streamlit/config.toml")}
+    assert app <= names
     assert "emoe_audit/_prompts/cldr-emoji.csv" in names
 
 
