@@ -1,7 +1,8 @@
 """Audits that the dashboard starts: each is the command line's own `run` in a process that outlives the page.
 
-What was uploaded, the command and what the process said lie beside the runs, under `.uploads` and `.jobs`, so that an
-audit is found again, cancelled and resumed after the dashboard itself was closed.
+What the form asked for, the process and what it said lie beside the runs under `.jobs`, so that an audit is found
+again, cancelled and resumed after the dashboard itself was closed. A folder can come from anybody: the command is made
+anew from what was asked for, and only a process that is known again is interrupted.
 """
 
 from __future__ import annotations
@@ -10,30 +11,37 @@ import contextlib
 import json
 import os
 import re
-import signal
-import subprocess
-import sys
-import tempfile
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from emoe_audit.errors import AuditError, PromptTableError, StoreError
-from emoe_audit.prompts.read import read_prompts
-from emoe_audit.prompts.table import PromptTable
+import processes
+from processes import Process
+from pydantic import Field
+from uploads import keep_upload, kept_upload, own_folder
+
+from emoe_audit.errors import AuditError, StoreError
+from emoe_audit.experts.spec import embedded_names
+from emoe_audit.readers.documents import read_json
+from emoe_audit.readers.typed import typed
+from emoe_audit.runs.files import write_whole
 from emoe_audit.runs.store import RunStore
 
 State = Literal["running", "finished", "stopped"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
-FORMATS = (".csv", ".jsonl", ".parquet")
-STARTED: dict[int, subprocess.Popen[bytes]] = {}
-"""The processes of this dashboard, which has to take leave of them when they end."""
-MAIN = (
-    "import signal; signal.signal(signal.SIGINT, signal.default_int_handler); "
-    "from emoe_audit.cli.main import main; main()"
-)
-"""An audit that can be cancelled where the dashboard itself runs in the background, whose children ignore Ctrl+C."""
+MOST_IMAGES, MOST_NOISES = 100_000, 64
+LAST_BYTES = 4000
 PROGRESS = re.compile(r"(\w+): ([\d,]+) of ([\d,]+)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class Wish:
+    """What the form asks for."""
+
+    ensemble: str
+    """One of `ensembles`."""
+    n_images: Annotated[int, Field(ge=0, le=MOST_IMAGES)]
+    n_noise: Annotated[int, Field(ge=1, le=MOST_NOISES)]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -41,85 +49,58 @@ class Job:
     """An audit that was started here."""
 
     name: str
-    arguments: tuple[str, ...]
-    """Of `emoe-audit`."""
-    pid: int
+    suffix: Literal[".csv", ".jsonl", ".parquet"]
+    """Of the uploaded table."""
+    wish: Wish
+    process: Process
 
 
 def check_name(root: Path, name: str) -> str:
     """The name. Raises `AuditError` for one that is no plain file name, or that is taken."""
     if not NAME.fullmatch(name):
         raise AuditError(f"{name[:60]!r} is no name for a run: use letters, digits, dots, dashes and underscores")
-    if (root / name).exists():
+    if os.path.lexists(root / name) or os.path.lexists(root / ".jobs" / f"{name}.json"):
         raise AuditError(f"there is a run of the name {name!r} already; choose another")
     return name
 
 
-def check_upload(file_name: str, content: bytes) -> PromptTable:
-    """The rows of an uploaded table, and what is wrong with the others, by line and column.
-
-    Raises `PromptTableError` where nothing can be used.
-    """
-    with tempfile.TemporaryDirectory() as folder:
-        path = keep_upload(Path(folder), "table", file_name, content)
-        try:
-            table = read_prompts(path)
-        except PromptTableError as error:
-            raise PromptTableError(_named(str(error), path)) from None
-        faults = tuple(replace(fault, message=_named(fault.message, path)) for fault in table.row_errors)
-        return replace(table, row_errors=faults)
+def ensembles(root: Path) -> list[str]:
+    """The embedded ensembles, and those that lie in the folder `ensembles` beside the runs."""
+    own = [file.parent.name for file in sorted((root / "ensembles").glob("*/ensemble.yaml"))]
+    return [*embedded_names(), *own]
 
 
-def keep_upload(root: Path, name: str, file_name: str, content: bytes) -> Path:
-    """Write an uploaded table beside the runs. Raises `PromptTableError` for a format that is not read."""
-    suffix = Path(file_name).suffix.lower()
-    if suffix not in FORMATS:
-        raise PromptTableError(f"{suffix or 'no ending'!r} is not read; use {', '.join(FORMATS)}")
-    path = root / ".uploads" / f"{name}{suffix}"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(content)
-    return path
+def begin(root: Path, name: str, wish: Wish, file_name: str, content: bytes) -> None:
+    """Keep an uploaded table and start its audit. Raises `AuditError` for a name that cannot be taken."""
+    check_name(root, name)
+    suffix = keep_upload(root, name, file_name, content).suffix
+    _start(root, name, suffix, wish)
 
 
-def _named(message: str, path: Path) -> str:
-    """A message that speaks of lines of the table, not of a file on this machine."""
-    return message.replace(f"{path}:", "line ").replace(str(path), "the table")
-
-
-def start(root: Path, name: str, arguments: tuple[str, ...]) -> None:
-    """Start `emoe-audit` with these arguments, or start it again to go on."""
-    folder = root / ".jobs"
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{name}.log").open("ab") as log:
-        process = subprocess.Popen(
-            [sys.executable, "-c", MAIN, *arguments], stdout=log, stderr=log, stdin=subprocess.DEVNULL,
-            start_new_session=True,
-        )  # fmt: skip
-    STARTED[process.pid] = process
-    job = Job(name=name, arguments=arguments, pid=process.pid)
-    (folder / f"{name}.json").write_text(json.dumps(asdict(job)), encoding="utf-8")
+def resume(root: Path, job: Job) -> None:
+    """Start an audit again to go on. Raises `AuditError` where its table or its ensemble is gone."""
+    _start(root, job.name, job.suffix, job.wish)
 
 
 def cancel(job: Job) -> None:
     """Interrupt an audit as Ctrl+C does: nothing computed is lost."""
-    with contextlib.suppress(ProcessLookupError):
-        os.kill(job.pid, signal.SIGINT)
+    processes.interrupt(job.process)
 
 
 def jobs(root: Path) -> list[Job]:
     """The audits that were started here, the newest first; a file that is none is passed over."""
-    found = []
-    for file in sorted((root / ".jobs").glob("*.json"), key=lambda file: -file.stat().st_mtime):
-        with contextlib.suppress(OSError, ValueError, TypeError, KeyError):
-            data = json.loads(file.read_text(encoding="utf-8"))
-            job = Job(**{**data, "arguments": tuple(data["arguments"])})
+    folder, found = root / ".jobs", []
+    files = [] if folder.is_symlink() else [file for file in folder.glob("*.json") if _is_plain(file)]
+    for file in sorted(files, key=lambda file: -file.stat().st_mtime):
+        with contextlib.suppress(AuditError):
+            job = typed(read_json(file, AuditError), Job, str(file), AuditError)
             found += [job] if NAME.fullmatch(job.name) and job.name == file.stem else []
     return found
 
 
 def state(root: Path, job: Job) -> State:
     """Whether it runs, has finished, or stopped before the end."""
-    if _is_alive(job.pid):
+    if processes.is_running(job.process):
         return "running"
     with contextlib.suppress(StoreError):
         return "finished" if RunStore.open(root / job.name).is_complete else "stopped"
@@ -129,7 +110,11 @@ def state(root: Path, job: Job) -> State:
 def last_words(root: Path, job: Job) -> str:
     """The last line that the process said."""
     file = root / ".jobs" / f"{job.name}.log"
-    lines = file.read_bytes()[-4000:].decode("utf-8", "replace").split("\n") if file.is_file() else []
+    if not _is_plain(file):
+        return ""
+    with file.open("rb") as log:
+        log.seek(max(0, log.seek(0, os.SEEK_END) - LAST_BYTES))
+        lines = log.read(LAST_BYTES).decode("utf-8", "replace").split("\n")
     return next((line.strip() for line in reversed(lines) if line.strip()), "")
 
 
@@ -142,12 +127,29 @@ def share_done(words: str) -> float | None:
     return done / total if total else None
 
 
-def _is_alive(pid: int) -> bool:
-    """Whether the process is there and has not ended."""
-    if pid in STARTED:
-        return STARTED[pid].poll() is None
-    try:
-        os.kill(pid, 0)
-    except (ProcessLookupError, PermissionError):
-        return False
-    return True
+def _start(root: Path, name: str, suffix: str, wish: Wish) -> None:
+    words = _command(root, name, suffix, wish)
+    folder = own_folder(root, ".jobs")
+    log = folder / f"{name}.log"
+    if os.path.lexists(log) and not _is_plain(log):
+        raise AuditError(f"{log}: a link or no file, where the audit writes what it says; remove it")
+    process = processes.start(words, log)
+    job = {"name": name, "suffix": suffix, "wish": asdict(wish), "process": asdict(process)}
+    write_whole(folder / f"{name}.json", json.dumps(job).encode())
+
+
+def _command(root: Path, name: str, suffix: str, wish: Wish) -> tuple[str, ...]:
+    """The words of `emoe-audit`, each made here."""
+    if wish.ensemble not in ensembles(root):
+        raise AuditError(f"there is no ensemble {wish.ensemble[:60]!r} here; there are {', '.join(ensembles(root))}")
+    if (root / name).is_symlink():
+        raise AuditError(f"{root / name}: a link, which is not followed; resume the run where it lies")
+    own = wish.ensemble not in embedded_names()
+    ensemble = str(root / "ensembles" / wish.ensemble) if own else wish.ensemble
+    numbers = ("--n-images", str(wish.n_images), "--n-noise", str(wish.n_noise))
+    table = kept_upload(root, name, suffix)
+    return ("run", str(table), "--ensemble", ensemble, "--out", str(root / name), *numbers)
+
+
+def _is_plain(file: Path) -> bool:
+    return file.is_file() and not file.is_symlink()

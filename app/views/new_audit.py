@@ -9,9 +9,9 @@ import jobs
 import pandas as pd
 import show
 import streamlit as st
+import uploads
 
 from emoe_audit.errors import AuditError
-from emoe_audit.experts.spec import embedded_names
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.labels import clip_text
 from emoe_audit.types import ImageConfig, ScoringConfig
@@ -28,7 +28,7 @@ def page() -> None:
         "A table with a column `prompt`; `language`, `region` and `source_id`, which the translations of a caption "
         "share, make the audit worth its name. It is checked before anything starts."
     )
-    uploaded = st.file_uploader("Prompt table", type=[ending[1:] for ending in jobs.FORMATS])
+    uploaded = st.file_uploader("Prompt table", type=[ending[1:] for ending in uploads.FORMATS])
     if uploaded is not None:
         try:
             offer(root, uploaded.name, uploaded.getvalue())
@@ -40,27 +40,18 @@ def page() -> None:
 
 def offer(root: Path, file_name: str, content: bytes) -> None:
     """Check an uploaded table, ask for settings, and start."""
-    show_checked(jobs.check_upload(file_name, content))
+    show_checked(uploads.check_upload(file_name, content))
     with st.form("settings"):
         name = st.text_input("Name of the run", placeholder="my-audit", max_chars=60)
         left, middle, right = st.columns(3)
-        ensemble = left.selectbox("Ensemble", ensembles(root))
-        n_images = middle.number_input("Images at most", 0, 100_000, ImageConfig().n_images)
-        n_noise = right.number_input("Noises to average over", 1, 64, ScoringConfig().n_noise)
+        ensemble = left.selectbox("Ensemble", jobs.ensembles(root))
+        n_images = middle.number_input("Images at most", 0, jobs.MOST_IMAGES, ImageConfig().n_images)
+        n_noise = right.number_input("Noises to average over", 1, jobs.MOST_NOISES, ScoringConfig().n_noise)
         if not st.form_submit_button("Start", type="primary"):
             return
-    jobs.check_name(root, name)
-    prompts = jobs.keep_upload(root, name, file_name, content)
-    settings = ("--n-images", str(n_images), "--n-noise", str(n_noise))
-    spec = str(root / "ensembles" / ensemble) if ensemble not in embedded_names() else str(ensemble)
-    jobs.start(root, name, ("run", str(prompts), "--ensemble", spec, "--out", str(root / name), *settings))
+    wish = jobs.Wish(ensemble=str(ensemble), n_images=int(n_images), n_noise=int(n_noise))
+    jobs.begin(root, name, wish, file_name, content)
     st.success(f"{name} has been started.")
-
-
-def ensembles(root: Path) -> list[str]:
-    """The embedded ensembles, and those that lie in the folder `ensembles` beside the runs."""
-    own = [file.parent.name for file in sorted((root / "ensembles").glob("*/ensemble.yaml"))]
-    return [*embedded_names(), *own]
 
 
 def show_checked(table: PromptTable) -> None:
@@ -108,10 +99,18 @@ def watch(root: Path) -> None:
         elif state == "stopped":
             state_box.text(f"stopped: {clip_text(words, 300)}")
             if button_box.button("Resume", key=f"resume-{job.name}"):
-                jobs.start(root, job.name, job.arguments)
+                resume(root, job)
         else:
             state_box.text("finished")
             button_box.page_link("views/overview.py", label="Open", query_params={"run": job.name})
+
+
+def resume(root: Path, job: jobs.Job) -> None:
+    """Start an audit again, or say why it cannot be."""
+    try:
+        jobs.resume(root, job)
+    except AuditError as error:
+        st.error(show.plain(str(error), 600))
 
 
 page()
