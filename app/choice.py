@@ -11,7 +11,11 @@ import streamlit as st
 from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData
 from emoe_audit.report.data import GroupTable
+from emoe_audit.report.labels import clip_text, counted
+from emoe_audit.runs.store import broken_runs
 from emoe_audit.types import RunManifest
+
+MOST_BROKEN = 20
 
 
 def root() -> Path:
@@ -30,6 +34,7 @@ def choose_run(label: str = "Run", key: str = "run") -> Path:
         st.text(
             f"{root().resolve()} holds no run. Make one with `emoe-audit run --out {root() / 'first'}`, then reload."
         )
+        name_broken()
         st.stop()
     names = list(found)
     asked = st.query_params.get(key) or st.session_state.get(f"chosen-{key}")
@@ -37,6 +42,16 @@ def choose_run(label: str = "Run", key: str = "run") -> Path:
     name = st.selectbox(label, names, index, format_func=lambda n: _dated(n, found[n]), on_change=_leave, width=420)
     st.query_params[key] = st.session_state[f"chosen-{key}"] = name
     return root() / name
+
+
+def name_broken() -> None:
+    """Say which folders hold a run that cannot be read, and why."""
+    broken = broken_runs(root())
+    if broken:
+        verb = "holds" if len(broken) == 1 else "hold"
+        st.warning(f"{counted(len(broken), 'folder')} {verb} no run that can be read:")
+        for name, why in broken[:MOST_BROKEN]:
+            st.text(f"{clip_text(name, 60)}: {clip_text(why, 200)}")
 
 
 def report_of(run: Path) -> ReportData:

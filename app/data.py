@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
+import os
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -27,6 +31,8 @@ from emoe_audit.runs.sql import Sql, identifier, joined, literal, sql
 from emoe_audit.runs.store import RunStore, list_runs
 from emoe_audit.types import RunManifest
 
+WATCHED = ("", "prompts", "scores", "readings", "quality", "analysis")
+"""Folders of a run, its own among them, whose files make what is shown."""
 PAGE_SIZE = 25
 MAX_TRANSLATIONS = 60
 Order = Literal["most unsure", "surest", "as written"]
@@ -101,10 +107,13 @@ def runs(root: Path) -> dict[str, RunManifest]:
     return {store.path.name: store.plan() for store in list_runs(root)}
 
 
-def stamp(run: Path) -> float:
-    """When the run last changed; part of every cache key."""
-    watched = [run, *(run / name for name in ("scores", "quality", "analysis", "manifest.json"))]
-    return max(path.stat().st_mtime for path in watched if path.exists())
+def stamp(run: Path) -> str:
+    """A hash of which files a run holds and how they lie on the disk; part of every cache key.
+
+    A file that is written anew is another one to the disk, also where the clock went back.
+    """
+    seen = sorted(entry for name in WATCHED for entry in _entries(run / name))
+    return hashlib.sha256(repr(seen).encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def report(run: Path) -> ReportData:
@@ -225,30 +234,39 @@ def _order(run: Path, order: Order) -> Sql:
     return sql(ORDER_BY[order], ranking=column(run, ranking(run)))
 
 
+def _entries(folder: Path) -> Iterator[tuple[str, int, int, int]]:
+    """Every entry of a folder with its size, its time of change and its number on the disk."""
+    with contextlib.suppress(OSError), os.scandir(folder) as entries:
+        for entry in entries:
+            with contextlib.suppress(FileNotFoundError):
+                about = entry.stat(follow_symlinks=False)
+                yield entry.path, about.st_size, about.st_mtime_ns, about.st_ino
+
+
 def _named(label: str, group: str) -> str:
     return group if label == group else f"{label} ({group})"
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _comparison(a: str, b: str, by: str, changed_a: float, changed_b: float) -> Comparison:
+def _comparison(a: str, b: str, by: str, changed_a: str, changed_b: str) -> Comparison:
     return compare_runs(RunStore.open(a), RunStore.open(b), by=by)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _report(run: str, changed: float) -> ReportData:
+def _report(run: str, changed: str) -> ReportData:
     return collect(RunStore.open(run), gallery_concepts=0)
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
-def _nearest(run: str, changed: float, key: str) -> pd.DataFrame:
+def _nearest(run: str, changed: str, key: str) -> pd.DataFrame:
     return nearest(RunStore.open(run), key, N_NEIGHBOURS)
 
 
 @st.cache_data(show_spinner=False, max_entries=8)
-def _columns(run: str, changed: float) -> list[str]:
+def _columns(run: str, changed: str) -> list[str]:
     return RunStore.open(run).columns()
 
 
 @st.cache_data(show_spinner=False, max_entries=128)
-def _query(run: str, changed: float, sql: str, params: tuple[Any, ...]) -> pd.DataFrame:
+def _query(run: str, changed: str, sql: str, params: tuple[Any, ...]) -> pd.DataFrame:
     return RunStore.open(run).query(sql, params)

@@ -82,5 +82,5 @@ def _maker(spec: EnsembleSpec, images: ImageConfig):  # type: ignore[no-untyped-
 
 
 @st.cache_resource(max_entries=4, show_spinner="Reading how the languages of this run agree")
-def _readers(run: str, changed: float) -> Readers:
+def _readers(run: str, changed: str) -> Readers:
     return fit_readers(RunStore.open(run))

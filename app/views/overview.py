@@ -22,6 +22,7 @@ WORST = 5
 def page() -> None:
     """Draw the page."""
     run = choice.choose_run()
+    choice.name_broken()
     report = choice.report_of(run)
     st.html(cards.run_head(report))
     offer_report(run)
