@@ -24,7 +24,7 @@ def test_a_bad_table_names_line_and_column_and_no_file_of_this_machine(uploads: 
         fault.message.startswith("line ") and "/" not in fault.message.split(":")[0] for fault in table.row_errors
     )
     with pytest.raises(AuditError, match=r"^line 1: no column 'prompt'"):
-        uploads.check_upload("mine.csv", b"text\na dog\n")
+        uploads.check_upload("mine.csv", b"words\na dog\n")
     with pytest.raises(AuditError, match="is not read"):
         uploads.check_upload("mine.exe", b"MZ")
 

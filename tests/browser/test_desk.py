@@ -197,7 +197,7 @@ def test_a_bad_table_is_answered_with_line_and_column(look: Look) -> None:
     visit.page.get_by_text("1 prompts in 1 languages; 2 rows are left out.").wait_for()
     rows = visit.rows(visit.table("Rows that are left out"))
     assert [(row["Line"], row["Column"]) for row in rows] == [("3", "language"), ("4", "prompt")]
-    upload(visit, "worse.csv", "text\na dog\n")
+    upload(visit, "worse.csv", "words\na dog\n")
     visit.page.get_by_text("line 1: no column 'prompt'").wait_for()
 
 
