@@ -97,13 +97,16 @@ def picture_readers() -> Iterator[Reader]:
             pixels = np.random.default_rng(0).integers(0, 255, (24, 16, 3), dtype=np.uint8)
             Image.fromarray(pixels).save(folder / name)
 
+        def read(folder: Path, name: str = name) -> Image.Image:
+            return open_picture(folder, name, QualityError)
+
         yield Reader(
             name=name,
             make=make,
             file=name,
             alter=alter.alter_bytes,
             weight=10,
-            read=lambda folder, name=name: open_picture(folder, name, QualityError),
+            read=read,
             fault=lambda image, _file: None if image.mode == "RGB" else "not RGB",
         )
 

@@ -95,6 +95,9 @@ def table_readers() -> Iterator[Reader]:
         def make(folder: Path, name: str = name) -> None:
             write_table(folder / name, rows())
 
+        def read(folder: Path, name: str = name) -> Any:
+            return read_prompts(folder / name)
+
         def rate(folder: Path, name: str = name) -> Any:
             return read_quality(folder / name, ["rating"], prompt_ids={row["prompt_id"] for row in rows()})
 
@@ -104,7 +107,7 @@ def table_readers() -> Iterator[Reader]:
             file=name,
             alter=own,
             weight=60,
-            read=lambda folder, name=name: read_prompts(folder / name),
+            read=read,
             fault=fault_of_prompts,
         )
         yield Reader(
