@@ -12,7 +12,7 @@ from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData
 from emoe_audit.report.data import GroupTable
 from emoe_audit.report.labels import clip_text, counted
-from emoe_audit.runs.store import broken_runs
+from emoe_audit.runs.listing import broken_runs
 from emoe_audit.types import RunManifest
 
 MOST_BROKEN = 20

@@ -15,6 +15,7 @@ from emoe_audit.runs.store import RunStore, stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
 from emoe_audit.steps.checks import check_pending, watch_experts
 from emoe_audit.steps.images import judge_pending
+from emoe_audit.steps.mending import mend
 from emoe_audit.steps.plan import check_drawable, plan_run
 from emoe_audit.steps.references import measure_references
 from emoe_audit.steps.scores import Engine, score_pending, take_prompts
@@ -82,6 +83,7 @@ def start_run(
         engine = ours = load_engine(spec, scoring)
     store = RunStore.open(out, plan=plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command))
     with store.locked():
+        mend(store)
         take_prompts(store, prompts)
         score_pending(store, engine, progress)
         if ours is not None:

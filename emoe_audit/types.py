@@ -187,6 +187,8 @@ class RunManifest:
     versions: dict[str, str] = field(default_factory=dict)
     created: str = ""
     complete: bool = False
+    files_sha256: str | None = None
+    """SHA-256 of `files.parquet`, which holds that of every other file of a finished run; runs of before have none."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from pathlib import Path
 
 import numpy as np
@@ -57,7 +58,7 @@ def illustrated_run(
     store.append("scores", frame[["key", *frame.columns[6:15]]])
     store.append("quality", frame.loc[frame["image"].notna(), ["key", *frame.columns[15:20]]])
     for place, image in enumerate(frame["image"].dropna()):
-        _draw(path / image, place)
+        store.write_image(image, _drawn(place))
     by = ["language", "region", *(["style"] if hostile else [])]
     for name, table in analyze(frame, by, training_coverage=coverage, config=AnalysisConfig(n_boot=60)).items():
         store.write_analysis(name, table)
@@ -74,7 +75,8 @@ def known_coverage() -> pd.DataFrame:
     return pd.DataFrame({"by": "language", "group": LANGUAGES, "coverage": np.geomspace(0.5, 1e-4, len(LANGUAGES))})
 
 
-def _draw(path: Path, place: int) -> None:
-    path.parent.mkdir(parents=True, exist_ok=True)
+def _drawn(place: int) -> bytes:
     pixels = np.random.default_rng(place).integers(0, 255, (16, 16, 3), dtype=np.uint8)
-    Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(path)
+    content = io.BytesIO()
+    Image.fromarray(pixels).resize((64, 64), Image.Resampling.NEAREST).save(content, "PNG")
+    return content.getvalue()

@@ -45,9 +45,11 @@ def fit(
     from emoe_audit.abstain.runs import fit_run
     from emoe_audit.runs.store import RunStore
 
-    folder = model or model_folder(run_folder)
-    abstainer = fit_run(RunStore.open(run_folder), target=target, delta=delta, n_labellers=labellers, seed=seed)
-    save_abstainer(abstainer, folder)
+    store, folder = RunStore.open(run_folder), model or model_folder(run_folder)
+    abstainer = fit_run(store, target=target, delta=delta, n_labellers=labellers, seed=seed)
+    with store.locked():
+        save_abstainer(abstainer, folder)
+        store.take(folder)
     limits = abstainer.limits.to_json()
     kinds = {f"{kind}_{name}": value for kind in ("seen", "unseen") for name, value in limits[kind].items()}
     print_result({"model": str(folder), "n_prompts": len(abstainer.fitted_on)} | kinds, as_json)

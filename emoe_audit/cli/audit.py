@@ -104,11 +104,13 @@ def score(
 def quality(run_folder: Path, ensemble: str | None, trust_run: bool, as_json: bool, quiet: bool) -> int:
     """Make and judge the images that a run still lacks."""
     from emoe_audit.steps.images import judge_pending
+    from emoe_audit.steps.mending import DRAWING_MENDS, mend
     from emoe_audit.steps.references import measure_references
     from emoe_audit.steps.sources import open_run
 
-    store = open_run(run_folder, ensemble, trusts=trust_run)
+    store = open_run(run_folder, ensemble, trusts=trust_run, mending=True)
     with store.locked():
+        mend(store, DRAWING_MENDS)
         judge_pending(store, progress_of(quiet))
         measure_references(store, progress_of(quiet))
     print_result({"images": str(store.path / "images")}, as_json)
@@ -142,7 +144,10 @@ def report(run_folder: Path, as_json: bool, quiet: bool) -> int:
     from emoe_audit.report.render import write_report
     from emoe_audit.runs.store import RunStore
 
-    print_result({"report": str(write_report(RunStore.open(run_folder)))}, as_json)
+    store = RunStore.open(run_folder)
+    with store.locked():
+        page = write_report(store)
+    print_result({"report": str(page)}, as_json)
     return 0
 
 

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 EXIT_GATE_FAILED = 1
 """`gate`: a bound is broken."""
 EXIT_WRONG = 2
-"""Wrong use or input; the message says what, where and what to do."""
+"""Wrong use or input; the message says what, where and what to do. `verify-run`: a file is not as it was written."""
 EXIT_INCONCLUSIVE = 3
 """`gate`: no bound is broken, and some are undecided."""
 EXIT_ROW_ERRORS = 4

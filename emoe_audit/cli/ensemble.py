@@ -161,6 +161,7 @@ def verify_ensemble(
         command=command_line(),
         progress=progress_of(quiet),
     )
-    page = write_page(found, folder, command_line())
+    with RunStore(folder).locked():
+        page = write_page(found, folder, command_line())
     click.echo(json.dumps(found.to_json()) if as_json else f"{found.to_text()}\n\nreport: {page}")
     return EXIT_ROW_ERRORS if RunStore.open(folder).errors() else 0

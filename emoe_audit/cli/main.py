@@ -20,12 +20,13 @@ from emoe_audit.cli.ensemble import ensemble
 from emoe_audit.cli.export import export
 from emoe_audit.cli.measures import depicted, import_quality
 from emoe_audit.cli.prompts import prompts
+from emoe_audit.cli.verify_run import verify_run
 from emoe_audit.errors import AuditError, told
 from emoe_audit.readers.text import is_text
 
 COMMANDS = (
     *(run, score, quality, analyze, report),
-    *(compare, gate, dashboard, prompts, ensemble),
+    *(verify_run, compare, gate, dashboard, prompts, ensemble),
     *(abstain, import_quality, depicted, export, doctor),
 )
 

@@ -25,7 +25,9 @@ def import_quality(
     from emoe_audit.runs.store import RunStore
     from emoe_audit.steps.ratings import take_ratings
 
-    errors = take_ratings(RunStore.open(run_folder), file, column, lower_is_better)
+    store = RunStore.open(run_folder)
+    with store.locked():
+        errors = take_ratings(store, file, column, lower_is_better)
     for error in errors:
         click.echo(error.message, err=True)
     print_result({"columns": ", ".join(column), "left_out": len(errors)}, as_json)
@@ -75,6 +77,7 @@ def depicted(
     from emoe_audit.steps.sources import open_run
 
     store = open_run(run_folder, ensemble, trusts=trust_run)
-    found = measure_depicted(store, attribute, labelled, dict(reference), subjects)
+    with store.locked():
+        found = measure_depicted(store, attribute, labelled, dict(reference), subjects)
     print_result({"groups": found["group"].nunique(), "images": int(found["n_drawn"].max())}, as_json)
     return 0

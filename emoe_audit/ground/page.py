@@ -13,18 +13,17 @@ from emoe_audit.ground.table import HEADINGS, LanguagePoint, Verification
 from emoe_audit.report import charts
 from emoe_audit.report.labels import chart_text, group_label, measure_label
 from emoe_audit.report.render import render_page
+from emoe_audit.runs.store import RunStore
 
 NEVER = 0.5
 """Never-seen languages stand at this share of the least coverage there is, on the logarithmic axis."""
 
 
 def write_page(found: Verification, folder: Path, command: str) -> Path:
-    """Write `verification.html` into `folder` and return its path."""
-    path = folder / "verification.html"
+    """Write `verification.html` into a run folder and return its path."""
     figures = {"languages": {"wide": _figure(found), "narrow": _figure(found, narrow=True)}}
     page = render_page("verification.html.j2", figures, found=found, headings=HEADINGS, command=command)
-    path.write_text(page, encoding="utf-8")
-    return path
+    return RunStore(folder).write_page("verification.html", page)
 
 
 def _figure(found: Verification, *, narrow: bool = False) -> dict[str, Any]:

@@ -50,3 +50,13 @@ def _on_white(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     drawn = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
+
+
+def is_whole_png(path: Path) -> bool:
+    """Whether a file is a PNG to its end: every chunk is there with the checksum that was written with it."""
+    try:
+        with Image.open(path, formats=("PNG",)) as image:
+            image.verify()
+    except Exception:  # what a decoder raises for a broken image is not documented
+        return False
+    return True

@@ -26,7 +26,6 @@ from emoe_audit.report.data import NOISY_SCORES, PLAIN_SCORE, GroupTable, Report
 from emoe_audit.report.gap_charts import WORDS, gaps_figure
 from emoe_audit.report.heat_map import experts_figure
 from emoe_audit.report.refusal_charts import refusal_figure
-from emoe_audit.runs.files import replace_file
 from emoe_audit.runs.store import RunStore
 
 SECTIONS = (
@@ -66,7 +65,7 @@ TRUST_WORDS = {
     "unclear": "This run cannot say: no group is clearly better or worse, and not all are surely alike.",
 }
 WITHOUT_INTERVAL = (COVERAGE, "n_tokens")
-NOT_IN_JSON = {"data_uri"}
+NOT_IN_JSON = {"data_uri", "files_sha256"}
 OPTIONAL_IN_JSON = {"vae"}
 """Left out where they are None."""
 
@@ -77,8 +76,8 @@ def write_report(store: RunStore) -> Path:
     Raises AuditError where they cannot be written.
     """
     data = collect(store)
-    replace_file(store.path / "report.json", [report_json(data)])
-    return replace_file(store.path / "report.html", [render_html(data)])
+    store.write_page("report.json", report_json(data))
+    return store.write_page("report.html", render_html(data))
 
 
 def report_json(data: ReportData) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterable
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,17 +11,14 @@ from emoe_audit.errors import StoreError
 from emoe_audit.readers.documents import parse_json
 from emoe_audit.readers.limits import FAULTS
 from emoe_audit.readers.typed import typed
-from emoe_audit.runs.files import no_link, own_file, written
+from emoe_audit.runs.files import own_file
+from emoe_audit.runs.ledger import ERRORS
 from emoe_audit.types import RowError
 
-ERRORS = "errors.jsonl"
-
-
-def record_fault(run: Path, fault: RowError) -> None:
-    """Add a line. Raises `WriteError`."""
-    file, line = run / ERRORS, json.dumps(asdict(fault), ensure_ascii=False)
-    with written(file), open(file, "a", encoding="utf-8", errors="replace", opener=no_link) as opened:
-        opened.write(line + "\n")
+def lines_of(faults: Iterable[RowError]) -> bytes:
+    """A line for each, as the file holds them."""
+    text = "".join(json.dumps(asdict(fault), ensure_ascii=False) + "\n" for fault in faults)
+    return text.encode(errors="replace")
 
 
 def read_faults(run: Path) -> list[RowError]:

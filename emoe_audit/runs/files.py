@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import secrets
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 from emoe_audit.errors import StoreError, WriteError
@@ -42,9 +42,13 @@ def written(path: Path) -> Iterator[None]:
         ) from error
 
 
+def unasked(written: Path) -> None:
+    """Let a file take its place, whatever it holds."""
+
+
 @contextlib.contextmanager
-def in_place_of(path: Path) -> Iterator[Path]:
-    """A file to write, which takes this one's place once it lies on the disk whole.
+def in_place_of(path: Path, before: Callable[[Path], None] = unasked) -> Iterator[Path]:
+    """A file to write, which takes this one's place once it lies on the disk whole and `before` has seen it.
 
     A kill, an interrupt or a full disk leaves what was there before. No link can lie in wait where it is written.
 
@@ -58,6 +62,7 @@ def in_place_of(path: Path) -> Iterator[Path]:
             yield temporary
             with temporary.open("rb") as file:
                 os.fsync(file.fileno())
+            before(temporary)
             temporary.replace(path)
         finally:
             with contextlib.suppress(OSError):
@@ -70,12 +75,12 @@ def write_whole(path: Path, content: bytes) -> None:
         temporary.write_bytes(content)
 
 
-def replace_file(path: Path, parts: Iterable[str]) -> Path:
+def replace_file(path: Path, parts: Iterable[str], before: Callable[[Path], None] = unasked) -> Path:
     """Write a text as UTF-8, part by part.
 
     Raises:
         WriteError: it cannot be written there.
     """
-    with in_place_of(path) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
+    with in_place_of(path, before) as temporary, temporary.open("w", encoding="utf-8", newline="") as file:
         file.writelines(parts)
     return path

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import asdict, fields
+from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -57,11 +57,14 @@ def manifest_from(data: Any, where: str) -> RunManifest:
 
 
 def published(manifest: RunManifest) -> RunManifest:
-    """The manifest for other eyes: what comes with a package is named by its place there, not on this machine."""
+    """The manifest for other eyes: what comes with a package is named by its place there, not on this machine.
+
+    It goes into the report, which is a file of the run itself: of the hash over these it says nothing.
+    """
     text = json.dumps(asdict(manifest))
     for package in (Path(__file__).parents[1], *installed_folders().values()):
         text = text.replace(json.dumps(str(package))[1:-1] + "/", f"{package.name}/")
-    return manifest_from(json.loads(text), "manifest")
+    return replace(manifest_from(json.loads(text), "manifest"), files_sha256=None)
 
 
 def _digest(value: Any) -> str:

@@ -10,22 +10,26 @@ import fcntl
 import json
 import os
 import stat
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 
 from emoe_audit.errors import StoreError, WriteError
 from emoe_audit.readers.documents import read_json
 from emoe_audit.readers.pictures import inside
-from emoe_audit.runs import views
-from emoe_audit.runs.faults import ERRORS, read_faults, record_fault
-from emoe_audit.runs.files import in_place_of, no_link, write_whole, written
+from emoe_audit.runs import integrity, views
+from emoe_audit.runs.digests import files_in, state_of
+from emoe_audit.runs.faults import lines_of, read_faults
+from emoe_audit.runs.files import in_place_of, no_link, replace_file, write_whole, written
+from emoe_audit.runs.ledger import ERRORS, LOCK, MANIFEST, PLAN, Ledger
 from emoe_audit.runs.manifest import check_same, manifest_from
 from emoe_audit.runs.own import check_own, is_own, remember
 from emoe_audit.runs.query import ROW_GROUP, RunReader
@@ -34,7 +38,6 @@ from emoe_audit.runs.views import JOINED, RESULTS
 from emoe_audit.types import Dtype, EnsembleSpec, RowError, RunManifest
 
 Table = Literal["scores", "readings", "quality"]
-PLAN, MANIFEST, LOCK = "plan.json", "manifest.json", ".lock"
 COPY = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size})"
 
 
@@ -45,26 +48,38 @@ class RunStore(RunReader):
     """What the caller says is to be loaded, in the place of what the plan names."""
 
     @classmethod
-    def open(cls, path: Path | str, *, plan: RunManifest | None = None) -> RunStore:
+    def open(cls, path: Path | str, *, plan: RunManifest | None = None, mending: bool = False) -> RunStore:
         """Open a run; with a plan, create it or check that the folder holds the same run.
 
+        A plan is given, or `mending` said, by who makes again what is damaged; nobody else reads a damaged run.
+
         Raises:
-            StoreError: there is no run, or another one; the message says what differs.
+            StoreError: there is no run, or another one; the message says what differs. Or a file is not as it was
+                written, as far as `integrity.check` sees.
             WriteError: there is none, and none can be made.
         """
         store = cls(Path(path))
         if plan is None:
             store.plan()
+            if not mending:
+                integrity.check(store.path)
         elif store.is_started:
             check_same(store.plan(), plan, store.path)
         else:
             check_place(store.path)
             with written(store.path):
                 store.path.mkdir(parents=True, exist_ok=True)
-            _write_json(store.path / PLAN, asdict(plan))
+            content = json.dumps(asdict(plan), ensure_ascii=False, indent=2).encode(errors="replace")
+            write_whole(store.path / PLAN, content)
+            store.ledger.adopt()
             remember(store.path / PLAN)
         store._named = plan
         return store
+
+    @cached_property
+    def ledger(self) -> Ledger:
+        """The record of what was written."""
+        return Ledger(self.path)
 
     def plan(self) -> RunManifest:
         """What was asked."""
@@ -111,6 +126,8 @@ class RunStore(RunReader):
     def locked(self) -> Iterator[None]:
         """Be the only writer; the kernel frees the lock of a process that died.
 
+        At the end the record of a finished run is brought up to date.
+
         Raises:
             StoreError: another process writes to this run, or something else than a lock is in its place.
         """
@@ -123,6 +140,7 @@ class RunStore(RunReader):
                 ) from error
             self._remove_torn()
             yield
+            self.ledger.settle()
 
     @contextmanager
     def _opened_lock(self) -> Iterator[Any]:
@@ -163,10 +181,10 @@ class RunStore(RunReader):
         """
         shards = views.shards(self.path, table)
         if len(shards) > 1:
+            self.ledger.check(map(self._name, shards))
             self._replace(shards[0], sql("SELECT * FROM {table}", table=identifier(table)))
             for shard in shards[1:]:
-                with written(shard):
-                    shard.unlink()
+                self.ledger.remove(self._name(shard))
 
     def join(self) -> None:
         """Write `results` as one table in the order of `prompt_id`, so that reading a large run joins nothing.
@@ -174,21 +192,20 @@ class RunStore(RunReader):
         It is gone with the next change of a table that it was made of; every query then joins anew.
         """
         self._forget_join()
-        file = self._own(views.analysis(self.path, RESULTS))
-        self._replace(file, sql("SELECT * FROM results ORDER BY prompt_id"))
+        self._replace(views.analysis(self.path, RESULTS), sql("SELECT * FROM results ORDER BY prompt_id"))
 
     def _replace(self, file: Path, rows: Sql) -> None:
         """Write the rows of a SELECT as one file without holding them all."""
-        with in_place_of(file) as temporary, self._connected(rows) as connection:
+        with self._in_place_of(file) as temporary, self._connected(rows) as connection:
             try:
                 connection.execute(sql(COPY, rows=rows, file=literal(temporary), size=literal(str(ROW_GROUP))))
             except duckdb.IOException as error:
                 raise WriteError(f"{file}: cannot be written: {error}") from error
 
     def _forget_join(self) -> None:
-        file = self._own(views.analysis(self.path, RESULTS))
-        with written(file):
-            file.unlink(missing_ok=True)
+        file = views.analysis(self.path, RESULTS)
+        self._own(file)
+        self.ledger.remove(self._name(file))
 
     def write_image(self, name: str, content: bytes) -> None:
         """Write one image at its place in the run folder, `images/ab/<key>.png`."""
@@ -200,8 +217,41 @@ class RunStore(RunReader):
             self._forget_join()
         self._write(views.analysis(self.path, name), _parquet(frame, name))
 
+    def write_page(self, name: str, text: str) -> Path:
+        """Write what people read beside the tables, `report.html`; returns its path. Raises `WriteError`."""
+        with self.ledger.writing(name) as note:
+            return replace_file(self.path / name, [text], note)
+
+    def keep(self, table: Table, wanted: Callable[[pd.DataFrame], pd.Series]) -> None:
+        """Leave out the rows of a table that are not wanted; their keys are pending again."""
+        self._forget_join()
+        for shard in views.shards(self.path, table):
+            frame = pq.ParquetFile(shard).read().to_pandas()
+            kept = frame[wanted(frame)]
+            if kept.empty:
+                self.ledger.remove(self._name(shard))
+            elif len(kept) < len(frame):
+                self._write(shard, _parquet(kept, table))
+
+    def take(self, place: Path) -> None:
+        """Note the files of a folder in the run folder that others than this store wrote; of one outside, nothing."""
+        run, place = self.path.resolve(), place.resolve()
+        if place.is_relative_to(run):
+            for name, _ in files_in(place):
+                file = place / name
+                self.ledger.note(file.relative_to(run).as_posix(), state_of(file))
+
     def _write(self, file: Path, content: bytes) -> None:
-        write_whole(self._own(file), content)
+        with self._in_place_of(file) as temporary:
+            temporary.write_bytes(content)
+
+    @contextmanager
+    def _in_place_of(self, file: Path) -> Iterator[Path]:
+        with self.ledger.writing(self._name(file)) as note, in_place_of(self._own(file), note) as temporary:
+            yield temporary
+
+    def _name(self, file: Path) -> str:
+        return file.relative_to(self.path).as_posix()
 
     def _own(self, file: Path) -> Path:
         """A file that is to be written, in the folder that its name says.
@@ -225,25 +275,25 @@ class RunStore(RunReader):
         rows = self.query(select, [list(keys)]).set_index("key", drop=False).loc[list(keys)]
         return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
 
-    def record_error(self, error: RowError) -> None:
-        """Add a line to `errors.jsonl`."""
-        record_fault(self.path, error)
+    def record_error(self, *errors: RowError) -> None:
+        """Add a line for each to `errors.jsonl`."""
+        if errors:
+            self.ledger.append(ERRORS, lines_of(errors))
 
     def clear_errors(self) -> None:
         """Forget earlier errors: a resumed run tries the failed rows again."""
-        with written(self.path / ERRORS):
-            (self.path / ERRORS).unlink(missing_ok=True)
+        self.ledger.remove(ERRORS)
 
     def errors(self) -> list[RowError]:
         """Rows that were left out, see `read_faults`."""
         return read_faults(self.path)
 
     def finish(self) -> None:
-        """Compact the shards and write the manifest: from now on the run is complete."""
+        """Compact the shards, and write the table of files and the manifest: from now on the run is complete."""
         self.compact("scores")
         self.compact("readings")
         self.compact("quality")
-        _write_json(self.path / MANIFEST, asdict(replace(self.plan(), complete=True)))
+        self.ledger.seal()
 
     def _shard(self, table: str, number: int) -> Path:
         return self.path / table / f"part-{number:06d}.parquet"
@@ -263,7 +313,7 @@ def check_place(path: Path) -> None:
     """
     try:
         there = next(own for own in (path, *path.absolute().parents) if own.exists())
-        is_taken = there == path and there.is_dir() and any(there.iterdir())
+        is_taken = there == path and there.is_dir() and any(not _is_torn_plan(own) for own in there.iterdir())
         is_folder = there.is_dir()
     except (OSError, ValueError) as error:
         raise StoreError(f"{str(path)[:200]!r}: no run can be made here: {error}; choose another --out") from error
@@ -287,33 +337,6 @@ def stored_dtype(path: Path | str) -> Dtype | None:
     return None if dtype == "auto" else dtype
 
 
-def list_runs(root: Path) -> list[RunStore]:
-    """The runs under a folder, newest first; other folders are passed over, and those that `broken_runs` names."""
-    found = [(plan.created, folder) for folder, plan in _plans(root) if isinstance(plan, RunManifest)]
-    return [RunStore(folder) for _, folder in sorted(found, key=lambda own: own[0], reverse=True)]
-
-
-def broken_runs(root: Path) -> list[tuple[str, str]]:
-    """The names of folders that hold a run which cannot be read, and why."""
-    return [(folder.name, str(fault)) for folder, fault in _plans(root) if isinstance(fault, StoreError)]
-
-
-def _plans(root: Path) -> Iterator[tuple[Path, RunManifest | StoreError]]:
-    """Every folder with a plan: what was asked, or why that cannot be read."""
-    try:
-        folders = sorted(root.iterdir())
-    except OSError:
-        return
-    for folder in folders:
-        store = RunStore(folder)
-        try:
-            if store.is_started:
-                store.manifest()
-                yield folder, store.plan()
-        except (StoreError, OSError) as fault:
-            yield folder, StoreError(str(fault))
-
-
 def _parquet(frame: pd.DataFrame, table: str) -> bytes:
     try:
         return frame.to_parquet(index=False)
@@ -321,5 +344,5 @@ def _parquet(frame: pd.DataFrame, table: str) -> bytes:
         raise StoreError(f"{table}: a cell cannot be stored: {error}") from error
 
 
-def _write_json(path: Path, data: dict[str, Any]) -> None:
-    write_whole(path, json.dumps(data, ensure_ascii=False, indent=2).encode(errors="replace"))
+def _is_torn_plan(file: Path) -> bool:
+    return file.name.startswith(PLAN) and file.suffix == ".tmp"

@@ -40,8 +40,7 @@ def measure_references(store: RunStore, progress: Progress = silent) -> None:
     results = store.query("SELECT * FROM results")
     judge = ClipJudge(plan.ensemble.judge, device=plan.images.device)
     real = read_pictures(results, Path(folder), reference_column(results), judge.image_features)
-    for error in real.row_errors:
-        store.record_error(error)
+    store.record_error(*real.row_errors)
     judged = results.join(judge_references(results, real, judge))
     store.write_analysis("real_images", judged[["prompt_id", *judged.columns.difference(results.columns)]])
     columns = group_columns(store.query("SELECT * FROM prompts"))

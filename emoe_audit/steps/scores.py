@@ -37,8 +37,7 @@ def take_prompts(store: RunStore, prompts: PromptTable) -> None:
     keys = [prompt_key(prompt, language, plan.ensemble_hash, settings) for prompt, language in pairs]
     store.write_prompts(prompts.frame.assign(key=keys))
     store.clear_errors()
-    for error in prompts.row_errors:
-        store.record_error(error)
+    store.record_error(*prompts.row_errors)
 
 
 def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:

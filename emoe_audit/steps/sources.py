@@ -9,19 +9,20 @@ from emoe_audit.runs.store import RunStore
 from emoe_audit.types import EnsembleSpec
 
 
-def open_run(folder: Path, ensemble: str | None = None, *, trusts: bool = False) -> RunStore:
+def open_run(folder: Path, ensemble: str | None = None, *, trusts: bool = False, mending: bool = False) -> RunStore:
     """Open a run.
 
     Args:
         folder: The run's.
         ensemble: Load the parts of this one, which is the same as that of the run, in the place of those it names.
         trusts: Load what the run names, now and later.
+        mending: The caller makes again what is damaged; see `RunStore.open`.
 
     Raises:
         StoreError: there is no run, or it is of another ensemble than the one that is named.
         EnsembleError: there is no such ensemble.
     """
-    store = RunStore.open(folder)
+    store = RunStore.open(folder, mending=mending)
     if trusts:
         store.trust()
     if ensemble is not None:

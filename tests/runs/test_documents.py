@@ -10,7 +10,8 @@ from typing import Any
 import pytest
 
 from emoe_audit.errors import StoreError
-from emoe_audit.runs.store import RunStore, broken_runs, list_runs
+from emoe_audit.runs.listing import broken_runs, list_runs
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import RowError
 from tests.synthetic import synthetic_plan
 

@@ -12,7 +12,8 @@ import pytest
 from emoe_audit.errors import StoreError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.runs.own import is_own, named_sources
-from emoe_audit.runs.store import PLAN, RunStore
+from emoe_audit.runs.ledger import PLAN
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, ImageConfig, RunManifest
 from tests.synthetic import synthetic_plan
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import signal
 import subprocess
 import sys
@@ -19,7 +20,8 @@ import emoe_audit
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.manifest import prompt_key, published, settings_hash
 from emoe_audit.runs.pages import prompts_page, worst_groups
-from emoe_audit.runs.store import RunStore, list_runs
+from emoe_audit.runs.listing import list_runs
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import EnsembleSpec, ExpertSpec, RowError, ScoringConfig
 from tests.synthetic import synthetic_frame, synthetic_plan, synthetic_run
 
@@ -69,7 +71,8 @@ def test_a_plan_comes_back_as_it_was_written(store: RunStore) -> None:
     assert store.plan() == synthetic_plan()
     assert store.manifest() is None
     store.finish()
-    assert store.manifest() == replace(synthetic_plan(), complete=True)
+    sealed = hashlib.sha256((store.path / "files.parquet").read_bytes()).hexdigest()
+    assert store.manifest() == replace(synthetic_plan(), complete=True, files_sha256=sealed)
 
 
 def test_pending_keeps_order_and_names_each_key_once(store: RunStore) -> None:

@@ -15,7 +15,8 @@ from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.quality.clip_score import ClipJudge
-from emoe_audit.runs.store import PLAN, RunStore
+from emoe_audit.runs.ledger import PLAN
+from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.sources import open_run
 from emoe_audit.steps.summary import summarize
