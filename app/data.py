@@ -25,10 +25,10 @@ from emoe_audit.report import ReportData, collect
 from emoe_audit.report.collect_findings import gap_table
 from emoe_audit.report.findings import GapTable
 from emoe_audit.report.labels import group_label
+from emoe_audit.runs.listing import list_runs
 from emoe_audit.runs.query import known_column
 from emoe_audit.runs.readings import nearest
 from emoe_audit.runs.sql import Sql, identifier, joined, literal, sql
-from emoe_audit.runs.listing import list_runs
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import RunManifest
 

@@ -126,11 +126,13 @@ def analyze(
     run_folder: Path, ensemble: str | None, trust_run: bool, as_json: bool, quiet: bool, **settings: Any
 ) -> int:
     """Compute the analysis tables of a run again."""
+    from emoe_audit.steps.mending import ANALYSIS_MENDS, mend
     from emoe_audit.steps.sources import open_run
     from emoe_audit.steps.summary import summarize
 
-    store = open_run(run_folder, ensemble, trusts=trust_run)
+    store = open_run(run_folder, ensemble, trusts=trust_run, mending=True)
     with store.locked():
+        mend(store, ANALYSIS_MENDS)
         summarize(store, analysis_config(settings), progress_of(quiet))
     print_result({"analysis": str(store.path / "analysis")}, as_json)
     return 0

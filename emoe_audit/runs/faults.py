@@ -15,6 +15,7 @@ from emoe_audit.runs.files import own_file
 from emoe_audit.runs.ledger import ERRORS
 from emoe_audit.types import RowError
 
+
 def lines_of(faults: Iterable[RowError]) -> bytes:
     """A line for each, as the file holds them."""
     text = "".join(json.dumps(asdict(fault), ensure_ascii=False) + "\n" for fault in faults)

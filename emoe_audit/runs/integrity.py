@@ -22,7 +22,7 @@ SAMPLE = 1024**2
 """Bytes of the smallest files that are hashed when a run is opened; images are left out."""
 TRIES = 5
 """Times that a run is looked at which changes meanwhile."""
-NOT_LISTED = re.compile(rf"{MANIFEST}|{FILES}|{JOURNAL}|{LOCK}|.*\.\d+\.tmp")
+NOT_LISTED = re.compile(rf"{MANIFEST}|{FILES}|{JOURNAL}|{LOCK}|.*\.[0-9a-f]{{16}}\.tmp")
 """Files of a run that its record does not name, torn ones of a killed writer among them, which the next one removes."""
 SHARD = re.compile(r"(prompts|scores|readings|quality)/part-.*\.parquet")
 

@@ -127,7 +127,8 @@ class Ledger:
         if self._appended[:2] != (name, size):
             if size:
                 self.check([name])
-            self._appended = (name, size, hashlib.sha256(file.read_bytes() if size else b""))
+            with written(file):
+                self._appended = (name, size, hashlib.sha256(file.read_bytes() if size else b""))
         digest, size = self._appended[2].copy(), size + len(content)
         digest.update(content)
         with self.writing(name):

@@ -27,6 +27,10 @@ AUDIT_MENDS = re.compile(
 """Faults after which a whole audit makes the run whole again; what it does not make and is gone, was taken away."""
 DRAWING_MENDS = re.compile(r"(missing|changed): (images|quality)/.*")
 """Faults after which drawing and judging make it whole again."""
+ANALYSIS_MENDS = re.compile(
+    r"missing: analysis/.*|changed: analysis/(?!ratings|depicted|abst|validity|real_images|judge_bias|kid|expert).*"
+)
+"""Faults after which the analysis makes it whole again."""
 TAKEN_FOR_OWN = re.compile(rf"(prompts|scores|readings|quality)/part-.*\.parquet|{IMAGE.pattern}")
 """Files that the run has not written, and that would be read as if it had."""
 

@@ -13,6 +13,7 @@ from emoe_audit.errors import StoreError
 from emoe_audit.runs.listing import broken_runs, list_runs
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import RowError
+from tests.runs.written import forget_the_record
 from tests.synthetic import synthetic_plan
 
 FAULT = RowError(stage="score", message="cannot be scored", prompt_id="p1", line=3)
@@ -24,6 +25,7 @@ def planned(folder: Path, change: dict[str, Any] | str) -> Path:
     file = store.path / "plan.json"
     plan = json.loads(file.read_text())
     file.write_text(change if isinstance(change, str) else json.dumps(plan | change))
+    forget_the_record(store.path)
     return store.path
 
 
@@ -103,6 +105,7 @@ def store(tmp_path: Path) -> RunStore:
 def test_a_line_that_is_no_fault_is_passed_over_and_counted(store: RunStore, line: bytes) -> None:
     with (store.path / "errors.jsonl").open("ab") as file:
         file.write(line + b"\n" + line + b"\n")
+    forget_the_record(store.path)
     store.record_error(FAULT)
     told, *others = store.errors()
     assert told.message == "errors.jsonl:2: 2 lines are no row error, and passed over"

@@ -15,13 +15,14 @@ import pandas as pd
 import pyarrow.parquet as pq
 import pytest
 
-from emoe_audit.errors import StoreError
+from emoe_audit.errors import StoreError, WriteError
 from emoe_audit.progress import silent
 from emoe_audit.runs import integrity
 from emoe_audit.runs.integrity import Fault, check, verify
-from emoe_audit.runs.store import RunStore, list_runs
+from emoe_audit.runs.listing import list_runs
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import RowError
-from tests.runs.written import files_of, flip, picture, written_run
+from tests.runs.written import files_of, flip, forget_the_record, picture, written_run
 from tests.synthetic import synthetic_plan
 
 
@@ -151,13 +152,6 @@ def test_a_command_on_a_run_of_before_makes_no_record_that_nobody_can_vouch_for(
     with store.locked():
         store.write_analysis("groups", pd.DataFrame({"by": ["x"]}))
     assert not {"files.parquet", "files.jsonl"} & set(files_of(run))
-
-
-def forget_the_record(run: Path) -> None:
-    (run / "files.parquet").unlink()
-    manifest = json.loads((run / "manifest.json").read_text())
-    del manifest["files_sha256"]
-    (run / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
 
 def test_an_unfinished_run_is_held_too(tmp_path: Path) -> None:
@@ -310,7 +304,7 @@ def test_a_damaged_record_is_not_sealed_again(run: Path) -> None:
 def test_a_write_that_fails_leaves_the_record_of_what_is_there(run: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     store = RunStore.open(run)
     with store.locked():
-        with monkeypatch.context() as patch, pytest.raises(OSError, match="full"):
+        with monkeypatch.context() as patch, pytest.raises(WriteError, match="full"):
             patch.setattr(Path, "replace", full_disk)
             change_a_table(store)
         bring_ratings(store)

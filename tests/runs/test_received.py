@@ -21,6 +21,7 @@ from emoe_audit.errors import StoreError
 from emoe_audit.report import collect
 from emoe_audit.runs.readings import nearest
 from emoe_audit.runs.store import RunStore
+from tests.runs.written import forget_the_record
 from tests.synthetic import synthetic_frame, synthetic_plan, synthetic_run
 
 MANY = 20_000
@@ -156,6 +157,7 @@ def linked(store: RunStore, name: str, tmp_path: Path) -> None:
 def test_a_link_out_of_the_folder_is_not_followed(store: RunStore, name: str, tmp_path: Path) -> None:
     store.finish()
     (store.path / "errors.jsonl").write_text("")
+    forget_the_record(store.path)
     linked(store, name, tmp_path)
     with pytest.raises(StoreError, match=r"lies outside|a link or a folder"):
         collect(RunStore.open(store.path))

@@ -18,9 +18,9 @@ from hypothesis import strategies as st
 
 import emoe_audit
 from emoe_audit.errors import StoreError
+from emoe_audit.runs.listing import list_runs
 from emoe_audit.runs.manifest import prompt_key, published, settings_hash
 from emoe_audit.runs.pages import prompts_page, worst_groups
-from emoe_audit.runs.listing import list_runs
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import EnsembleSpec, ExpertSpec, RowError, ScoringConfig
 from tests.synthetic import synthetic_frame, synthetic_plan, synthetic_run

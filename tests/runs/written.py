@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 from pathlib import Path
 
 import numpy as np
@@ -37,6 +38,16 @@ def written_run(path: Path, n_prompts: int = 40, *, finished: bool = True) -> Ru
             store.finish()
             store.write_page("report.html", "<p>0.5</p>")
     return store
+
+
+def forget_the_record(run: Path) -> None:
+    """Leave a run as one of an earlier version, or as somebody who altered it, would: nothing says what was written."""
+    for name in ("files.parquet", "files.jsonl"):
+        (run / name).unlink(missing_ok=True)
+    if (run / "manifest.json").exists():
+        manifest = json.loads((run / "manifest.json").read_text())
+        del manifest["files_sha256"]
+        (run / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
 
 def picture(seed: int) -> bytes:

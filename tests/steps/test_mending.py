@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import logging
 import shutil
 from collections.abc import Callable
@@ -20,7 +19,7 @@ from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.mending import DRAWING_MENDS, mend
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
-from tests.runs.written import files_of, flip, written_run
+from tests.runs.written import files_of, flip, forget_the_record, written_run
 
 SCORING = ScoringConfig(n_noise=1, batch_size=1, device="cpu", check_pairs=0)
 IMAGES = ImageConfig(n_images=8, num_inference_steps=1, batch_size=1, device="cpu")
@@ -135,15 +134,6 @@ def test_an_image_of_a_run_of_before_that_is_cut_is_drawn_again(run: Path, tiny_
     audit(tiny_spec, run)
     assert images(run)[0].read_bytes() == whole
     assert verify(run).to_text() == f"{len(files_of(run))} files, all as written"
-
-
-def forget_the_record(run: Path) -> None:
-    (run / "files.parquet").unlink(missing_ok=True)
-    (run / "files.jsonl").unlink(missing_ok=True)
-    if (run / "manifest.json").exists():
-        manifest = json.loads((run / "manifest.json").read_text())
-        del manifest["files_sha256"]
-        (run / "manifest.json").write_text(json.dumps(manifest, indent=2))
 
 
 # without a model

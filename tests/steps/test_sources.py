@@ -21,6 +21,7 @@ from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.sources import open_run
 from emoe_audit.steps.summary import summarize
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
+from tests.runs.written import forget_the_record
 
 pytestmark = pytest.mark.slow
 
@@ -46,6 +47,7 @@ def theirs(scored: Path, tiny_copy: Path, tmp_path: Path) -> Path:
     plan = json.loads((run / PLAN).read_text(encoding="utf-8"))
     plan["ensemble"]["judge"] = f"local-dir:{tiny_copy / 'judge'}"
     (run / PLAN).write_text(json.dumps(plan), encoding="utf-8")
+    forget_the_record(run)
     return run
 
 
