@@ -3,9 +3,16 @@
 Each message says what is wrong, where (file, line, column) and what to do about it.
 """
 
+LONGEST = 3000
+"""Characters of a message; of a longer one the middle is left out."""
+
 
 class AuditError(Exception):
     """Base of every error that `emoe_audit` raises on purpose."""
+
+    def __str__(self) -> str:
+        text = super().__str__()
+        return text if len(text) <= LONGEST else f"{text[: LONGEST // 2]} ... {text[-LONGEST // 2 :]}"
 
 
 class PromptTableError(AuditError):

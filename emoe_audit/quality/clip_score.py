@@ -67,6 +67,7 @@ class ClipJudge:
             raise
         except Exception as error:  # a model is built from the values of its configuration as they come
             raise QualityError(f"judge {model}: cannot be loaded: {error}") from error
+        _check_pieces(self._tokenizer, self._model, model)
         self._model.eval()
 
     @torch.no_grad()
@@ -126,6 +127,15 @@ def _checked_options(name: str) -> dict[str, Any]:
         with contextlib.suppress(OSError):  # told by open_clip itself
             _check_weights(Path(open_clip.factory.download_pretrained_from_hf(rest)))
     return {"trust_remote_code": False} if config.get("text_cfg", {}).get("hf_tokenizer_name") else {}
+
+
+def _check_pieces(tokenizer: Any, model: Any, where: str) -> None:
+    """Raise `QualityError` where a tokenizer of a folder can give ids that the text encoder does not know."""
+    given = len(tokenizer.tokenizer) if hasattr(tokenizer, "tokenizer") else 0
+    if given > model.vocab_size:
+        raise QualityError(
+            f"judge {where}: its tokenizer has {given:,} pieces, its text encoder knows {model.vocab_size:,}"
+        )
 
 
 def _open_clip_name(model: str) -> tuple[str, str | None]:

@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import errno
 import io
+import os
+import stat
 from pathlib import Path
+from typing import BinaryIO
 
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.limits import CELL, DOCUMENT, Limit
@@ -18,17 +22,26 @@ def read_text(path: Path, error: type[AuditError], *, at_most: Limit = DOCUMENT)
             line that is not.
     """
     try:
-        with unbroken(path, error).open("rb") as file:
-            content = file.read(at_most.value + 1)
-            size = path.stat().st_size
+        with _opened(unbroken(path, error)) as file:
+            size = os.fstat(file.fileno()).st_size
+            at_most.check(size, path, error)
+            content = file.read(size)
     except (OSError, ValueError) as fault:
         raise error(f"{path}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
-    at_most.check(max(size, len(content)), path, error)
     try:
         return content.decode("utf-8-sig")
     except UnicodeDecodeError as fault:
         line = content[: fault.start].count(b"\n") + 1
         raise error(f"{path}:{line}: not UTF-8 ({fault.reason}); save it as UTF-8") from fault
+
+
+def _opened(path: Path) -> BinaryIO:
+    """A plain file. Raises `OSError` for what is none: a pipe would be waited for, and a device never ends."""
+    file = open(path, "rb", opener=lambda name, flags: os.open(name, flags | os.O_NONBLOCK))  # noqa: SIM115 - the caller's
+    if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
+        file.close()
+        raise OSError(errno.EINVAL, "a pipe or a device, no file")
+    return file
 
 
 def is_text(value: str) -> bool:
@@ -52,7 +65,7 @@ class Lines:
         """Open the file. Raises `error`, as every line does, with file and line."""
         self._path, self._error, self._longest, self.line = path, error, CELL.value, 0
         try:
-            self._file = io.TextIOWrapper(unbroken(path, error).open("rb"), encoding="utf-8-sig", newline="")
+            self._file = io.TextIOWrapper(_opened(unbroken(path, error)), encoding="utf-8-sig", newline="")
         except (OSError, ValueError) as fault:
             raise error(f"{path}: cannot be read: {getattr(fault, 'strerror', None) or fault}") from fault
 

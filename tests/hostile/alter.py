@@ -141,7 +141,7 @@ def alter_yaml(content: bytes, random: Random) -> bytes:
         return alter_bytes(content, random)
     try:
         return yaml.safe_dump(alter_value(yaml.safe_load(content), random)).encode("utf-8", "surrogatepass")
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return alter_bytes(content, random)
 
 
@@ -184,10 +184,10 @@ def alter_parquet(content: bytes, random: Random) -> bytes:
     if random.random() < 0.3:
         return alter_bytes(content, random)
     table = pq.read_table(io.BytesIO(content))
-    altered = _altered_columns(table, random)
-    buffer = io.BytesIO()
-    pq.write_table(altered, buffer, compression=random.choice(("snappy", "zstd", "none")))
-    return buffer.getvalue()
+    try:
+        return _stored(_altered_columns(table, random), random)
+    except pa.ArrowException:  # of what Arrow has a type for, not all can be stored
+        return alter_bytes(content, random)
 
 
 def _altered_columns(table: pa.Table, random: Random) -> pa.Table:
@@ -218,6 +218,12 @@ def _column(n: int, random: Random) -> pa.Array:
         return pa.array([value] * n)
     except (pa.ArrowException, UnicodeEncodeError, OverflowError):
         return pa.nulls(n)
+
+
+def _stored(table: pa.Table, random: Random) -> bytes:
+    buffer = io.BytesIO()
+    pq.write_table(table, buffer, compression=random.choice(("snappy", "zstd", "none")))
+    return buffer.getvalue()
 
 
 def alter_safetensors(content: bytes, random: Random) -> bytes:

@@ -28,6 +28,11 @@ LINES = ["a dog on a sofa", "ein Hund auf dem Sofa", "un chien", "koira sohvalla
 LANGUAGES = ["en", "de", "fr", "fi", "en", "ja"]
 
 
+def right(_value: Any, _file: Path) -> Fault:
+    """Of a value of which nothing can be said."""
+    return None
+
+
 @dataclass(frozen=True, kw_only=True)
 class Reader:
     """One kind of file that can come from outside."""
@@ -40,7 +45,7 @@ class Reader:
     alter: Alter
     read: Callable[[Path], Any]
     """Reads the folder."""
-    fault: Callable[[Any, Path], Fault] = lambda _value, _file: None
+    fault: Callable[[Any, Path], Fault] = right
     """What is wrong with a value that was read from the hostile file; None where it is right."""
     after: Callable[[Path], None] = lambda _folder: None
     """What somebody who made the file hostile would change beside it."""
@@ -269,10 +274,10 @@ def document_readers() -> Iterator[Reader]:
         return run.make_context("run", ["--config", str(folder / "config.yaml"), "--out", str(folder / "run")]).params
 
     for name, text, read, fault in (
-        ("ensemble.yaml", ENSEMBLE, lambda folder: load_spec(str(folder / "ensemble.yaml")), None),
-        ("recipe.yaml", RECIPE, lambda folder: read_segmoe_yaml(folder / "recipe.yaml"), None),
+        ("ensemble.yaml", ENSEMBLE, lambda folder: load_spec(str(folder / "ensemble.yaml")), right),
+        ("recipe.yaml", RECIPE, lambda folder: read_segmoe_yaml(folder / "recipe.yaml"), right),
         ("policy.yaml", POLICY, lambda folder: read_policy(folder / "policy.yaml"), fault_of_policy),
-        ("config.yaml", CONFIG, settings, None),
+        ("config.yaml", CONFIG, settings, right),
         ("plan.yaml", plan.read_text(encoding="utf-8"), lambda folder: Plan.read(folder / "plan.yaml"), fault_of_plan),
     ):
         yield Reader(
@@ -282,7 +287,7 @@ def document_readers() -> Iterator[Reader]:
             alter=alter.alter_yaml,
             read=read,
             weight=40,
-            fault=fault or (lambda _value, _file: None),
+            fault=fault,
         )
     yield Reader(
         name="coverage.csv",
@@ -331,10 +336,25 @@ def copied(source: Path) -> Callable[[Path], None]:
 
 
 def fault_of_plan_json(store: Any, file: Path) -> Fault:
-    """What a manifest says is what its JSON says."""
+    """What a plan says is what its JSON says."""
     said, read = json.loads(file.read_text(encoding="utf-8")), json.loads(json.dumps(asdict(store.plan())))
-    different = [key for key, value in said.items() if read.get(key) != value]
-    return f"{different[0]} is read as something else" if different and file.name == "plan.json" else None
+    different = next((place for place in _places_in(said) if _at(read, place) != _at(said, place)), None)
+    return f"{'.'.join(map(str, different))} is read as something else" if different else None
+
+
+def _places_in(value: Any, place: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:
+    """Where the numbers and texts of a plain value stand."""
+    parts = value.items() if isinstance(value, dict) else enumerate(value) if isinstance(value, list) else ()
+    for key, own in parts:
+        yield from _places_in(own, (*place, key))
+    if not isinstance(value, dict | list):
+        yield place
+
+
+def _at(value: Any, place: tuple[Any, ...]) -> Any:
+    for key in place:
+        value = value[key]
+    return value
 
 
 def spread(readers: Iterable[Reader]) -> list[Reader]:
