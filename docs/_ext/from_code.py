@@ -21,6 +21,7 @@ MAKERS: dict[str, Callable[[], str]] = {
     "python-names": reference.python_names,
     "report-json": reference.report_json,
     "run-tables": reference.run_tables,
+    "limits": reference.limits,
 }
 
 

@@ -13,10 +13,12 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 
 import emoe_audit
+from emoe_audit.analysis.summary import GROUP_COLUMNS
 from emoe_audit.cli import console
 from emoe_audit.cli.main import cli
 from emoe_audit.decisions.gate import Policy, Rule
 from emoe_audit.prompts.columns import KNOWN
+from emoe_audit.readers import limits as readers_limits
 from emoe_audit.report.schema import field_docstrings, report_schema
 from emoe_audit.runs.views import COLUMNS
 from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, Prompt
@@ -99,6 +101,13 @@ def run_tables() -> str:
         rows = [(f"`{column.split()[0]}`", column.split()[1]) for column in columns.split(", ")]
         parts.append(f"### `{name}/`\n\n{table(('column', 'type'), rows)}")
     return "\n\n".join(parts)
+
+
+def limits() -> str:
+    """Every bound on what is taken from a file, by the variable that sets it."""
+    found = [own for own in (*vars(readers_limits).values(), GROUP_COLUMNS) if isinstance(own, readers_limits.Limit)]
+    rows = [(f"`{own.variable}`", f"{own.default:,} {own.what}") for own in found]
+    return table(("variable", "default"), rows)
 
 
 def report_json() -> str:

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.benchmarks.record import write_record
+from tests.benchmarks.record import merge_record
 from tests.hostile.campaign import count, wage
 
 N_INPUTS = 20_000
@@ -20,6 +20,6 @@ def test_every_hostile_file_ends_in_a_value_or_a_message(tmp_path: Path) -> None
     by_reader = Counter((own["reader"], own["outcome"]) for own in told)
     rows = [{"reader": name, "outcome": outcome, "n": n} for (name, outcome), n in sorted(by_reader.items())]
     figures = count(told)
-    write_record("hostile", figures, rows)
+    merge_record("hostile", "readers", figures, rows)
     assert figures["wrong"] == figures["silent"] == 0
     assert figures["inputs"] >= N_INPUTS and figures["peak_gb"] <= 2

@@ -34,7 +34,7 @@ from tests.benchmarks.hostile_runs import (
 from tests.benchmarks.record import merge_record
 from tests.synthetic import synthetic_plan
 
-NAME = "hostile_runs"
+NAME = "hostile"
 N_FLIPS = 1000
 AUDITS = 25
 """Killed at four operations each, the first evenly over all of an audit's, the others at random."""

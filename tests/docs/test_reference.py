@@ -21,6 +21,9 @@ from emoe_audit.types import AnalysisConfig, EnsembleSpec, ScoringConfig
 from tests.docs.texts import DOCS
 
 
+CODE = DOCS.parent / "emoe_audit"
+
+
 def first_cells(text: str) -> list[str]:
     """What stands in the first column of every table, in order."""
     return re.findall(r"^\| `([^`]+)` \|", text, re.MULTILINE)
@@ -54,6 +57,11 @@ def test_every_table_that_grows_has_its_columns() -> None:
 def test_the_page_of_the_run_folder_names_every_table_of_the_analysis() -> None:
     page = (DOCS / "reference" / "run-folder.md").read_text(encoding="utf-8")
     assert set(first_cells(page.split("## The tables of the analysis")[1])) == {*ANALYSES, *JOINED, RESULTS}
+
+
+def test_every_bound_that_a_message_can_name_is_there() -> None:
+    used = set(re.findall(r"(\w+) = Limit\(", "".join(file.read_text() for file in CODE.rglob("*.py"))))
+    assert {name.removeprefix("EMOE_AUDIT_MAX_") for name in first_cells(reference.limits())} == used
 
 
 def test_every_object_and_key_of_the_report_is_there() -> None:
