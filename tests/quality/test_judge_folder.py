@@ -268,3 +268,11 @@ def test_a_text_encoder_that_a_judge_on_the_hub_names_is_not_loaded_where_it_nee
     monkeypatch.setattr("transformers.AutoConfig.from_pretrained", config)
     with pytest.raises(QualityError, match="org/text contains custom code, and trust_remote_code is False"):
         ClipJudge("hf-hub:org/judge")
+
+
+def test_a_tokenizer_of_more_pieces_than_the_text_encoder_knows_is_a_message(folder: Path) -> None:
+    """Its ids would lie outside of the embedding, and end the first text that has one."""
+    tokens = folder / "special_tokens_map.json"
+    tokens.write_text(json.dumps(json.loads(tokens.read_text()) | {"pad_token": "<a new one>"}))
+    with pytest.raises(QualityError, match=r"its tokenizer has [\d,]+ pieces, its text encoder knows [\d,]+"):
+        ClipJudge(f"local-dir:{folder}", device="cpu")
