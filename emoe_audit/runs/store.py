@@ -251,7 +251,9 @@ class RunStore(RunReader):
             yield temporary
 
     def _name(self, file: Path) -> str:
-        return file.relative_to(self.path).as_posix()
+        """A file by its path from the run, however the run was named."""
+        run = self.path if file.is_relative_to(self.path) else self.path.resolve()
+        return file.relative_to(run).as_posix()
 
     def _own(self, file: Path) -> Path:
         """A file that is to be written, in the folder that its name says.
@@ -259,7 +261,7 @@ class RunStore(RunReader):
         Raises:
             StoreError: a link leads out of the run.
         """
-        return inside(self.path, str(file.parent.relative_to(self.path)), StoreError) / file.name
+        return inside(self.path, os.path.dirname(self._name(file)), StoreError) / file.name
 
     def pending(self, table: Table, keys: Iterable[str]) -> list[str]:
         """The keys that a table lacks, in order, each once."""

@@ -15,6 +15,7 @@ from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import APP
 from tests.illustrated import illustrated_run
+from tests.runs.written import forget_the_record
 
 pytestmark = pytest.mark.slow
 VIEWS = sorted(page.stem for page in (APP / "views").glob("*.py"))
@@ -111,12 +112,13 @@ def test_tables_that_cannot_be_read_are_said_below_the_choice_of_runs(
 ) -> None:
     for table in (root / "broken").rglob("*.parquet"):
         table.write_bytes(b"PAR1 no table PAR1")
+    forget_the_record(root / "broken")
     monkeypatch.setattr("sys.argv", ["dashboard.py", "--runs", str(root)])
     app = AppTest.from_file(str(APP / "pages.py"), default_timeout=120)
     app.query_params["run"] = "broken"
     app.switch_page(f"views/{at}.py").run()
     assert not app.exception, app.exception
-    assert "cannot be read" in (app.warning or app.error)[0].value
+    assert "not a readable Parquet file" in (app.warning or app.error)[0].value
     assert app.selectbox[0].options[0].startswith(("broken", "sound"))
 
 

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import socket
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Coroutine, Iterator
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -49,6 +50,12 @@ HANDSHAKE = {
 }
 
 
+def in_a_loop_of_its_own(work: Coroutine[Any, Any, None]) -> None:
+    """Done to its end, also where a browser's own loop runs in this thread."""
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(asyncio.run, work).result()
+
+
 def answer(kind: str, headers: list[tuple[str, str]], port: int = PORT) -> Any:
     """What the guard sends, or "passed on"."""
     from guard import Guard
@@ -67,7 +74,7 @@ def answer(kind: str, headers: list[tuple[str, str]], port: int = PORT) -> Any:
         "headers": [(name.lower().encode(), value.encode()) for name, value in headers],
     }
     own = Guard(passed_on, host_names=["Audit.example", "localhost:9000"])
-    asyncio.run(own(scope, passed_on, send))  # type: ignore[arg-type]
+    in_a_loop_of_its_own(own(scope, passed_on, send))  # type: ignore[arg-type]
     return said[0]
 
 

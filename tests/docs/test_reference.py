@@ -20,7 +20,6 @@ from emoe_audit.runs.views import ANALYSES, COLUMNS, JOINED, RESULTS
 from emoe_audit.types import AnalysisConfig, EnsembleSpec, ScoringConfig
 from tests.docs.texts import DOCS
 
-
 CODE = DOCS.parent / "emoe_audit"
 
 

@@ -51,7 +51,7 @@ def reads(fails: Any) -> Reader:
 
 def test_each_way_of_failing_is_counted() -> None:
     def exhaust(_folder: Path) -> None:
-        kept = [bytearray(1 << 26) for _ in range(100)]
+        kept = [bytearray(1 << 24) for _ in range(100)]
         raise AuditError(str(len(kept)))
 
     def crash(_folder: Path) -> None:
@@ -63,7 +63,7 @@ def test_each_way_of_failing_is_counted() -> None:
         raise AuditError("\ud800")
 
     ways = [lambda folder: next(iter(())), exhaust, crash, lambda folder: time.sleep(60), unprintable, lambda folder: 5]
-    told = list(confined(range(6), lambda number: attempt(reads(ways[number]), number), seconds=5))
+    told = list(confined(range(6), lambda number: attempt(reads(ways[number]), number), seconds=5, memory=1 << 28))
     expected: list[Outcome] = ["wrong", "wrong", "crash", "hang", "wrong", "read"]
     assert [own.outcome for own in told] == expected
     assert count([vars(own) for own in told])["wrong"] == 5

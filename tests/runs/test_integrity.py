@@ -331,3 +331,15 @@ def test_faults_are_plain_values(run: Path) -> None:
     found = verify(run, silent)
     assert found.faults == (Fault(path="report.html", kind="missing"),)
     assert json.loads(json.dumps(found.to_json()))["faults"] == [{"path": "report.html", "kind": "missing"}]
+
+
+def test_a_run_that_is_named_from_the_folder_above_is_finished_and_held_like_any(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = written_run(Path("run")).path
+    assert verify(run).faults == verify(tmp_path / "run").faults == ()
+    (tmp_path / "link").symlink_to(tmp_path / "run")
+    with RunStore.open(Path("link")).locked():
+        RunStore.open(Path("link")).write_analysis("gaps", pd.DataFrame({"by": ["language"]}))
+    assert verify(run).faults == ()
