@@ -15,6 +15,7 @@ from typing import Any
 import pandas as pd
 
 from emoe_audit.errors import PromptTableError
+from emoe_audit.readers.documents import Digits
 from emoe_audit.readers.limits import CELLS
 from emoe_audit.readers.text import is_text
 from emoe_audit.types import SET_ASIDE
@@ -133,7 +134,7 @@ def kind_of(value: Any) -> str | None:
     if value is None or value == "" or (isinstance(value, float) and math.isnan(value)):
         return None
     if isinstance(value, str):
-        return TEXTS
+        return BEYOND if isinstance(value, Digits) else TEXTS
     if isinstance(value, bool):
         return TRUTHS
     if isinstance(value, int):

@@ -17,8 +17,9 @@ from typing import Any
 import pandas as pd
 
 from emoe_audit.errors import PromptTableError
-from emoe_audit.prompts.columns import GIVEN, KNOWN, frame_of, kind_of
+from emoe_audit.prompts.columns import GIVEN, KNOWN, TEXTS, frame_of, kind_of
 from emoe_audit.prompts.tags import TagError, check_language, check_region, in_usual_case
+from emoe_audit.readers.documents import Digits
 from emoe_audit.readers.tables import Broken
 from emoe_audit.readers.text import is_text
 from emoe_audit.types import Prompt, RowError
@@ -148,7 +149,7 @@ def _prompt(row: dict[str, Any]) -> str:
     prompt = row.get("prompt")
     if kind_of(prompt) is None or (isinstance(prompt, str) and not prompt.strip()):
         raise _RowFault("prompt", "the prompt is empty")
-    if not isinstance(prompt, str):
+    if not isinstance(prompt, str) or kind_of(prompt) != TEXTS:
         raise _RowFault("prompt", f"the cell holds {_what(prompt)}, which is no text")
     if len(prompt) > MAX_PROMPT:
         raise _RowFault("prompt", f"the prompt has {len(prompt):,} characters, at most {MAX_PROMPT:,} are taken")
@@ -199,7 +200,7 @@ def _what(value: Any) -> str:
         return f"{len(value)} {kind}" if isinstance(value, bytes) else f"{kind} of {len(value)}{_as(first)}"
     if isinstance(value, bool):
         return str(value).lower()
-    kind = "the number" if isinstance(value, int | float) else f"a {type(value).__name__}"
+    kind = "the number" if isinstance(value, int | float | Digits) else f"a {type(value).__name__}"
     return f"{kind} {str(value)[:SHOWN]}"
 
 

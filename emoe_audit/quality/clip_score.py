@@ -63,12 +63,18 @@ class ClipJudge:
                 name, pretrained=pretrained, device=self._device, require_pretrained=True, pretrained_text=False
             )
             self._tokenizer = open_clip.get_tokenizer(name, **tokenizer)
+            self._model.eval()
+            _check_pieces(self._tokenizer, self._model, model)
+            self._try_out()
         except QualityError:
             raise
         except Exception as error:  # a model is built from the values of its configuration as they come
             raise QualityError(f"judge {model}: cannot be loaded: {error}") from error
-        _check_pieces(self._tokenizer, self._model, model)
-        self._model.eval()
+
+    def _try_out(self) -> None:
+        """Judge something, so that what cannot judge is told when it is loaded."""
+        self.text_features(["a dog"])
+        self.image_features([Image.new("RGB", (8, 8))])
 
     @torch.no_grad()
     def image_features(self, images: Sequence[Image.Image]) -> np.ndarray:

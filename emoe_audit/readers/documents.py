@@ -22,6 +22,12 @@ from emoe_audit.readers.text import is_text, read_text
 PLAIN = (dict, list, str, int, float, bool, type(None))
 
 
+class Digits(str):
+    """A whole number that no 64 bits hold."""
+
+    __slots__ = ()
+
+
 def read_json(path: Path, error: type[AuditError], *, at_most: Limit = DOCUMENT) -> Any:
     """The value of a JSON file. Raises `error` with file, line and column."""
     return parse_json(read_text(path, error, at_most=at_most), str(path), error)
@@ -52,7 +58,7 @@ def parse_json(text: str, where: str, error: type[AuditError]) -> Any:
 def loose_json(text: str) -> Any:
     """The value of a JSON text for tables, whose cells are judged one by one.
 
-    A whole number beyond 64 bits stands as its digits; other numbers and texts that cannot be stored are let through.
+    A whole number beyond 64 bits stands as its `Digits`; other numbers and texts that cannot be stored are let through.
 
     Raises:
         ValueError: not JSON (then a `json.JSONDecodeError`, with line and column), a key that is given twice, or nested
@@ -142,10 +148,10 @@ def _is_too_deep(value: Any) -> bool:
     return True
 
 
-def _whole_number(digits: str) -> int | str:
+def _whole_number(digits: str) -> int | Digits:
     longest = len(str(2**63)) + 1
     number = int(digits) if len(digits) <= longest else 2**63
-    return digits if number.bit_length() > 63 else number
+    return Digits(digits) if number.bit_length() > 63 else number
 
 
 def _no_constant(name: str) -> NoReturn:

@@ -191,6 +191,7 @@ def test_a_line_of_a_gigabyte_is_refused_without_being_read(tmp_path: Path) -> N
         (True, "true"),
         (5, "the number 5"),
         (0.5, "the number 0.5"),
+        (10**20, "the number 100000000000000000000"),
     ],
 )
 def test_a_prompt_that_is_no_text_is_a_row_error_that_says_what_the_cell_holds(

@@ -276,3 +276,13 @@ def test_a_tokenizer_of_more_pieces_than_the_text_encoder_knows_is_a_message(fol
     tokens.write_text(json.dumps(json.loads(tokens.read_text()) | {"pad_token": "<a new one>"}))
     with pytest.raises(QualityError, match=r"its tokenizer has [\d,]+ pieces, its text encoder knows [\d,]+"):
         ClipJudge(f"local-dir:{folder}", device="cpu")
+
+
+@pytest.mark.parametrize(("file", "fields"), [("special_tokens_map.json", {"pad_token": None})])
+def test_a_judge_that_is_built_and_cannot_judge_is_told_when_it_is_loaded(
+    folder: Path, file: str, fields: dict[str, Any]
+) -> None:
+    for name in (file, "tokenizer_config.json"):
+        (folder / name).write_text(json.dumps(json.loads((folder / name).read_text()) | fields))
+    with pytest.raises(QualityError, match="cannot be loaded: "):
+        ClipJudge(f"local-dir:{folder}", device="cpu")
