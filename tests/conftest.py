@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import gc
 import os
+import signal
 from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,9 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
+signal.signal(
+    signal.SIGINT, signal.default_int_handler
+)  # which a shell has ignored by what it starts in the background
 install_import_hook(["emoe_audit.experts", "emoe_audit.scoring", "emoe_audit.abstain"], "beartype.beartype")
 
 if TYPE_CHECKING:

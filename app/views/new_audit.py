@@ -17,6 +17,7 @@ from emoe_audit.report.labels import clip_text
 from emoe_audit.types import ImageConfig, ScoringConfig
 
 SHOWN_FAULTS, SHOWN_ROWS = 50, 200
+MAX_WARNING = 400
 WATCH_SECONDS = 2
 
 
@@ -59,6 +60,8 @@ def show_checked(table: PromptTable) -> None:
     faults = table.row_errors
     languages = table.frame["language"].nunique()
     st.text(f"{len(table.frame):,} prompts in {languages:,} languages; {len(faults):,} rows are left out.")
+    for warning in table.warnings:
+        st.warning(show.plain(warning, MAX_WARNING))
     if faults:
         rows = pd.DataFrame(
             [

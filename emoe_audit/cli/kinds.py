@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import math
 import os
+import re
 from pathlib import Path
 from typing import Any
 
 import click
+
+LONGEST = 20
+"""Digits of a size."""
 
 
 class Seed(click.types.IntParamType):
@@ -60,3 +64,56 @@ class Target(click.Path):
         if not os.access(folder, os.W_OK | os.X_OK):
             self.fail(f"{str(path)!r} cannot be written: {str(folder)!r} may not be written to", param, ctx)
         return path
+
+
+class ByteCount(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter here
+    """A size in memory: `3GiB`, `800MiB`, `2.5GB`, or bytes."""
+
+    name = "size"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> int:
+        """Bytes."""
+        match = re.fullmatch(r"\s*(\d+(?:\.\d+)?)\s*(?:([KMGT])(i?)B)?\s*", str(value), re.IGNORECASE)
+        if match is None:
+            self.fail(f"{value!r} is not a size; write it like 3GiB, 800MiB or 2.5GB", param, ctx)
+        number, letter, binary = match.groups()
+        if len(number) > LONGEST:
+            self.fail(f"{value!r:.60} is more memory than there is", param, ctx)
+        power = " KMGT".index((letter or " ").upper())
+        return int(float(number) * (1024 if binary else 1000) ** power)
+
+
+class Named(click.ParamType):  # type: ignore[type-arg]
+    """A name and a number above 0: `clip_cosine=0.02`."""
+
+    name = "name=number"
+
+    def __init__(self, example: str) -> None:
+        """The example stands in the message of a fault."""
+        self._example = example
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The name and the number."""
+        name, _, number = str(value).partition("=")
+        try:
+            found = float(number)
+        except ValueError:
+            found = math.nan
+        if not name or not 0 < found < math.inf:
+            self.fail(f"{value!r} is no name with a number above 0; write it like {self._example}", param, ctx)
+        return name, found
+
+
+class Margin(Named):
+    """A measure and the smallest gap in it that matters."""
+
+    name = "measure=gap"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, float]:
+        """The measure and its margin."""
+        from emoe_audit.analysis.summary import MEASURES
+
+        measure, margin = super().convert(value, param, ctx)
+        if measure not in MEASURES:
+            self.fail(f"{measure!r} is no measure; there are {', '.join(MEASURES)}", param, ctx)
+        return measure, margin

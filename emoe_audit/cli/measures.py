@@ -7,7 +7,8 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import EXIT_ROW_ERRORS, print_result
-from emoe_audit.cli.options import Named, option, output_options, run_argument, word_options
+from emoe_audit.cli.kinds import Named
+from emoe_audit.cli.options import option, output_options, run_argument, word_options
 
 ATTRIBUTES = ("skin_tone", "shown_tone", "gender")
 

@@ -6,10 +6,8 @@ unfinished and can be resumed. A shard is written to a temporary file, synced an
 
 from __future__ import annotations
 
-import fcntl
 import json
 import os
-import stat
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -28,10 +26,12 @@ from emoe_audit.readers.pictures import inside
 from emoe_audit.runs import integrity, views
 from emoe_audit.runs.digests import files_in, state_of
 from emoe_audit.runs.faults import lines_of, read_faults
-from emoe_audit.runs.files import in_place_of, no_link, replace_file, write_whole, written
-from emoe_audit.runs.ledger import ERRORS, LOCK, MANIFEST, PLAN, Ledger
+from emoe_audit.runs.files import in_place_of, replace_file, write_whole, written
+from emoe_audit.runs.ledger import ERRORS, MANIFEST, PLAN, Ledger
+from emoe_audit.runs.lock import only_writer
 from emoe_audit.runs.manifest import check_same, manifest_from
 from emoe_audit.runs.own import check_own, is_own, remember
+from emoe_audit.runs.place import check_place
 from emoe_audit.runs.query import ROW_GROUP, RunReader
 from emoe_audit.runs.sql import Sql, identifier, literal, sql
 from emoe_audit.runs.views import JOINED, RESULTS
@@ -124,42 +124,14 @@ class RunStore(RunReader):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only writer; the kernel frees the lock of a process that died.
-
-        At the end the record of a finished run is brought up to date.
+        """Be the only writer; at the end the record of a finished run is brought up to date.
 
         Raises:
             StoreError: another process writes to this run, or something else than a lock is in its place.
         """
-        with self._opened_lock() as lock:
-            try:
-                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError as error:
-                raise StoreError(
-                    f"{self.path}: another process is writing to this run; wait for it, or stop it"
-                ) from error
-            self._remove_torn()
+        with only_writer(self.path):
             yield
             self.ledger.settle()
-
-    @contextmanager
-    def _opened_lock(self) -> Iterator[Any]:
-        file = self.path / LOCK
-        if file.is_symlink() or (file.exists() and not file.is_file()):
-            raise StoreError(f"{file}: a link or a folder, where a lock belongs; remove it")
-        with written(file):
-            lock = open(file, "a", opener=no_link)  # noqa: SIM115 - closed below, outside of `written`
-        with lock:
-            yield lock
-
-    def _remove_torn(self) -> None:
-        """Remove what a killed writer left, in this folder and no other."""
-        for folder, _, names in os.walk(self.path):
-            for name in names:
-                file = Path(folder, name)
-                if name.endswith(".tmp") and stat.S_ISREG(file.lstat().st_mode):
-                    with written(file):
-                        file.unlink(missing_ok=True)
 
     def write_prompts(self, frame: pd.DataFrame) -> None:
         """Write the prompts with their keys, in place of what was there."""
@@ -307,24 +279,6 @@ class RunStore(RunReader):
         return manifest_from(read_json(file, StoreError), str(file))
 
 
-def check_place(path: Path) -> None:
-    """Look whether a run can be made in a folder.
-
-    Raises:
-        StoreError: it holds other things, a file is in its way, or nothing can have such a name.
-    """
-    try:
-        there = next(own for own in (path, *path.absolute().parents) if own.exists())
-        is_taken = there == path and there.is_dir() and any(not _is_torn_plan(own) for own in there.iterdir())
-        is_folder = there.is_dir()
-    except (OSError, ValueError) as error:
-        raise StoreError(f"{str(path)[:200]!r}: no run can be made here: {error}; choose another --out") from error
-    if not is_folder:
-        raise StoreError(f"{there}: a file, where the run needs a folder; choose another --out")
-    if is_taken:
-        raise StoreError(f"{path}: not empty and not a run; choose another --out")
-
-
 def stored_dtype(path: Path | str) -> Dtype | None:
     """The number type of the run in a folder; None where there is none.
 
@@ -344,7 +298,3 @@ def _parquet(frame: pd.DataFrame, table: str) -> bytes:
         return frame.to_parquet(index=False)
     except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
         raise StoreError(f"{table}: a cell cannot be stored: {error}") from error
-
-
-def _is_torn_plan(file: Path) -> bool:
-    return file.name.startswith(PLAN) and file.suffix == ".tmp"

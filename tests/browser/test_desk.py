@@ -197,6 +197,8 @@ def test_a_bad_table_is_answered_with_line_and_column(look: Look) -> None:
     visit.page.get_by_text("1 prompts in 1 languages; 2 rows are left out.").wait_for()
     rows = visit.rows(visit.table("Rows that are left out"))
     assert [(row["Line"], row["Column"]) for row in rows] == [("3", "language"), ("4", "prompt")]
+    upload(visit, "own.csv", "prompt,language,image\na dog,en,dog.png\n")
+    visit.page.get_by_text("set aside, as the run has columns of these names: 'image'").wait_for()
     upload(visit, "worse.csv", "words\na dog\n")
     visit.page.get_by_text("line 1: no column 'prompt'").wait_for()
 

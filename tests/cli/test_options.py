@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 import pytest
 
-from emoe_audit.cli.options import ByteCount, Margin
+from emoe_audit.cli.kinds import ByteCount, Margin
 
 
 @pytest.mark.parametrize(
