@@ -18,7 +18,7 @@ from jaxtyping import install_import_hook
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(
     signal.SIGINT, signal.default_int_handler
-)  # which a shell has ignored by what it starts in the background
+)  # else ignored by what a shell starts in the background
 install_import_hook(["emoe_audit.experts", "emoe_audit.scoring", "emoe_audit.abstain"], "beartype.beartype")
 
 if TYPE_CHECKING:
