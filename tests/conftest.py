@@ -16,9 +16,7 @@ import pytest
 from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
-signal.signal(
-    signal.SIGINT, signal.default_int_handler
-)  # else ignored by what a shell starts in the background
+signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored by what a shell starts in the background
 install_import_hook(["emoe_audit.experts", "emoe_audit.scoring", "emoe_audit.abstain"], "beartype.beartype")
 
 if TYPE_CHECKING:
