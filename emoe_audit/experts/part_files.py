@@ -11,8 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.sources import weight_files
-from emoe_audit.readers.documents import read_json_object
+from emoe_audit.experts.sources import read_json, weight_files
 
 CONFIG = "config.json"
 ADAPTER = "adapter_config.json"
@@ -46,7 +45,7 @@ def check_part(folder: Path, stem: str | None) -> None:
             f"{folder / ADAPTER}: an adapter can name a model that is fetched; merge it into the weights, and remove it"
         )
     if stem is not None:
-        check_config(read_json_object(folder / CONFIG, EnsembleError), str(folder / CONFIG))
+        check_config(read_json(folder / CONFIG), str(folder / CONFIG))
         weight_files(folder, stem)
 
 

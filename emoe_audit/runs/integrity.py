@@ -14,6 +14,7 @@ from typing import Any, Literal
 
 from emoe_audit.errors import StoreError
 from emoe_audit.progress import Progress, silent
+from emoe_audit.readers.text import shown
 from emoe_audit.runs.digests import files_in, size_of, state_of
 from emoe_audit.runs.ledger import FILES, JOURNAL, LOCK, MANIFEST, PLAN, Ledger, Listed
 
@@ -50,7 +51,7 @@ class Verification:
 
     def to_text(self) -> str:
         """A line for each fault, and a sentence."""
-        lines = [f"{fault.kind}: {_shown(fault.path)}" for fault in self.faults]
+        lines = [f"{fault.kind}: {shown(fault.path)}" for fault in self.faults]
         last = f"{len(lines):,} are not as written" if lines else "all as written"
         unfinished = "" if self.complete else "; the run is not finished"
         return "\n".join([*lines, f"{self.n_files:,} files, {last}{unfinished}"])
@@ -95,7 +96,7 @@ def check(run: Path) -> None:
     if faults:
         others = f" and {len(faults) - 1} others" if len(faults) > 1 else ""
         raise StoreError(
-            f"{run}: {_shown(faults[0].path)}{others}: {faults[0].kind}, so the run is not what was written; "
+            f"{run}: {shown(faults[0].path)}{others}: {faults[0].kind}, so the run is not what was written; "
             f"`emoe-audit verify-run {run}` names every such file"
         )
 
@@ -157,8 +158,3 @@ def _sample(names: list[str], sizes: dict[str, int | None]) -> list[str]:
 
 def _lost(file: Path) -> Kind:
     return "changed" if os.path.lexists(file) else "missing"
-
-
-def _shown(name: str) -> str:
-    """A name as it stands, where that does nothing to a terminal."""
-    return name if name.isprintable() else ascii(name)

@@ -13,7 +13,7 @@ from emoe_audit.errors import StoreError
 from emoe_audit.readers.pictures import is_whole_png
 from emoe_audit.runs import views
 from emoe_audit.runs.digests import files_in
-from emoe_audit.runs.integrity import Fault, verify
+from emoe_audit.runs.integrity import SHARD, Fault, verify
 from emoe_audit.runs.ledger import FILES, PLAN
 from emoe_audit.runs.store import RunStore
 
@@ -31,7 +31,7 @@ ANALYSIS_MENDS = re.compile(
     r"missing: analysis/.*|changed: analysis/(?!ratings|depicted|abst|validity|real_images|judge_bias|kid|expert).*"
 )
 """Faults after which the analysis makes it whole again."""
-TAKEN_FOR_OWN = re.compile(rf"(prompts|scores|readings|quality)/part-.*\.parquet|{IMAGE.pattern}")
+TAKEN_FOR_OWN = re.compile(f"{SHARD.pattern}|{IMAGE.pattern}")
 """Files that the run has not written, and that would be read as if it had."""
 
 
