@@ -16,7 +16,7 @@ from emoe_audit.abstain.abstainer import Abstainer
 from emoe_audit.abstain.files import load_abstainer, save_abstainer
 from emoe_audit.errors import AuditError
 from tests.abstain.made import made_features
-from tests.limited import outcomes
+from tests.hostile.jail import outcomes
 
 pytestmark = pytest.mark.slow
 

@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 from tests.app.conftest import APP
+from tests.app.opened import opened
 from tests.illustrated import illustrated_run
 from tests.runs.written import forget_the_record
 
@@ -60,17 +60,6 @@ def root(tmp_path: Path, runs_root: Path) -> Path:
     for name in ("sound", "broken"):
         shutil.copytree(runs_root / "plain", tmp_path / name)
     return tmp_path
-
-
-def opened(root: Path, at: str, **query: str) -> AppTest:
-    st.cache_data.clear()
-    app = AppTest.from_file(str(APP / "views" / f"{at}.py"), default_timeout=120)
-    app.session_state["runs_root"] = str(root)
-    for name, value in query.items():
-        app.query_params[name] = value
-    app.run()
-    assert not app.exception, app.exception
-    return app
 
 
 @pytest.mark.parametrize("fault", BROKEN)

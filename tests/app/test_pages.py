@@ -8,11 +8,10 @@ from typing import Any
 
 import pandas as pd
 import pytest
-import streamlit as st
 from scipy.stats import false_discovery_control, ttest_rel
 from streamlit.testing.v1 import AppTest
 
-from tests.app.conftest import APP
+from tests.app.opened import opened
 from tests.illustrated import illustrated_frame, illustrated_run
 
 pytestmark = pytest.mark.slow
@@ -26,14 +25,7 @@ def open_page(runs_root: Path) -> Open:
     """Open a page with what its address says."""
 
     def open_at(at: str, root: Path = runs_root, **query: str) -> AppTest:
-        st.cache_data.clear()
-        app = AppTest.from_file(str(APP / "views" / f"{at}.py"), default_timeout=120)
-        app.session_state["runs_root"] = str(root)
-        for name, value in query.items():
-            app.query_params[name] = value
-        app.run()
-        assert not app.exception, app.exception
-        return app
+        return opened(root, at, **query)
 
     return open_at
 

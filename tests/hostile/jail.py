@@ -12,7 +12,10 @@ import resource
 import signal
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from importlib import import_module
+from typing import Any, Literal
+
+from tests.processes import running
 
 Outcome = Literal["read", "told", "silent", "wrong", "crash", "hang"]
 SECONDS = 20
@@ -45,6 +48,39 @@ def confined(
         if status and waiting:
             kind: Outcome = "hang" if status == signal.SIGALRM else "crash"
             yield Told(waiting.pop(0), kind, f"signal {status}", memory / 1e9)
+
+
+def outcomes(
+    work: Callable[[Any], str],
+    inputs: Sequence[Any],
+    modules: Sequence[str] = (),
+    *,
+    seconds: int = SECONDS,
+    memory: int = MEMORY,
+) -> list[str]:
+    """What work says of each input, `wrong: ...` where it raises, or `died: ...` where its process did.
+
+    Args:
+        work: Imported by its name in another process.
+        inputs: Pickled.
+        modules: Loaded once, for all.
+        seconds: That each may take.
+        memory: Bytes beyond what its modules take.
+    """
+    with running(_print_outcomes, work, inputs, modules, seconds, memory) as (process, out, err):
+        process.join()
+        assert process.exitcode == 0, err.read_text("utf-8")
+        return [json.loads(line) for line in out.read_text("utf-8").splitlines()]
+
+
+def _print_outcomes(
+    work: Callable[[Any], str], inputs: Sequence[Any], modules: Sequence[str], seconds: int, memory: int
+) -> None:
+    for name in modules:
+        import_module(name)
+    kinds = {"read": "", "wrong": "wrong: ", "crash": "died: ", "hang": "died: "}
+    for told in confined(range(len(inputs)), lambda number: ("read", work(inputs[number])), seconds, memory):
+        print(json.dumps(kinds[told.outcome] + told.detail), flush=True)
 
 
 def _child(
