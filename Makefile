@@ -13,6 +13,8 @@ NEWEST := .venv-newest
 OLDEST := .venv-oldest
 HELD := ^torch(vision)?==
 TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Tests start many processes, and each compiles the package where none may keep what it compiled.
+unexport PYTHONDONTWRITEBYTECODE
 FAST := -m 'not slow and not browser and not benchmark'
 
 .PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard schema licences verification ablations recipes example clean

@@ -8,7 +8,10 @@ from __future__ import annotations
 import gc
 import os
 import signal
+import sys
 from collections.abc import Iterator
+from importlib import import_module
+from importlib.abc import MetaPathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +20,24 @@ from jaxtyping import install_import_hook
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 signal.signal(signal.SIGINT, signal.default_int_handler)  # else ignored by what a shell starts in the background
-install_import_hook(["emoe_audit.experts", "emoe_audit.scoring", "emoe_audit.abstain"], "beartype.beartype")
+
+CHECKED = ["emoe_audit.experts", "emoe_audit.scoring", "emoe_audit.abstain"]
+"""Rooms whose annotated shapes are checked."""
+LARGE = ("torch._dynamo", "scipy.stats", "diffusers.models", "transformers", "open_clip", "lightgbm")
+
+
+class LargeFirst(MetaPathFinder):
+    """Loads the large packages before the first checked room: within one, the hook has all that loads compiled anew."""
+
+    def find_spec(self, fullname: str, path: object = None, target: object = None) -> None:
+        """Finds nothing itself."""
+        if fullname in CHECKED:
+            for name in LARGE:
+                import_module(name)
+
+
+install_import_hook(CHECKED, "beartype.beartype")
+sys.meta_path.insert(0, LargeFirst())
 
 if TYPE_CHECKING:
     from emoe_audit.types import EnsembleSpec

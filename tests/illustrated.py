@@ -12,6 +12,7 @@ from PIL import Image
 from emoe_audit.analysis.summary import analyze
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import AnalysisConfig, RowError
+from tests.made_once import made_once
 from tests.synthetic import LANGUAGES, synthetic_frame, synthetic_plan
 
 HOSTILE = (
@@ -41,6 +42,7 @@ def illustrated_frame(n_prompts: int = 400, *, hostile: bool = False, seed: int 
     return frame
 
 
+@made_once
 def illustrated_run(
     path: Path,
     n_prompts: int = 400,

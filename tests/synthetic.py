@@ -10,6 +10,7 @@ import pandas as pd
 from emoe_audit.analysis.summary import analyze
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import AnalysisConfig, EnsembleSpec, ExpertSpec, ImageConfig, RunManifest, ScoringConfig
+from tests.made_once import made_once
 
 LANGUAGES = ["en", "de", "fr", "ar", "he", "hi", "zh-Hant", "ja", "fi", "sw"]
 
@@ -70,6 +71,7 @@ def synthetic_frame(n_prompts: int, seed: int = 0) -> pd.DataFrame:
     )
 
 
+@made_once
 def synthetic_run(path: Path, n_prompts: int, seed: int = 0, *, shards: int = 1, n_boot: int = 50) -> RunStore:
     """Write a whole run; only the analysis of at most 50,000 prompts is truly computed, a larger one's on a sample."""
     frame = synthetic_frame(n_prompts, seed)

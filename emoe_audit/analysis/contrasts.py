@@ -2,18 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import rankdata
 
 from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, cluster_counts, percentile_interval
+from emoe_audit.analysis.rank_correlation import MIN_POINTS, correlate_rows, partial_spearman, spearman
 
 QUARTILE_COLUMNS = ["score", "measure", "quartile", "n_prompts", "score_mean", "mean", "low", "high"]
 CORRELATION_COLUMNS = ["x", "y", "level", "given", "n", "rho", "low", "high"]
-MIN_POINTS = 3
 MANY_ROWS, FEW_REPLICATES = 20_000, 200
 
 
@@ -97,20 +95,10 @@ def correlate_groups(
         observed[y] = known.reindex(names).to_numpy(dtype=np.float64)
         replicates[y] = np.tile(observed[y], (n_boot, 1))
     order = [y, x] if given is None else [y, x, given]
-    statistic: Callable[..., float] = spearman if given is None else partial_spearman
-    rng = np.random.default_rng([seed, 1])
-    drawn = [
-        statistic(*[replicates[c][i, picked] for c in order])
-        for i, picked in enumerate(rng.integers(len(names), size=(n_boot, len(names))))
-    ]
-    rho = statistic(*[observed[c] for c in order])
-    return _row(x, y, by, given, len(names), rho, np.array(drawn), confidence)
-
-
-def spearman(x: np.ndarray, y: np.ndarray) -> float:
-    """Spearman's rho; NaN for fewer than three points or a constant."""
-    keep = ~(np.isnan(x) | np.isnan(y))
-    return _pearson(rankdata(x[keep]), rankdata(y[keep])) if keep.sum() >= MIN_POINTS else float("nan")
+    picked = np.random.default_rng([seed, 1]).integers(len(names), size=(n_boot, len(names)))
+    drawn = correlate_rows(*[np.take_along_axis(replicates[c], picked, axis=1) for c in order])
+    rho = (spearman if given is None else partial_spearman)(*[observed[c] for c in order])
+    return _row(x, y, by, given, len(names), rho, drawn, confidence)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -142,23 +130,6 @@ def _weighted_spearman(x: _Sorted, y: _Sorted, weights: np.ndarray) -> float:
     first, second = first - first @ weights / n, second - second @ weights / n
     scale = float(np.sqrt(((first**2) @ weights) * ((second**2) @ weights)))
     return float((first * second) @ weights) / scale if scale > 0 else float("nan")
-
-
-def partial_spearman(x: np.ndarray, y: np.ndarray, given: np.ndarray) -> float:
-    """Spearman's rho of `x` and `y` with the ranks of `given` partialled out of both.
-
-    rho_xy.z = (r_xy - r_xz r_yz) / sqrt((1 - r_xz^2)(1 - r_yz^2)); Kendall and Stuart, vol. 2, chapter 27.
-    """
-    keep = ~(np.isnan(x) | np.isnan(y) | np.isnan(given))
-    xy, xz, yz = spearman(x[keep], y[keep]), spearman(x[keep], given[keep]), spearman(y[keep], given[keep])
-    rest = (1 - xz**2) * (1 - yz**2)
-    return (xy - xz * yz) / float(np.sqrt(rest)) if rest > 0 else float("nan")
-
-
-def _pearson(x: np.ndarray, y: np.ndarray) -> float:
-    x, y = x - x.mean(), y - y.mean()
-    scale = float(np.sqrt((x @ x) * (y @ y)))
-    return float(x @ y) / scale if scale > 0 else float("nan")
 
 
 def _row(

@@ -11,10 +11,9 @@ from emoe_audit.analysis.bootstrap import cluster_counts
 from emoe_audit.analysis.contrasts import (
     correlate_groups,
     correlate_prompts,
-    partial_spearman,
     quartiles,
-    spearman,
 )
+from emoe_audit.analysis.rank_correlation import correlate_rows, partial_spearman, spearman
 
 
 @pytest.fixture
@@ -57,6 +56,16 @@ def test_spearman_equals_scipy_with_ties() -> None:
 def test_spearman_of_a_constant_or_of_two_points_is_undefined() -> None:
     assert np.isnan(spearman(np.ones(5), np.arange(5.0)))
     assert np.isnan(spearman(np.arange(2.0), np.arange(2.0)))
+
+
+@pytest.mark.parametrize("n_points", [2, 9])
+def test_many_samples_at_once_are_each_as_alone(n_points: int) -> None:
+    x, y, given = np.random.default_rng(1).integers(0, 6, (3, 40, n_points)).astype(float)
+    x[3], y[5, 1], given[7, :2] = 1, np.nan, np.nan
+    alone = [spearman(*own) for own in zip(x, y, strict=True)]
+    partial = [partial_spearman(*own) for own in zip(x, y, given, strict=True)]
+    np.testing.assert_allclose(correlate_rows(x, y), alone, rtol=1e-12, atol=1e-12)
+    np.testing.assert_allclose(correlate_rows(x, y, given), partial, rtol=1e-9, atol=1e-12)
 
 
 def test_partial_spearman_is_the_correlation_of_rank_residuals() -> None:

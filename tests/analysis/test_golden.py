@@ -21,11 +21,12 @@ from statsmodels.stats.power import TTestPower
 from statsmodels.stats.weightstats import CompareMeans, DescrStatsW, ttost_ind, ttost_paired
 
 from emoe_audit.analysis.between import between_contrasts
-from emoe_audit.analysis.contrasts import correlate_groups, partial_spearman
+from emoe_audit.analysis.contrasts import correlate_groups
 from emoe_audit.analysis.disparity import disparity
 from emoe_audit.analysis.groups import group_estimates
 from emoe_audit.analysis.paired import paired_contrasts
 from emoe_audit.analysis.power import minimum_detectable_gap, sd_of_differences, sources_for_gap
+from emoe_audit.analysis.rank_correlation import partial_spearman
 from emoe_audit.analysis.rejection import auroc
 
 LANGUAGES, REGIONS = ("de", "en", "fi", "hi", "sw"), ("002", "142", "150")

@@ -14,8 +14,11 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
 CHROMIUM = shutil.which("chromium") or shutil.which("chromium-browser") or shutil.which("google-chrome")
-NAMES = "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP audit.example 127.0.0.1"
-"""Names that lead to this machine, as an attacker and the owner of a name can have them."""
+NAMES = (
+    "--host-resolver-rules=MAP evil.example 127.0.0.1, MAP audit.example 127.0.0.1, "
+    "MAP * ~NOTFOUND, EXCLUDE localhost, EXCLUDE 127.0.0.1"
+)
+"""Names that lead to this machine, as an attacker and the owner of a name can have them; all others lead nowhere."""
 
 
 @pytest.fixture(scope="session")

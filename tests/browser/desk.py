@@ -129,7 +129,6 @@ class Visit:
         self.page.set_viewport_size({"width": size[0], "height": size[1]})
         self.page.emulate_media(color_scheme=scheme)
         self.page.set_default_timeout(PATIENCE_MS)
-        self.page.context.route(lambda url: not self._is_own(url), lambda route: route.abort())
         self._listeners: dict[Any, Any] = {
             "request": lambda request: self._note(request.url),
             "pageerror": lambda error: self.complaints.append(str(error)),
@@ -200,7 +199,6 @@ class Visit:
         """Leave the dashboard; the tab is free for the next visit."""
         for event, listener in self._listeners.items():
             self.page.remove_listener(event, listener)
-        self.page.context.unroute_all(behavior="ignoreErrors")
         self.page.goto(NOWHERE)
 
 

@@ -208,7 +208,8 @@ def test_an_output_in_a_folder_that_is_only_read_is_refused_before_any_work(
 
 
 def on_a_full_disk(words: Sequence[str], n_bytes: int) -> None:
-    """The command, with files of so many bytes at most."""
+    """The command, with files of so many bytes at most; what it compiles is not kept, for it would be torn."""
+    sys.dont_write_bytecode = True
     resource.setrlimit(resource.RLIMIT_FSIZE, (n_bytes, resource.RLIM_INFINITY))
     command_line(words)
 

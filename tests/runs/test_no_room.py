@@ -89,6 +89,7 @@ from tests.synthetic import synthetic_frame, synthetic_plan
 store = RunStore(Path(sys.argv[1]))
 frame = synthetic_frame(20_000)
 store.plan()
+sys.dont_write_bytecode = True  # for it would be torn
 resource.setrlimit(resource.RLIMIT_FSIZE, (int(sys.argv[2]), resource.RLIM_INFINITY))
 try:
     if sys.argv[3] == "append":
