@@ -32,6 +32,7 @@ def run_readers(kept: Path) -> Iterator[Reader]:
     yield from _tables(run)
     yield from _documents(finished)
     yield from _record(finished, begun)
+    yield from _mended(begun)
 
 
 def _tables(run: Path) -> Iterator[Reader]:
@@ -98,6 +99,36 @@ def _record(finished: Path, begun: Path) -> Iterator[Reader]:
             )
 
 
+def _mended(begun: Path) -> Iterator[Reader]:
+    """A damaged run without a record, as it is when its command is given again."""
+    from emoe_audit.runs.store import RunStore
+    from emoe_audit.steps.mending import mend
+    from tests.runs.written import forget_the_record
+
+    def make(folder: Path) -> None:
+        copied(begun.parent)(folder)
+        forget_the_record(folder / "run")
+        image = min((folder / "run" / "images").rglob("*.png"))
+        image.write_bytes(image.read_bytes()[:100])
+
+    def mended(folder: Path) -> pd.DataFrame:
+        store = RunStore.open(folder / "run", mending=True)
+        with store.locked():
+            mend(store)
+        return store.query("SELECT * FROM results")
+
+    for file in sorted(file.relative_to(begun.parent) for file in (begun / "quality").glob("*.parquet")):
+        yield Reader(
+            name=f"{file} mended",
+            make=make,
+            file=str(file),
+            alter=alter.alter_parquet,
+            read=mended,
+            weight=10,
+            fault=fault_of_results,
+        )
+
+
 def _look(folder: Path) -> Any:
     from emoe_audit.runs.store import RunStore
 
@@ -136,7 +167,7 @@ def fault_of_record(faulty: set[str], file: Path) -> Fault:
     """Every shard of a run is told, or is what some line of the record says; a run without lines has no record."""
     if file.stat().st_size == 0:
         return None
-    run, said = file.parent, set(_said(file))
+    run, said = file.parent, list(_said(file))
     for shard in (shard for table in SHARDED for shard in (run / table).glob("*.parquet")):
         path, content = str(shard.relative_to(run)), shard.read_bytes()
         if path not in faulty and (path, len(content), hashlib.sha256(content).hexdigest()) not in said:

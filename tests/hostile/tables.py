@@ -45,6 +45,7 @@ def rows() -> list[dict[str, Any]]:
 
 def write_table(path: Path, table: list[dict[str, Any]]) -> None:
     """As CSV, JSON lines or Parquet, by the ending."""
+    path.parent.mkdir(parents=True, exist_ok=True)
     frame = pd.DataFrame(table)
     match path.suffix:
         case ".csv":
