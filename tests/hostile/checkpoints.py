@@ -15,7 +15,8 @@ from tests.hostile.readers import Fault, Reader, alter_of, copied
 
 UNREAD = ("vae", "safety_checker", "feature_extractor")
 """Parts of a base that are for drawing alone."""
-DRAWN_WITH = ("model_index.json", "vae/config.json", "vae/diffusion_pytorch_model.safetensors")
+WEIGHTS = "diffusion_pytorch_model.safetensors"
+DRAWN_WITH = ("model_index.json", "vae/config.json", f"vae/{WEIGHTS}")
 N_CLUSTERS = 16
 
 
@@ -78,13 +79,13 @@ def _bases(folder: Path) -> Iterator[Reader]:
         base = ExpertSpec(name="base", source=str(at / "base"))
         return load_pipeline(EnsembleSpec(name="tiny", base=base, experts=(base,), judge="judge"), None)
 
-    own = partial(Reader, make=_copied_part(folder, "base"), weight=4)
+    reader = partial(Reader, make=_copied_part(folder, "base"), weight=4)
     for file in sorted(own.relative_to(folder) for own in (folder / "base").rglob("*") if own.is_file()):
         if file.parts[1] not in UNREAD:
-            yield own(name=str(file), file=str(file), alter=alter_of(file), read=base_of)
+            yield reader(name=str(file), file=str(file), alter=alter_of(file), read=base_of)
     for name in DRAWN_WITH:
-        yield own(name=f"pipeline/{name}", file=f"base/{name}", alter=alter_of(name), read=drawn_with, weight=2)
-    yield own(
+        yield reader(name=f"pipeline/{name}", file=f"base/{name}", alter=alter_of(name), read=drawn_with, weight=2)
+    yield reader(
         name="texts of an expert",
         file="base/text_encoder/model.safetensors",
         alter=alter.alter_tensors,
@@ -138,13 +139,14 @@ def _experts(folder: Path) -> Iterator[Reader]:
         return [read]
 
     delta, weights = "experts/expert-0/unet_delta.safetensors", "peft/adapter_model.safetensors"
-    for name, source, file, way in (
-        ("expert", "experts/expert-0", delta, alter.alter_safetensors),
-        ("expert's numbers", "experts/expert-0", delta, alter.alter_tensors),
-        ("lora", "lora.safetensors", "lora.safetensors", alter.alter_safetensors),
-        ("lora's numbers", "lora.safetensors", "lora.safetensors", alter.alter_tensors),
-        ("peft", "peft", weights, alter.alter_safetensors),
-        ("peft's alpha", "peft", "peft/adapter_config.json", alter.alter_json),
+    copies = partial(fault_of_copies, base=folder / "base" / "unet" / WEIGHTS)
+    for name, source, file, way, fault in (
+        ("expert", "experts/expert-0", delta, alter.alter_safetensors, copies),
+        ("expert's numbers", "experts/expert-0", delta, alter.alter_tensors, copies),
+        ("lora", "lora.safetensors", "lora.safetensors", alter.alter_safetensors, fault_of_numbers),
+        ("lora's numbers", "lora.safetensors", "lora.safetensors", alter.alter_tensors, fault_of_numbers),
+        ("peft", "peft", weights, alter.alter_safetensors, fault_of_numbers),
+        ("peft's alpha", "peft", "peft/adapter_config.json", alter.alter_json, fault_of_numbers),
     ):
         yield Reader(
             name=name,
@@ -153,8 +155,30 @@ def _experts(folder: Path) -> Iterator[Reader]:
             alter=way,
             read=partial(expert_of, source=source),
             weight=4,
-            fault=fault_of_weights,
+            fault=fault,
         )
+
+
+def fault_of_numbers(unets: Any, _file: Path) -> Fault:
+    """What a LoRA makes of the base are finite numbers."""
+    wrong = [key for own in unets for key, tensor in own.tensors.items() if not tensor.isfinite().all()]
+    return f"{wrong[0]} is not finite" if wrong else None
+
+
+def fault_of_copies(unets: Any, file: Path, base: Path | None = None) -> Fault:
+    """Every weight is one that the file holds, to the bit, or one of the base."""
+    from safetensors.torch import load_file
+
+    files = [file if file.suffix == ".safetensors" else file.with_name(WEIGHTS), *([base] if base else [])]
+    known = {_bits(tensor) for own in files for tensor in load_file(own).values()}
+    wrong = [key for own in unets for key, tensor in own.tensors.items() if _bits(tensor) not in known]
+    return f"{wrong[0]} is none of the file" if wrong else None
+
+
+def _bits(tensor: Any) -> bytes:
+    import torch
+
+    return bytes(tensor.contiguous().flatten().view(torch.uint8).numpy())
 
 
 def _segmoe(folder: Path) -> Iterator[Reader]:
@@ -169,7 +193,7 @@ def _segmoe(folder: Path) -> Iterator[Reader]:
             build_unet(own.config, own.tensors, own.where)
         return unets
 
-    weights = "segmoe/unet/diffusion_pytorch_model.safetensors"
+    weights = f"segmoe/unet/{WEIGHTS}"
     for file, way in (
         ("segmoe/unet/config.json", alter.alter_json),
         (weights, alter.alter_safetensors),
@@ -182,7 +206,7 @@ def _segmoe(folder: Path) -> Iterator[Reader]:
             alter=way,
             read=mixture_of,
             weight=2,
-            fault=fault_of_weights,
+            fault=fault_of_copies,
         )
 
 
@@ -249,14 +273,8 @@ def _single_files(folder: Path) -> Iterator[Reader]:
                 alter=way,
                 read=partial(checkpoint_of, name=name),
                 weight=2,
-                fault=fault_of_weights,
+                fault=fault_of_copies,
             )
-
-
-def fault_of_weights(unets: Any, _file: Path) -> Fault:
-    """Weights are finite numbers."""
-    wrong = [key for own in unets for key, tensor in own.tensors.items() if not tensor.isfinite().all()]
-    return f"{wrong[0]} is not finite" if wrong else None
 
 
 def _copied_part(folder: Path, part: str) -> Any:

@@ -65,9 +65,10 @@ def rehash(folder: Path) -> None:
 
 def _translators(kept: Path) -> Iterator[Reader]:
     from emoe_audit.prompts.translate import Translator
-    from tests.prompts.marian import make_marian
 
     if not kept.exists():
+        from tests.prompts.marian import make_marian
+
         kept.mkdir(parents=True)
         make_marian(kept / "model")
 

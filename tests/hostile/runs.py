@@ -20,25 +20,28 @@ SHARDED = ("prompts", "scores", "readings", "quality")
 
 
 def run_readers(kept: Path) -> Iterator[Reader]:
-    """The tables of an unfinished run, and the documents and the record of a finished and of an unfinished one."""
+    """Tables and documents of runs without a record, which would name each that is altered, and the record itself."""
     from tests.illustrated import illustrated_run, known_coverage
-    from tests.runs.written import written_run
+    from tests.runs.written import forget_the_record, written_run
 
-    run, finished, begun = (kept / name / "run" for name in ("analysed", "finished", "begun"))
-    if not run.exists():
-        illustrated_run(run, HONEST_PROMPTS, coverage=known_coverage(), complete=False)
+    analysed, older, finished, begun = (kept / name / "run" for name in ("analysed", "older", "finished", "begun"))
+    if not analysed.exists():
+        illustrated_run(analysed, HONEST_PROMPTS, coverage=known_coverage(), complete=False)
+        written_run(older)
+        for run in (analysed, older):
+            forget_the_record(run)
         written_run(finished)
         written_run(begun, finished=False)
-    yield from _tables(run)
-    yield from _documents(finished)
+    yield from _tables(analysed)
+    yield from _documents(older)
     yield from _record(finished, begun)
     yield from _mended(begun)
 
 
 def _tables(run: Path) -> Iterator[Reader]:
-    from emoe_audit.report import collect
-
     def report(folder: Path, gallery_concepts: int = 0) -> Any:
+        from emoe_audit.report import collect
+
         return collect(_look(folder), gallery_concepts=gallery_concepts)
 
     def results(folder: Path) -> pd.DataFrame:
