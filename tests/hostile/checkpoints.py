@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import json
 import warnings
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -79,7 +80,7 @@ def _bases(folder: Path) -> Iterator[Reader]:
         base = ExpertSpec(name="base", source=str(at / "base"))
         return load_pipeline(EnsembleSpec(name="tiny", base=base, experts=(base,), judge="judge"), None)
 
-    reader = partial(Reader, make=_copied_part(folder, "base"), weight=4)
+    reader = partial(Reader, make=_copied_part(folder, "base"), weight=2)
     for file in sorted(own.relative_to(folder) for own in (folder / "base").rglob("*") if own.is_file()):
         if file.parts[1] not in UNREAD:
             yield reader(name=str(file), file=str(file), alter=alter_of(file), read=base_of)
@@ -124,7 +125,7 @@ def _judges(folder: Path) -> Iterator[Reader]:
 
     for file in sorted(own.relative_to(folder) for own in (folder / "judge").rglob("*") if own.is_file()):
         make = _copied_part(folder, "judge")
-        yield Reader(name=str(file), make=make, file=str(file), alter=alter_of(file), read=judge_of, weight=4)
+        yield Reader(name=str(file), make=make, file=str(file), alter=alter_of(file), read=judge_of, weight=2)
 
 
 def _experts(folder: Path) -> Iterator[Reader]:
@@ -154,7 +155,7 @@ def _experts(folder: Path) -> Iterator[Reader]:
             file=file,
             alter=way,
             read=partial(expert_of, source=source),
-            weight=4,
+            weight=2,
             fault=fault,
         )
 
@@ -214,10 +215,18 @@ def _members(folder: Path) -> Iterator[Reader]:
     from emoe_audit.experts.checkpoint import read_base
     from emoe_audit.experts.emergent import read_members
     from emoe_audit.experts.spec import load_spec
+    from emoe_audit.types import ExpertSpec
+
+    def make(scratch: Path) -> None:
+        for name in ("base", "judge"):
+            (scratch / name).mkdir()
+        _copied_part(folder, "emergent")(scratch)
 
     def members_of(at: Path) -> Any:
-        spec = load_spec(str(at / "emergent"))
-        return read_members(spec, read_base(spec.base))[0]
+        spec, source = load_spec(str(at / "emergent")), str(folder / "base")  # whatever it names, nothing is fetched
+        base = ExpertSpec(name="base", source=source)
+        experts = tuple(replace(own, source=source, loras=()) for own in spec.experts)
+        return read_members(replace(spec, base=base, experts=experts), read_base(base))[0]
 
     clusters = "emergent/clusters.safetensors"
     for name, file, way in (
@@ -227,11 +236,11 @@ def _members(folder: Path) -> Iterator[Reader]:
     ):
         yield Reader(
             name=name,
-            make=_copied_part(folder, "emergent"),
+            make=make,
             file=file,
             alter=way,
             read=members_of,
-            weight=4,
+            weight=2,
             fault=fault_of_members,
         )
 
@@ -277,7 +286,7 @@ def _single_files(folder: Path) -> Iterator[Reader]:
             )
 
 
-def _copied_part(folder: Path, part: str) -> Any:
+def _copied_part(folder: Path, part: str) -> Callable[[Path], None]:
     """An honest folder that is a copy of one part of another, at the same place."""
 
     def make(scratch: Path) -> None:

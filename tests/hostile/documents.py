@@ -81,7 +81,7 @@ def document_readers() -> Iterator[Reader]:
             file=name,
             alter=alter.alter_yaml,
             read=read,
-            weight=40,
+            weight=20,
             fault=fault,
         )
     yield Reader(
@@ -91,7 +91,7 @@ def document_readers() -> Iterator[Reader]:
         alter=alter.alter_csv,
         read=lambda folder: read_coverage(str(folder / "coverage.csv")),
         fault=fault_of_coverage,
-        weight=40,
+        weight=20,
     )
 
 

@@ -51,7 +51,7 @@ def _tables(run: Path) -> Iterator[Reader]:
         own = partial(Reader, make=copied(run.parent), file=str(file), alter=alter.alter_parquet)
         yield own(name=str(file), read=report)
         if file.parts[1] != "analysis":
-            yield own(name=f"{file} as rows", read=results, weight=20, fault=fault_of_results)
+            yield own(name=f"{file} as rows", read=results, weight=8, fault=fault_of_results)
     image = min(file.relative_to(run.parent) for file in run.rglob("*.png"))
     yield Reader(
         name="run/image",

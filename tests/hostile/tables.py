@@ -78,7 +78,7 @@ def table_readers() -> Iterator[Reader]:
             make=make,
             file=name,
             alter=BY_ENDING[ending],
-            weight=60,
+            weight=40,
             read=read,
             fault=fault_of_prompts,
         )
@@ -87,7 +87,7 @@ def table_readers() -> Iterator[Reader]:
             make=make,
             file=name,
             alter=BY_ENDING[ending],
-            weight=20,
+            weight=10,
             read=rate,
             fault=fault_of_ratings,
         )
@@ -171,7 +171,7 @@ def caption_readers() -> Iterator[Reader]:
         name="xm3600.jsonl",
         file="x.jsonl",
         alter=alter.alter_json_lines,
-        weight=20,
+        weight=10,
         make=lambda folder: write_table(folder / "x.jsonl", images),
         read=lambda folder: read_xm3600(folder / "x.jsonl"),
     )
@@ -179,7 +179,7 @@ def caption_readers() -> Iterator[Reader]:
         name="wide.csv",
         file="wide.csv",
         alter=alter.alter_csv,
-        weight=20,
+        weight=10,
         fault=fault_of_prompts,
         make=lambda folder: write_table(folder / "wide.csv", wide),
         read=lambda folder: join_translations(folder / "wide.csv", []),
