@@ -62,8 +62,10 @@ def make_ensemble(folder: Path) -> None:
     write_by_hand(spec, folder / "segmoe")
     make_emergent_ensemble(str(folder), folder / "emergent", n_members=3, n_clusters=N_CLUSTERS, top_k=4, what="unet")
     small_configs(folder / "configs")
-    for family in ("sd1", "sd2-768"):
-        make_checkpoint(family, folder / "configs", folder)
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        for family in ("sd1", "sd2-768"):
+            make_checkpoint(family, folder / "configs", folder)
 
 
 def _bases(folder: Path) -> Iterator[Reader]:

@@ -28,6 +28,7 @@ def _abstainers(kept: Path) -> Iterator[Reader]:
     from tests.abstain.made import made_features
 
     if not kept.exists():
+        kept.mkdir(parents=True)
         save_abstainer(Abstainer.fit(made_features(), n_labellers=8, ensemble_hash="e" * 64), kept / "model")
 
     def decide(folder: Path) -> Any:
