@@ -31,7 +31,7 @@ State = Literal["running", "finished", "stopped"]
 NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,59}")
 MOST_IMAGES, MOST_NOISES = 100_000, 64
 LAST_BYTES = 4000
-PROGRESS = re.compile(r"(\w+): ([\d,]+) of ([\d,]+)")
+PROGRESS = re.compile(r"(\w+): (\d[\d,]*) of (\d[\d,]*)")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -119,12 +119,12 @@ def last_words(root: Path, job: Job) -> str:
 
 
 def share_done(words: str) -> float | None:
-    """How much of its stage a line of progress says is done."""
+    """How much of its stage a line of progress says is done, from 0 to 1; None for any other line."""
     match = PROGRESS.match(words)
     if match is None:
         return None
     done, total = (int(number.replace(",", "")) for number in match.groups()[1:])
-    return done / total if total else None
+    return done / total if done <= total and total else None
 
 
 def _start(root: Path, name: str, suffix: str, wish: Wish) -> None:

@@ -9,7 +9,7 @@ import pandas as pd
 
 from emoe_audit.errors import PromptTableError
 from emoe_audit.prompts.coco import load_coco
-from emoe_audit.prompts.table import PromptTable, table_of
+from emoe_audit.prompts.table import PromptTable, check_rows
 from emoe_audit.types import EnsembleSpec
 
 SOURCE_LANGUAGE = "en"
@@ -45,7 +45,7 @@ def default_prompts(spec: EnsembleSpec, *, n_concepts: int = 100, seed: int = 0)
         for image in chosen.to_dict("records")
         for language in languages
     ]
-    return table_of(pd.DataFrame(rows), f"{spec.name}: {len(chosen)} of its own captions, seed {seed}")
+    return check_rows(enumerate(rows, start=1), f"{spec.name}: {len(chosen)} of its own captions, seed {seed}")
 
 
 def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:

@@ -43,6 +43,21 @@ def read_parquet_rows(
         raise error(f"{path}: not a readable Parquet file: {fault}") from fault
 
 
+def read_parquet(path: Path, error: type[AuditError], columns: Sequence[str] | None = None) -> pa.Table:
+    """All rows at once, of all columns or some.
+
+    Raises:
+        error: the file cannot be read, or holds more than is taken.
+    """
+    schema = check_parquet(path, error)
+    own = schema if columns is None else pa.schema([schema.field(name) for name in columns])
+    try:
+        with pq.ParquetFile(path) as file:
+            return pa.Table.from_batches(list(_bounded(file, path, error, columns)), own)
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as fault:
+        raise error(f"{path}: not a readable Parquet file: {fault}") from fault
+
+
 def check_parquet(path: Path, error: type[AuditError]) -> pa.Schema:
     """The schema of a file whose foot claims no more than is taken.
 

@@ -24,7 +24,7 @@ import pyarrow.parquet as pq
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.documents import read_json_object
-from emoe_audit.readers.parquet import check_parquet
+from emoe_audit.readers.parquet import check_parquet, read_parquet
 from emoe_audit.runs.digests import State, files_in, size_of, state_of
 from emoe_audit.runs.files import no_link, write_whole, written
 from emoe_audit.runs.journal import Line, add_line, is_inside, read_lines, write_lines
@@ -229,14 +229,13 @@ class Ledger:
         if state is None or (sealed is not None and state.sha256 not in noted | {sealed}):
             return None
         try:
-            schema = check_parquet(file, StoreError)
+            if not check_parquet(file, StoreError).equals(SCHEMA):
+                raise StoreError(f"{file}: not a table of files")
+            columns = [column.to_pylist() for column in read_parquet(file, StoreError).columns]
         except StoreError:
             if sealed is None:  # of a manifest that cannot be read either
                 return None
             raise
-        if not schema.equals(SCHEMA):
-            raise StoreError(f"{file}: not a table of files")
-        columns = [column.to_pylist() for column in pq.ParquetFile(file).read().columns]
         rows = zip(*columns, strict=True)
         return {path: (State(bytes=size, sha256=digest),) for path, size, digest in rows if path and is_inside(path)}
 

@@ -18,12 +18,13 @@ from typing import Any, Literal
 import duckdb
 import pandas as pd
 import pyarrow as pa
-import pyarrow.parquet as pq
 
 from emoe_audit.errors import StoreError, WriteError
 from emoe_audit.readers.documents import read_json
+from emoe_audit.readers.parquet import read_parquet
 from emoe_audit.readers.pictures import inside
 from emoe_audit.runs import integrity, views
+from emoe_audit.runs.checked import columns_of
 from emoe_audit.runs.digests import files_in, state_of
 from emoe_audit.runs.faults import lines_of, read_faults
 from emoe_audit.runs.files import in_place_of, replace_file, write_whole, written
@@ -195,10 +196,15 @@ class RunStore(RunReader):
             return replace_file(self.path / name, [text], note)
 
     def keep(self, table: Table, wanted: Callable[[pd.DataFrame], pd.Series]) -> None:
-        """Leave out the rows of a table that are not wanted; their keys are pending again."""
+        """Leave out the rows of a table that are not wanted; their keys are pending again.
+
+        Raises:
+            StoreError: a file of the table cannot be read, or does not hold what the table does.
+        """
         self._forget_join()
         for shard in views.shards(self.path, table):
-            frame = pq.ParquetFile(shard).read().to_pandas()
+            columns_of(table, shard)
+            frame = read_parquet(shard, StoreError).to_pandas(ignore_metadata=True)
             kept = frame[wanted(frame)]
             if kept.empty:
                 self.ledger.remove(self._name(shard))

@@ -7,11 +7,11 @@ import os
 import re
 from collections.abc import Sequence
 
-import pyarrow.parquet as pq
-
 from emoe_audit.errors import StoreError
+from emoe_audit.readers.parquet import read_parquet
 from emoe_audit.readers.pictures import is_whole_png
 from emoe_audit.runs import views
+from emoe_audit.runs.checked import columns_of
 from emoe_audit.runs.digests import files_in
 from emoe_audit.runs.integrity import SHARD, Fault, verify
 from emoe_audit.runs.ledger import FILES, PLAN
@@ -98,4 +98,6 @@ def _lose(store: RunStore, name: str) -> None:
 def _keys_read(store: RunStore, lost: set[str]) -> set[str]:
     """The keys whose readings are not lost."""
     shards = [shard for shard in views.shards(store.path, "readings") if f"readings/{shard.name}" not in lost]
-    return {key for shard in shards for key in pq.ParquetFile(shard).read(["key"])["key"].to_pylist()}
+    for shard in shards:
+        columns_of("readings", shard)
+    return {key for shard in shards for key in read_parquet(shard, StoreError, ["key"])["key"].to_pylist()}

@@ -70,7 +70,15 @@ def test_a_taken_name_is_refused(jobs: Any, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("words", "share"), [("scoring: 250 of 1,000, 3.0 a second", 0.25), ("Loading", None), ("images: 0 of 0", None)]
+    ("words", "share"),
+    [
+        ("scoring: 250 of 1,000, 3.0 a second", 0.25),
+        ("scoring: 1,000 of 1,000", 1.0),
+        ("Loading", None),
+        ("images: 0 of 0", None),
+        ("scoring: , of ,", None),
+        ("scoring: 1,000 of 250", None),
+    ],
 )
 def test_progress_is_read_from_the_last_words(jobs: Any, words: str, share: float | None) -> None:
     assert jobs.share_done(words) == share

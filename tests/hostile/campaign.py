@@ -16,7 +16,7 @@ from typing import Any
 import click
 
 from emoe_audit.errors import AuditError
-from tests.hostile import folders, readers
+from tests.hostile import checkpoints, dashboard, documents, models, pictures, readers, runs, tables
 from tests.hostile.jail import Outcome, confined
 from tests.hostile.readers import Reader
 from tests.processes import running
@@ -31,13 +31,15 @@ def all_readers(kept: Path) -> list[Reader]:
     """Every reader, as often as its weight; the honest folders are made where they are not there."""
     return readers.spread(
         chain(
-            readers.table_readers(),
-            readers.caption_readers(),
-            readers.document_readers(),
-            folders.picture_readers(),
-            folders.run_readers(kept),
-            folders.checkpoint_readers(kept),
-            folders.model_readers(kept),
+            tables.table_readers(),
+            tables.caption_readers(),
+            tables.text_readers(),
+            documents.document_readers(),
+            dashboard.dashboard_readers(),
+            pictures.picture_readers(),
+            runs.run_readers(kept),
+            checkpoints.checkpoint_readers(kept),
+            models.model_readers(kept),
         )
     )
 

@@ -21,8 +21,8 @@ Outcome = Literal["read", "told", "silent", "wrong", "crash", "hang"]
 SECONDS = 20
 MEMORY = 2 * 1024**3
 """Bytes above what the process holds when it starts."""
-A_CHILD = 100
-"""Inputs that one child works on."""
+A_CHILD = 500
+"""Inputs that one child works on; each loads anew what reading needs first."""
 
 
 @dataclass(frozen=True)

@@ -10,7 +10,7 @@ import pytest
 
 from emoe_audit.errors import PromptTableError
 from emoe_audit.prompts.emoji import caption_matrix, default_prompts
-from emoe_audit.types import EnsembleSpec
+from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 
 @pytest.fixture
@@ -53,3 +53,20 @@ def test_the_matrix_holds_a_column_a_language_and_the_groups(planted: EnsembleSp
 def test_an_ensemble_without_captions_asks_for_a_table(tiny_spec: EnsembleSpec) -> None:
     with pytest.raises(PromptTableError, match="tiny brings no captions of its own; give a prompt table"):
         default_prompts(dataclasses.replace(tiny_spec, captions=None))
+
+
+def test_captions_that_can_be_no_prompts_are_left_out_and_told(tmp_path: Path) -> None:
+    captions = [("en", "a dog"), ("xx-yy-zz", "ein Hund"), ("en", " "), ("xx-yy-zz", "eine Katze")]
+    coco = {
+        "images": [{"id": place, "file_name": name} for place, name in enumerate(["dog.png", "cat.png"])],
+        "annotations": [
+            {"id": place, "image_id": place // 2, "language": language, "caption": caption}
+            for place, (language, caption) in enumerate(captions)
+        ],
+    }
+    (tmp_path / "captions.json").write_text(json.dumps(coco), encoding="utf-8")
+    base = ExpertSpec(name="base", source="base")
+    spec = EnsembleSpec(name="own", base=base, experts=(base,), captions=str(tmp_path / "captions.json"))
+    table = default_prompts(spec)
+    assert table.frame[["source_id", "prompt", "language"]].values.tolist() == [["dog", "a dog", "en"]]
+    assert sorted(error.column or "" for error in table.row_errors) == ["language", "language", "prompt"]

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from emoe_audit.errors import PromptTableError
-from emoe_audit.readers.parquet import check_parquet, read_parquet_rows
+from emoe_audit.readers.parquet import check_parquet, read_parquet, read_parquet_rows
 
 
 def write(path: Path, columns: dict[str, object], **options: object) -> Path:
@@ -24,6 +24,21 @@ def test_rows_are_those_of_pyarrow_numbered_from_1(tmp_path: Path) -> None:
     assert [line for line, _ in rows] == list(range(1, 3001))
     assert [row for _, row in rows] == pq.read_table(path).to_pylist()
     assert list(read_parquet_rows(path, PromptTableError, ["n"]))[2999] == (3000, {"n": 2999})
+
+
+def test_a_whole_table_is_that_of_pyarrow(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", {"prompt": [f"dog {n}" for n in range(3000)], "n": list(range(3000))})
+    assert read_parquet(path, PromptTableError).equals(pq.read_table(path))
+    assert read_parquet(path, PromptTableError, ["n"]).equals(pq.read_table(path, columns=["n"]))
+
+
+def test_pages_that_are_torn_under_a_foot_that_is_whole_end_in_a_message(tmp_path: Path) -> None:
+    path = write(tmp_path / "t.parquet", {"prompt": [f"dog {n}" for n in range(3000)]})
+    content = path.read_bytes()
+    path.write_bytes(content[:4] + bytes(500) + content[504:])
+    check_parquet(path, PromptTableError)
+    with pytest.raises(PromptTableError, match=r"t\.parquet: not a readable Parquet file"):
+        read_parquet(path, PromptTableError)
 
 
 def test_a_small_file_that_claims_five_million_rows_is_refused_before_any_is_decoded(tmp_path: Path) -> None:
@@ -40,6 +55,8 @@ def test_a_text_that_is_said_again_and_again_is_refused_while_it_is_read(tmp_pat
     check_parquet(path, PromptTableError)
     with pytest.raises(PromptTableError, match="holds more than 200 times the size of its file"):
         list(read_parquet_rows(path, PromptTableError))
+    with pytest.raises(PromptTableError, match="holds more than 200 times the size of its file"):
+        read_parquet(path, PromptTableError)
 
 
 def test_a_table_of_ten_million_short_prompts_is_admitted(tmp_path: Path) -> None:

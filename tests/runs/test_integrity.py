@@ -130,13 +130,28 @@ def test_without_a_part_of_the_record_nothing_is_believed(run: Path, name: str) 
         RunStore.open(run).manifest()
 
 
-def test_a_record_that_names_other_columns_is_refused(run: Path) -> None:
-    pd.DataFrame({"path": ["a"]}).to_parquet(run / "files.parquet")
+def reseal(run: Path) -> None:
+    """Make the manifest stand behind the table of files as it lies there, as somebody who alters a run would."""
     manifest = json.loads((run / "manifest.json").read_text())
     manifest["files_sha256"] = hashlib.sha256((run / "files.parquet").read_bytes()).hexdigest()
     (run / "manifest.json").write_text(json.dumps(manifest, ensure_ascii=False, indent=2))
+
+
+def test_a_record_that_names_other_columns_is_refused(run: Path) -> None:
+    pd.DataFrame({"path": ["a"]}).to_parquet(run / "files.parquet")
+    reseal(run)
     with pytest.raises(StoreError, match="not a table of files"):
         verify(run)
+
+
+def test_a_record_whose_foot_is_whole_and_whose_pages_are_torn_is_refused(run: Path) -> None:
+    content = (run / "files.parquet").read_bytes()
+    (run / "files.parquet").write_bytes(content[:4] + bytes(200) + content[204:])
+    assert pq.ParquetFile(run / "files.parquet").metadata.num_rows > 0
+    reseal(run)
+    for look in (verify, RunStore.open):
+        with pytest.raises(StoreError, match=r"files\.parquet: not a readable Parquet file"):
+            look(run)
 
 
 def test_a_run_of_before_opens_and_says_that_it_has_no_record(run: Path) -> None:

@@ -230,3 +230,14 @@ def test_a_later_command_on_an_unfinished_run_of_before_makes_its_shards_no_stra
     with store.locked():
         mend(store)
     pd.testing.assert_frame_equal(store.query("SELECT * FROM scores ORDER BY key"), scores)
+
+
+def test_a_shard_that_is_torn_itself_is_named_when_rows_are_taken_out_of_it(tmp_path: Path) -> None:
+    store = written_run(tmp_path / "run", finished=False)
+    forget_the_record(store.path)
+    cut(images(store.path)[0])
+    (shard,) = (store.path / "quality").glob("*.parquet")
+    content = shard.read_bytes()
+    shard.write_bytes(content[:4] + bytes(300) + content[304:])
+    with store.locked(), pytest.raises(StoreError, match=rf"{shard.name}: not a readable Parquet file"):
+        mend(store)
