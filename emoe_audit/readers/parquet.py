@@ -47,13 +47,15 @@ def read_parquet(path: Path, error: type[AuditError], columns: Sequence[str] | N
     """All rows at once, of all columns or some.
 
     Raises:
-        error: the file cannot be read, or holds more than is taken.
+        error: the file cannot be read, holds more than is taken, or a text that is no UTF-8.
     """
     schema = check_parquet(path, error)
     own = schema if columns is None else pa.schema([schema.field(name) for name in columns])
     try:
         with pq.ParquetFile(path) as file:
-            return pa.Table.from_batches(list(_bounded(file, path, error, columns)), own)
+            table = pa.Table.from_batches(list(_bounded(file, path, error, columns)), own)
+            table.validate(full=True)
+            return table
     except (pa.ArrowException, OSError, ValueError, OverflowError) as fault:
         raise error(f"{path}: not a readable Parquet file: {fault}") from fault
 

@@ -83,7 +83,7 @@ def _take_out(store: RunStore, names: Sequence[str]) -> None:
         read = _keys_read(store, readings)
         store.keep("scores", lambda rows: rows["key"].isin(read))
     if images:
-        store.keep("quality", lambda rows: ~rows["image"].isin(images))
+        store.keep("quality", lambda rows: ~rows.reindex(columns=["image"])["image"].isin(images))
     for name in (*readings, *images):
         _lose(store, name)
 

@@ -129,6 +129,19 @@ def test_pickled_weights_are_refused_with_the_way_out(marian: Path, tmp_path: Pa
         Translator(str(folder), "fi", device="cpu")
 
 
+@pytest.mark.parametrize(("file", "key", "value"), [
+    ("config.json", "encoder_ffn_dim", "nan"),
+    ("tokenizer_config.json", "added_tokens_decoder", []),
+])  # fmt: skip
+def test_a_value_of_another_type_is_no_traceback(
+    marian: Path, tmp_path: Path, file: str, key: str, value: object
+) -> None:
+    folder = shutil.copytree(marian, tmp_path / "broken")
+    (folder / file).write_text(json.dumps(json.loads((folder / file).read_text()) | {key: value}))
+    with pytest.raises(AuditError, match=r"broken: not a Marian model that can be read"):
+        Translator(str(folder), "fi", device="cpu")
+
+
 @pytest.mark.parametrize("broken", ["config.json", "vocab.json", "source.spm", "model.safetensors"])
 def test_a_folder_that_is_broken_is_no_traceback(marian: Path, tmp_path: Path, broken: str) -> None:
     folder = shutil.copytree(marian, tmp_path / "broken")

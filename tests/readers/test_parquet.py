@@ -59,6 +59,12 @@ def test_a_text_that_is_said_again_and_again_is_refused_while_it_is_read(tmp_pat
         read_parquet(path, PromptTableError)
 
 
+def test_a_text_that_is_no_utf_8_is_told(tmp_path: Path) -> None:
+    torn = pa.array([b"caf\xe9"], pa.binary()).view(pa.string())
+    with pytest.raises(PromptTableError, match=r"latin.parquet: not a readable Parquet file: .*Invalid UTF8"):
+        read_parquet(write(tmp_path / "latin.parquet", {"path": torn}), PromptTableError)
+
+
 def test_a_table_of_ten_million_short_prompts_is_admitted(tmp_path: Path) -> None:
     numbers = pa.array(range(10_000_000)).cast(pa.string())
     schema = check_parquet(write(tmp_path / "large.parquet", {"prompt": numbers}), PromptTableError)

@@ -241,3 +241,15 @@ def test_a_shard_that_is_torn_itself_is_named_when_rows_are_taken_out_of_it(tmp_
     shard.write_bytes(content[:4] + bytes(300) + content[304:])
     with store.locked(), pytest.raises(StoreError, match=rf"{shard.name}: not a readable Parquet file"):
         mend(store)
+
+
+def test_a_shard_that_names_no_images_loses_no_row(tmp_path: Path) -> None:
+    store = written_run(tmp_path / "run", finished=False)
+    forget_the_record(store.path)
+    cut(images(store.path)[0])
+    (shard,) = (store.path / "quality").glob("*.parquet")
+    rows = pd.read_parquet(shard).drop(columns="image")
+    rows.to_parquet(shard, index=False)
+    with store.locked():
+        mend(store)
+    assert len(store.query("SELECT * FROM quality")) == len(rows)
