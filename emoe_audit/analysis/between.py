@@ -28,6 +28,7 @@ from emoe_audit.analysis.multiplicity import check_margin, judged, t_tested
 from emoe_audit.analysis.paired import COLUMNS as PAIRED_COLUMNS
 from emoe_audit.analysis.paired import OTHERS, check_reference, paired_contrasts
 from emoe_audit.analysis.permutation import ROUNDING
+from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL, skewness_of_estimate
 
 COLUMNS = [*PAIRED_COLUMNS, "design"]
 LEAST_PAIRED = 0.5
@@ -42,6 +43,7 @@ class Comparison:
     difference: float
     error: float = float("nan")
     freedom: float = float("nan")
+    skewness: float = float("nan")
     effect_size: float = float("nan")
 
 
@@ -110,10 +112,9 @@ def between_contrasts(
     groups = [group for group in cells if group != reference]
     found = [asdict(compare(cells[group].to_numpy(), others[group].to_numpy(), smallest)) for group in groups]
     table = pd.DataFrame(found, columns=list(Comparison.__dataclass_fields__), dtype=np.float64)
-    error, freedom = table.pop("error"), table.pop("freedom")
     table["by"], table["group"], table["reference"], table["design"] = by, groups, reference or OTHERS, "between"
     counted = table.astype({"n_sources": np.int64})
-    return t_tested(counted, error, freedom, confidence=confidence, margin=margin)[COLUMNS]
+    return t_tested(counted, counted["skewness"], confidence=confidence, margin=margin)[COLUMNS]
 
 
 def written_for_images(results: pd.DataFrame) -> pd.Series:
@@ -182,7 +183,7 @@ def compare(own: np.ndarray, others: np.ndarray, smallest: float) -> Comparison:
     n_1, n_2 = len(mine), len(theirs)
     difference = float(mine.mean() - theirs.mean()) if n_1 and n_2 else float("nan")
     undefined = Comparison(n_sources=n_1, difference=difference)
-    if min(n_1, n_2) < MIN_SOURCES:
+    if min(n_1, n_2) < MIN_FOR_INTERVAL:
         return undefined
     shared = ~np.isnan(own) & ~np.isnan(others)
     n_12 = int(shared.sum()) if shared.sum() >= MIN_SOURCES else 0
@@ -192,6 +193,7 @@ def compare(own: np.ndarray, others: np.ndarray, smallest: float) -> Comparison:
     if not error > smallest:
         return undefined
     welch = (square_1 + square_2) ** 2 / (square_1**2 / (n_1 - 1) + square_2**2 / (n_2 - 1))
+    influences = np.nan_to_num((own - mine.mean()) / n_1) - np.nan_to_num((others - theirs.mean()) / n_2)
     m = n_1 + n_2 - 2
     pooled = np.sqrt(((n_1 - 1) * n_1 * square_1 + (n_2 - 1) * n_2 * square_2) / m)
     return Comparison(
@@ -199,6 +201,7 @@ def compare(own: np.ndarray, others: np.ndarray, smallest: float) -> Comparison:
         difference=difference,
         error=error,
         freedom=float(n_12 - 1 + (welch - n_12 + 1) * (m + 2 - 2 * n_12) / (m + 2)),
+        skewness=float(skewness_of_estimate(influences)),
         effect_size=float(difference / pooled * (1 - 3 / (4 * m - 1))),
     )
 

@@ -5,53 +5,45 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.bca import bca_interval, jackknife_means
-from emoe_audit.analysis.bootstrap import MIN_SOURCES, bootstrap_means, percentile_interval
-from emoe_audit.types import Interval
+from emoe_audit.analysis.bootstrap import cluster_sums
+from emoe_audit.analysis.permutation import ROUNDING
+from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL, skewed_interval, skewness_of_estimate
 
 COLUMNS = ["by", "group", "measure", "n_prompts", "n_sources", "mean", "low", "high", "gap", "gap_low", "gap_high"]
 
 
-def group_estimates(
-    results: pd.DataFrame,
-    by: str,
-    measure: str,
-    *,
-    n_boot: int = 1000,
-    seed: int = 0,
-    confidence: float = 0.95,
-    interval: Interval = "percentile",
-) -> pd.DataFrame:
-    """One row per group, see `COLUMNS`; intervals by cluster bootstrap over `source_id`, of percentiles or BCa.
+def group_estimates(results: pd.DataFrame, by: str, measure: str, *, confidence: float = 0.95) -> pd.DataFrame:
+    """One row per group, see `COLUMNS`; intervals of `skewed` over captions (`source_id`).
 
-    The gap is the group's mean minus the mean over all prompts, both from the same resample. With fewer than two
-    captions in a group an interval is undefined and NaN.
+    A mean is a ratio, the values of all captions over their number: a caption adds to it
+    (sum of its values - mean * its number) / number of all, up to terms of second order, and these are what its error
+    is made of (Cochran 1977, chapter 6). The gap is the group's mean minus the mean over all prompts. Without
+    `MIN_FOR_INTERVAL` captions in a group, or without spread, an interval is NaN.
     """
     rows = results[["source_id", by, measure]].dropna()
     if rows.empty:
         return pd.DataFrame(columns=COLUMNS)
-    labels = rows[by].astype(str)
-    names, means, overall = bootstrap_means(rows[measure], labels, rows["source_id"], n_boot=n_boot, seed=seed)
-    grouped = rows.groupby(labels)
-    table = pd.DataFrame({"by": by, "group": names, "measure": measure})
-    table["n_prompts"] = grouped.size().reindex(names).to_numpy()
-    table["n_sources"] = grouped["source_id"].nunique().reindex(names).to_numpy()
-    table["mean"] = grouped[measure].mean().reindex(names).to_numpy(dtype=np.float64)
-    table["gap"] = table["mean"] - rows[measure].mean()
-    sides = {"": (means, table["mean"].to_numpy()), "gap_": (means - overall[:, None], table["gap"].to_numpy())}
-    without = _without_each(rows[measure], labels, rows["source_id"]) if interval == "bca" else {}
-    for name, (replicates, estimates) in sides.items():
-        table[f"{name}low"], table[f"{name}high"] = (
-            bca_interval(replicates, estimates, without[name], confidence)
-            if interval == "bca"
-            else percentile_interval(replicates, confidence)
-        )
-    table.loc[table["n_sources"] < MIN_SOURCES, ["low", "high", "gap_low", "gap_high"]] = np.nan
+    names, sums, sizes = cluster_sums(rows[measure], rows[by].astype(str), rows["source_id"])
+    n_sources, mean = (sizes > 0).sum(axis=0), sums.sum(axis=0) / sizes.sum(axis=0)
+    overall = sums.sum() / sizes.sum()
+    of_mean = (sums - mean * sizes) / sizes.sum(axis=0)
+    of_overall = (sums - overall * sizes).sum(axis=1, keepdims=True) / sizes.sum()
+    counts = {"n_prompts": sizes.sum(axis=0).astype(np.int64), "n_sources": n_sources}
+    table = pd.DataFrame({"by": by, "group": names, "measure": measure, **counts, "mean": mean, "gap": mean - overall})
+    smallest = ROUNDING * rows[measure].abs().max()
+    for column, influences in {"mean": of_mean, "gap": of_mean - of_overall}.items():
+        low, high = _interval(table[column].to_numpy(), influences, n_sources, smallest, confidence)
+        prefix = "gap_" if column == "gap" else ""
+        table[f"{prefix}low"], table[f"{prefix}high"] = low, high
     return table[COLUMNS]
 
 
-def _without_each(values: pd.Series, labels: pd.Series, clusters: pd.Series) -> dict[str, np.ndarray]:
-    """The means of groups and their gaps without each cluster, `[cluster, group]`."""
-    means = jackknife_means(values, labels, clusters)
-    overall = jackknife_means(values, pd.Series("all", index=values.index), clusters)
-    return {"": means, "gap_": means - overall}
+def _interval(
+    estimates: np.ndarray, influences: np.ndarray, n_sources: np.ndarray, smallest: float, confidence: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """By group, from what captions add, `[caption, group]`; spread up to `smallest` is rounding, hence none."""
+    usable = n_sources >= MIN_FOR_INTERVAL
+    freedom = np.where(usable, n_sources - 1, np.nan)
+    error = np.sqrt((influences**2).sum(axis=0) * (1 + 1 / freedom))
+    error[~(error > smallest)] = np.nan
+    return skewed_interval(estimates, error, freedom, skewness_of_estimate(influences), confidence)

@@ -27,12 +27,13 @@ import pandas as pd
 from emoe_audit.analysis.multiplicity import check_margin, t_tested
 from emoe_audit.analysis.permutation import ROUNDING
 from emoe_audit.analysis.rows import measured_rows
+from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.errors import AuditError
 
 OTHERS = "others"
 """The reference of a group that is compared with the mean of all others."""
 COLUMNS = [
-    *("by", "group", "reference", "n_sources", "difference", "low", "high", "p", "effect_size"),
+    *("by", "group", "reference", "n_sources", "difference", "error", "freedom", "low", "high", "p", "effect_size"),
     *("p_equivalent", "p_bh", "p_by", "p_equivalent_bh", "n_tests", "verdict"),
 ]
 
@@ -73,7 +74,7 @@ def paired_contrasts(
     check_margin(margin)
     differences = within_caption_differences(results, by, measure, reference=reference)
     sd = differences.std(ddof=1)
-    summary = pd.DataFrame({"n": differences.count(), "mean": differences.mean(), "sd": sd})
+    summary = pd.DataFrame({"n": differences.count(), "mean": differences.mean(), "skewness": differences.skew()})
     summary["sd"] = sd.where(sd > ROUNDING * results[measure].abs().max())
     return contrast_table(summary, by, reference or OTHERS, confidence=confidence, margin=margin)
 
@@ -81,14 +82,17 @@ def paired_contrasts(
 def contrast_table(
     summary: pd.DataFrame, by: str, reference: str, *, confidence: float = 0.95, margin: float | None = None
 ) -> pd.DataFrame:
-    """The tests of `paired_contrasts`, from the number, mean and standard deviation `n, mean, sd` of the differences.
+    """The tests of `paired_contrasts`, from `n, mean, sd, skewness` of the differences.
 
-    A row per group, which is the index; NaN for a standard deviation that is undefined or 0.
+    A row per group, which is the index; NaN for a standard deviation that is undefined or 0. The skewness is the one
+    that pandas and databases give, unbiased for normal values (Joanes and Gill 1998, G1).
     """
     table = pd.DataFrame({"by": by, "group": summary.index, "reference": reference})
-    n, mean, sd = (summary[name].reset_index(drop=True) for name in ("n", "mean", "sd"))
-    table = table.assign(n_sources=n, difference=mean, effect_size=mean / sd)
-    return t_tested(table, sd / np.sqrt(n), n - 1, confidence=confidence, margin=margin)[COLUMNS]
+    n, mean, sd, skewness = (summary[name].reset_index(drop=True) for name in ("n", "mean", "sd", "skewness"))
+    error = (sd / np.sqrt(n)).where(n >= MIN_FOR_INTERVAL)
+    table = table.assign(n_sources=n, difference=mean, error=error, freedom=n - 1, effect_size=mean / sd)
+    of_mean = skewness * (n - 2) / np.sqrt(n * (n - 1)) / np.sqrt(n)
+    return t_tested(table, of_mean, confidence=confidence, margin=margin)[COLUMNS]
 
 
 def within_caption_differences(

@@ -12,7 +12,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.contrasts import partial_spearman, spearman
+from emoe_audit.analysis.rank_correlation import partial_spearman, spearman
 from emoe_audit.analysis.rejection import area_under_risk_coverage, auroc, by_rising_score
 from emoe_audit.experts.coverage import COVERED, STARVED
 
