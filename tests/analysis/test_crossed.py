@@ -9,24 +9,7 @@ import statsmodels.api as sm
 
 from emoe_audit.analysis.contrasts import correlate_prompts
 from emoe_audit.analysis.crossed import crossed_error, half_width, on_fisher_scale, ways
-
-
-def crossed(
-    n_captions: int, n_languages: int, effect: float, seed: int, *, caption: float = 0.0, rho: float = 0.0
-) -> pd.DataFrame:
-    """Every caption in every language: `score` and `quality` of noise, effects of languages, and of captions.
-
-    Each of the three goes together by `rho` in the two.
-    """
-    rng = np.random.default_rng(seed)
-    values = np.zeros((2, n_captions, n_languages))
-    for size, shape in ((1.0, values.shape[1:]), (effect, (1, n_languages)), (caption, (n_captions, 1))):
-        drawn, other = rng.normal(size=(2, *shape))
-        values = values + size * np.stack([drawn, rho * drawn + np.sqrt(1 - rho**2) * other])
-    places = np.indices(values.shape[1:]).reshape(2, -1)
-    return pd.DataFrame(
-        {"source_id": places[0], "language": places[1], "score": values[0].ravel(), "quality": values[1].ravel()}
-    )
+from tests.benchmarks.simulated import crossed
 
 
 def test_the_error_of_a_mean_is_that_of_statsmodels_clustered_both_ways() -> None:
