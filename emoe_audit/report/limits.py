@@ -34,8 +34,8 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
         )
     if scope.n_judged and (scope.n_sources < MIN_CLUSTERS or 1 < scope.n_languages < MIN_CLUSTERS):
         said.append(
-            f"{counted(scope.n_sources, 'caption')} in {counted(scope.n_languages, 'language')} cannot tell whether score "
-            f"and quality go together: that takes {MIN_CLUSTERS} of both, so no interval is drawn."
+            f"{counted(scope.n_sources, 'caption')} in {counted(scope.n_languages, 'language')} cannot tell whether "
+            f"score and quality go together: that takes {MIN_CLUSTERS} of both, so no interval is drawn."
         )
     if manifest.scoring.n_noise == 1:
         said.append("One noise per prompt: the noise floor of a score is not known in this run.")
@@ -67,7 +67,7 @@ def _of_the_method(manifest: RunManifest) -> list[str]:
         "Scores compare prompts within one ensemble. They do not compare ensembles, and the plain score moves with the "
         "size of the features.",
         "Intervals cover the choice of captions, with all translations of a caption kept together, and where prompts "
-        "of several languages are pooled the choice of languages; not that of experts, of translations or of the judge.",
+        "of several languages are pooled that of languages; not that of experts, of translations or of the judge.",
         f"Image quality is what a judge model ({manifest.ensemble.judge or 'none in this run'}) sees; its own weakness "
         "in a language shows as low quality of that language.",
         "The score reads the first denoising step only, before an image exists.",
