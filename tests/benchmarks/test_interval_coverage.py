@@ -18,12 +18,14 @@ import pandas as pd
 import pytest
 
 from emoe_audit.analysis.between import compare
+from emoe_audit.analysis.contrasts import quartiles
 from emoe_audit.analysis.disparity import disparity
 from emoe_audit.analysis.groups import group_estimates
 from emoe_audit.analysis.multiplicity import t_tested
 from emoe_audit.analysis.paired import paired_contrasts
 from emoe_audit.analysis.prevalence import prevalence
 from tests.benchmarks.record import merge_record
+from tests.benchmarks.simulated import crossed
 from tests.benchmarks.test_statistics import processes
 
 Draw = Callable[[np.random.Generator, tuple[int, ...]], np.ndarray]
@@ -67,7 +69,7 @@ def test_the_measurement_of_coverage_runs_with_few_samples() -> None:
     with processes() as pool:
         rows = measure(pool, 50, 2)
     assert figures(rows).keys() == FIGURES.keys()
-    assert {own["figure"] for own in rows} == {*WAYS, "share", "disparity", "Student's mean"}
+    assert {own["figure"] for own in rows} == {*WAYS, "share", "quarter", "disparity", "Student's mean"}
     assert all(own["drawn"] == 0 for own in rows if own["captions"] == 5 and own["figure"] in WAYS)
 
 
@@ -86,6 +88,12 @@ def measure(pool: Executor, n_samples: int, n_audits: int) -> list[Row]:
     rows = [row(*cell, ends) for cell, ends in zip(cells, of_cells, strict=True)]
     shares = list(pool.map(partial(of_shares, n_audits), (10, 20, 50)))
     rows += [row("share", "judged", n, ends) for n, ends in zip((10, 20, 50), shares, strict=True)]
+    crossed_cells = list(itertools.product((0.0, 1.0), (5, 40), (8, 20, 50)))
+    quarters = list(pool.map(partial(of_quarters, n_audits), *zip(*crossed_cells, strict=True)))
+    rows += [
+        row("quarter", f"normal, {n_languages} languages, effect {effect:g}", n, ends)
+        for (effect, n_languages, n), ends in zip(crossed_cells, quarters, strict=True)
+    ]
     cells = list(itertools.product(("normal", "exponential"), (20, 50, 200)))
     spreads = list(pool.map(partial(of_spreads, n_audits), *zip(*cells, strict=True)))
     return rows + [row("disparity", *cell, ends) for cell, ends in zip(cells, spreads, strict=True)]
@@ -183,6 +191,12 @@ def of_shares(n_audits: int, n: int) -> np.ndarray:
 def judged(shown: pd.Series, rates: np.ndarray, classes: list[str], rng: np.random.Generator) -> Iterator[str]:
     """What an erring judge says."""
     return (classes[rng.choice(3, p=rates[place])] for place in shown)
+
+
+def of_quarters(n_audits: int, effect: float, n_languages: int, n: int) -> np.ndarray:
+    """Of quality by quarter of a score that has nothing to do with it, whose mean is 0."""
+    audits = (crossed(n, n_languages, effect, [n, seed], caption=0.5) for seed in range(n_audits))
+    return np.concatenate([quartiles(own, "score", "quality")[["low", "high"]].to_numpy() for own in audits])
 
 
 def of_spreads(n_audits: int, family: str, n: int) -> np.ndarray:
