@@ -6,9 +6,10 @@ that a group whose captions lack an easy language does not look hard: their effe
 language and group together, which no difference between groups enters. Where these two cannot be told apart, as for
 groups of languages, nothing is taken out.
 
-Means are compared by Welch's t with Satterthwaite's degrees of freedom (Welch 1947). Where clusters hold both sides,
-as images with captions in two languages do, their covariance counts: t of partially overlapping samples (Derrick, Russ,
-Toher and White 2017), which is Welch's where no cluster is shared, and the paired t where all are.
+Means are compared by Welch's t with Satterthwaite's degrees of freedom (Welch 1947), moved for skewness (`skewed`).
+Where clusters hold both sides, as images with captions in two languages do, their covariance counts: t of partially
+overlapping samples (Derrick, Russ, Toher and White 2017), which is Welch's where no cluster is shared, and the paired t
+where all are.
 
 In simulated audits of five equal regions, of unequal spread and heavy tails, in twelve languages, 4.5 to 5.6% of tests
 at 5% were wrong with 20, 50 and 200 captions. A bootstrap of rows, which takes translations for independent, was wrong
@@ -90,7 +91,8 @@ def between_contrasts(
     standard deviation of captions, times 1 - 3 / (4 m - 1) for m degrees of freedom (Hedges 1981). `n_sources` counts
     the group's captions, or images where `clusters` says so.
 
-    With fewer than two captions on a side, or without any spread, interval, p-values and effect size are NaN.
+    With fewer than `MIN_FOR_INTERVAL` captions on a side, or without any spread, interval, p-values and effect size are
+    NaN.
 
     Args:
         results: A row per prompt, with `source_id`; `language`, and `parallel` with `image_id`, are used if there.

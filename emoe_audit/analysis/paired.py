@@ -1,20 +1,11 @@
 """Groups compared within captions: the difference that a group makes where everything else is the same caption.
 
 One caption gives one difference, and captions are the independent units, so a group's mean difference is tested with
-Student's paired t (Student 1908) and its interval is the t interval over captions. How often intervals of 95% held
-the truth, in percent of 2,000 samples of n captions (t / percentile bootstrap / BCa, Efron and Tibshirani 1993):
-
-    differences                              n = 20              n = 50              n = 200
-    normal                              94.8  91.7  91.8    94.2  93.1  92.7    95.5  95.5  95.2
-    Student's t, 3 degrees of freedom   95.6  92.0  88.4    96.2  94.3  91.5    94.3  93.3  92.1
-    exponential, skewness 2             92.3  90.2  90.5    94.7  93.7  93.7    94.4  94.2  94.2
-    lognormal, skewness 6               86.8  85.4  87.1    89.9  89.5  90.8    93.3  93.2  93.5
-    the most skewed language, emoji-b   92.8  89.9  89.0    94.4  93.2  93.0    94.8  95.0  94.7
-
-The t interval holds best but for the lognormal, which none holds. (The last row draws captions of a real run, where
-languages differ from the others with a skewness of at most 1.1.) Where no group differs, the chance that any of 40
-languages is called different was 4 to 6% on captions of that run, and 16% for 100, 39% for 20 captions of exponential
-values: with few captions and strong skewness the smallest p-values are not to be trusted.
+Student's paired t (Student 1908), moved for skewness, and its interval is that of `skewed` over captions. With fewer
+than `MIN_FOR_INTERVAL` captions there is neither. (In a real run languages differ from the others with a skewness of at
+most 1.1.) Where no group differs, the chance that any of 40 languages is called different was PLACE_RUN on captions of
+that run, and PLACE_100 for 100, PLACE_20 for 20 captions of exponential values (16 and 39% without moving t): with few
+captions and strong skewness the smallest p-values are not to be trusted.
 
 Equivalence is two one-sided tests (TOST, Schuirmann 1987): the difference is above -margin, and below margin.
 """
@@ -56,8 +47,8 @@ def paired_contrasts(
     The verdict is `equivalent` where `p_equivalent_bh` is at most 1 - confidence, else `different` where `p_bh` is,
     else `unclear`. A difference that is surely there and surely smaller than the margin is thus `equivalent`.
 
-    With fewer than two captions, or where all captions differ by the same, which shows no spread to judge by, interval,
-    p-values and effect size are NaN and the verdict is `unclear`.
+    With fewer than `MIN_FOR_INTERVAL` captions, or where all captions differ by the same, which shows no spread to
+    judge by, interval and p-values are NaN and the verdict is `unclear`.
 
     Args:
         results: A row per prompt, with `source_id`.

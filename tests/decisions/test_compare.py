@@ -131,7 +131,7 @@ def test_a_group_of_one_caption_is_named_and_not_tested(runs: tuple[RunStore, Ru
     (lone,) = [change for change in found.groups if change.group == "eo"]
     assert np.isnan([lone.low, lone.high, lone.p, lone.p_bh, lone.p_by]).all()
     assert found.untested == ("eo",)
-    assert comparison_text(found).endswith("not tested, fewer than 2 captions: eo")
+    assert comparison_text(found).endswith("not tested, fewer than 8 captions: eo")
 
 
 def test_neither_the_scale_of_a_score_nor_the_order_of_rows_matters() -> None:
