@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pandas as pd
 
@@ -15,10 +17,10 @@ COLUMNS = ["by", "group", "measure", "n_prompts", "n_sources", "mean", "low", "h
 def group_estimates(results: pd.DataFrame, by: str, measure: str, *, confidence: float = 0.95) -> pd.DataFrame:
     """One row per group, see `COLUMNS`; intervals of `skewed` over captions (`source_id`).
 
-    A mean is a ratio, the values of all captions over their number: a caption adds to it
-    (sum of its values - mean * its number) / number of all, up to terms of second order, and these are what its error
-    is made of (Cochran 1977, chapter 6). The gap is the group's mean minus the mean over all prompts. Without
-    `MIN_FOR_INTERVAL` captions in a group, or without spread, an interval is NaN.
+    A mean is a ratio, the values of all captions over their number. Its error is that of the jackknife, from the means
+    without each caption, which holds where captions have unlike numbers of prompts (Cochran 1977, chapter 6). The gap
+    is the group's mean minus the mean over all prompts. Without `MIN_FOR_INTERVAL` captions in a group, or without
+    spread, an interval is NaN.
     """
     rows = results[["source_id", by, measure]].dropna()
     if rows.empty:
@@ -26,8 +28,8 @@ def group_estimates(results: pd.DataFrame, by: str, measure: str, *, confidence:
     names, sums, sizes = cluster_sums(rows[measure], rows[by].astype(str), rows["source_id"])
     n_sources, mean = (sizes > 0).sum(axis=0), sums.sum(axis=0) / sizes.sum(axis=0)
     overall = sums.sum() / sizes.sum()
-    of_mean = (sums - mean * sizes) / sizes.sum(axis=0)
-    of_overall = (sums - overall * sizes).sum(axis=1, keepdims=True) / sizes.sum()
+    of_mean = _influences(sums, sizes, mean)
+    of_overall = _influences(sums.sum(axis=1, keepdims=True), sizes.sum(axis=1, keepdims=True), overall)
     counts = {"n_prompts": sizes.sum(axis=0).astype(np.int64), "n_sources": n_sources}
     table = pd.DataFrame({"by": by, "group": names, "measure": measure, **counts, "mean": mean, "gap": mean - overall})
     smallest = ROUNDING * rows[measure].abs().max()
@@ -36,6 +38,14 @@ def group_estimates(results: pd.DataFrame, by: str, measure: str, *, confidence:
         prefix = "gap_" if column == "gap" else ""
         table[f"{prefix}low"], table[f"{prefix}high"] = low, high
     return table[COLUMNS]
+
+
+def _influences(sums: np.ndarray, sizes: np.ndarray, mean: Any) -> np.ndarray:
+    """What each caption adds to the means, `[caption, group]`: by how much they differ without it."""
+    n_sources, rest = (sizes > 0).sum(axis=0), sizes.sum(axis=0) - sizes
+    moved = np.divide(sums - mean * sizes, rest, out=np.zeros_like(sums), where=rest > 0)
+    influences: np.ndarray = moved * (n_sources - 1) / n_sources
+    return influences
 
 
 def _interval(
