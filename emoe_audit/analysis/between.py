@@ -91,8 +91,8 @@ def between_contrasts(
     standard deviation of captions, times 1 - 3 / (4 m - 1) for m degrees of freedom (Hedges 1981). `n_sources` counts
     the group's captions, or images where `clusters` says so.
 
-    With fewer than `MIN_FOR_INTERVAL` captions on a side, or without any spread, interval, p-values and effect size are
-    NaN.
+    With fewer than `MIN_FOR_INTERVAL` captions on a side, or where all of a side are alike, interval, p-values and
+    effect size are NaN.
 
     Args:
         results: A row per prompt, with `source_id`; `language`, and `parallel` with `image_id`, are used if there.
@@ -185,7 +185,7 @@ def compare(own: np.ndarray, others: np.ndarray, smallest: float) -> Comparison:
     n_1, n_2 = len(mine), len(theirs)
     difference = float(mine.mean() - theirs.mean()) if n_1 and n_2 else float("nan")
     undefined = Comparison(n_sources=n_1, difference=difference)
-    if min(n_1, n_2) < MIN_FOR_INTERVAL:
+    if min(n_1, n_2) < MIN_FOR_INTERVAL or not min(mine.std(), theirs.std()) > smallest:
         return undefined
     shared = ~np.isnan(own) & ~np.isnan(others)
     n_12 = int(shared.sum()) if shared.sum() >= MIN_SOURCES else 0

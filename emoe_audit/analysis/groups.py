@@ -19,8 +19,8 @@ def group_estimates(results: pd.DataFrame, by: str, measure: str, *, confidence:
 
     A mean is a ratio, the values of all captions over their number. Its error is that of the jackknife, from the means
     without each caption, which holds where captions have unlike numbers of prompts (Cochran 1977, chapter 6). The gap
-    is the group's mean minus the mean over all prompts. Without `MIN_FOR_INTERVAL` captions in a group, or without
-    spread, an interval is NaN.
+    is the group's mean minus the mean over all prompts. Without `MIN_FOR_INTERVAL` captions in a group, or where all
+    of them are alike, which shows nothing of how unlike others may be, both intervals are NaN.
     """
     rows = results[["source_id", by, measure]].dropna()
     if rows.empty:
@@ -33,10 +33,13 @@ def group_estimates(results: pd.DataFrame, by: str, measure: str, *, confidence:
     counts = {"n_prompts": sizes.sum(axis=0).astype(np.int64), "n_sources": n_sources}
     table = pd.DataFrame({"by": by, "group": names, "measure": measure, **counts, "mean": mean, "gap": mean - overall})
     smallest = ROUNDING * rows[measure].abs().max()
-    for column, influences in {"mean": of_mean, "gap": of_mean - of_overall}.items():
-        low, high = _interval(table[column].to_numpy(), influences, n_sources, smallest, confidence)
-        prefix = "gap_" if column == "gap" else ""
-        table[f"{prefix}low"], table[f"{prefix}high"] = low, high
+    varies = np.sqrt((of_mean**2).sum(axis=0)) > smallest
+    freedom = np.where(varies & (n_sources >= MIN_FOR_INTERVAL), n_sources - 1, np.nan)
+    for prefix, estimates, influences in (("", mean, of_mean), ("gap_", mean - overall, of_mean - of_overall)):
+        error = np.sqrt((influences**2).sum(axis=0) * (1 + 1 / freedom))
+        error = np.where(error > smallest, error, np.nan)
+        ends = skewed_interval(estimates, error, freedom, skewness_of_estimate(influences), confidence)
+        table[f"{prefix}low"], table[f"{prefix}high"] = ends
     return table[COLUMNS]
 
 
@@ -46,14 +49,3 @@ def _influences(sums: np.ndarray, sizes: np.ndarray, mean: Any) -> np.ndarray:
     moved = np.divide(sums - mean * sizes, rest, out=np.zeros_like(sums), where=rest > 0)
     influences: np.ndarray = moved * (n_sources - 1) / n_sources
     return influences
-
-
-def _interval(
-    estimates: np.ndarray, influences: np.ndarray, n_sources: np.ndarray, smallest: float, confidence: float
-) -> tuple[np.ndarray, np.ndarray]:
-    """By group, from what captions add, `[caption, group]`; spread up to `smallest` is rounding, hence none."""
-    usable = n_sources >= MIN_FOR_INTERVAL
-    freedom = np.where(usable, n_sources - 1, np.nan)
-    error = np.sqrt((influences**2).sum(axis=0) * (1 + 1 / freedom))
-    error[~(error > smallest)] = np.nan
-    return skewed_interval(estimates, error, freedom, skewness_of_estimate(influences), confidence)

@@ -47,8 +47,8 @@ def paired_contrasts(
     The verdict is `equivalent` where `p_equivalent_bh` is at most 1 - confidence, else `different` where `p_bh` is,
     else `unclear`. A difference that is surely there and surely smaller than the margin is thus `equivalent`.
 
-    With fewer than `MIN_FOR_INTERVAL` captions, or where all captions differ by the same, which shows no spread to
-    judge by, interval and p-values are NaN and the verdict is `unclear`.
+    With fewer than `MIN_FOR_INTERVAL` captions, or where all captions of a side are alike or all differ by the same,
+    which shows no spread to judge by, interval and p-values are NaN and the verdict is `unclear`.
 
     Args:
         results: A row per prompt, with `source_id`.
@@ -64,9 +64,10 @@ def paired_contrasts(
     """
     check_margin(margin)
     differences = within_caption_differences(results, by, measure, reference=reference)
-    sd = differences.std(ddof=1)
+    smallest, sd = ROUNDING * results[measure].abs().max(), differences.std(ddof=1)
+    alike = caption_means(results, by, measure).std(ddof=1) <= smallest
     summary = pd.DataFrame({"n": differences.count(), "mean": differences.mean(), "skewness": differences.skew()})
-    summary["sd"] = sd.where(sd > ROUNDING * results[measure].abs().max())
+    summary["sd"] = sd.where((sd > smallest) & ~alike[sd.index] & ~(reference is not None and alike[reference]))
     return contrast_table(summary, by, reference or OTHERS, confidence=confidence, margin=margin)
 
 
@@ -97,12 +98,17 @@ def within_caption_differences(
     Raises:
         AuditError: the reference is not a group with values.
     """
-    cells = measured_rows(results, by, measure).groupby(["source_id", by])[measure].mean().unstack()
+    cells = caption_means(results, by, measure)
     check_reference(cells, by, measure, reference)
     if reference is not None:
         return cells.drop(columns=reference).sub(cells[reference], axis=0)
     k = cells.count(axis=1)
     return cells.sub(cells.mean(axis=1), axis=0).mul(k / (k - 1).where(k > 1), axis=0)
+
+
+def caption_means(results: pd.DataFrame, by: str, measure: str) -> pd.DataFrame:
+    """The mean of each group's prompts in every caption, `[caption, group]`, NaN for none."""
+    return measured_rows(results, by, measure).groupby(["source_id", by])[measure].mean().unstack()
 
 
 def check_reference(cells: pd.DataFrame, by: str, measure: str, reference: str | None) -> None:
