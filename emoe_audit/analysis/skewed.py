@@ -7,9 +7,16 @@ a spread too small at once. Hall (1992) undoes that by a cubic of t = (estimate 
 
 with k the skewness of the estimate: that of the values over the root of their number. g(t) is nearer to Student's t
 than t itself. Here an interval is never narrower at either end than Student's, nor a p-value smaller. How often 95%
-intervals held the truth, in percent of 4,000 samples (Student / bootstrap percentiles are in `paired`):
+intervals held the truth, in percent of 3,000 samples and more of n captions (Student's / these):
 
-PLACE
+    values                          n = 10         n = 20         n = 50         n = 200
+    normal                          95  96         95  96         95  95         95  95
+    exponential, skewness 2         91  95         92  95         94  97         95  96
+    0 or 1, a fifth of them 1       99 100         93  99         94  99         93  96
+    0 but for three in ten          80  94         86  98         90  97         94  97
+    lognormal, skewness 6           85  92         86  92         90  94         92  95
+
+With 8 captions it was 94% of exponential and 93% of mostly-zero values, and 89% of the lognormal, which none holds.
 """
 
 from __future__ import annotations

@@ -86,8 +86,8 @@ def measure(pool: Executor, n_samples: int, n_audits: int) -> list[Row]:
     cells = list(itertools.product([*WAYS, "Student's mean"], FAMILIES, SIZES))
     of_cells = pool.map(partial(of_samples, n_samples), *zip(*cells, strict=True), chunksize=4)
     rows = [row(*cell, ends) for cell, ends in zip(cells, of_cells, strict=True)]
-    shares = list(pool.map(partial(of_shares, n_audits), (10, 20, 50)))
-    rows += [row("share", "judged", n, ends) for n, ends in zip((10, 20, 50), shares, strict=True)]
+    shares = list(pool.map(partial(of_shares, n_audits), (20, 50, 200)))
+    rows += [row("share", "judged", n, ends) for n, ends in zip((20, 50, 200), shares, strict=True)]
     crossed_cells = list(itertools.product((0.0, 1.0), (5, 40), (8, 20, 50)))
     quarters = list(pool.map(partial(of_quarters, n_audits), *zip(*crossed_cells, strict=True)))
     rows += [
