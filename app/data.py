@@ -63,7 +63,9 @@ GAPS = """
         WHERE isfinite({measure}) AND {by} IS NOT NULL GROUP BY ALL
     )
     SELECT own."group", count(*) AS n, avg(own.value - other.value) AS mean,
-           nullif(stddev_samp(own.value - other.value), 0) AS sd,
+           CASE WHEN stddev_samp(own.value) > 0 AND stddev_samp(other.value) > 0
+                THEN nullif(stddev_samp(own.value - other.value), 0) END AS sd,
+           skewness(own.value - other.value) AS skewness,
            (SELECT stddev_samp({measure}) FROM results WHERE isfinite({measure})) AS spread
     FROM cells own JOIN cells other USING (source_id)
     WHERE other."group" = ? AND own."group" <> ? GROUP BY own."group" ORDER BY own."group"

@@ -10,7 +10,6 @@ Assembly = Literal["shared_trunk", "independent"]
 MoeLayers = Literal["attn", "ff", "all"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Stage = Literal["read", "score", "image"]
-Interval = Literal["percentile", "bca"]
 SafetyPolicy = Literal["off", "flag", "blank"]
 SplitParts = Literal["unet", "unet+text"]
 SET_ASIDE = " (yours)"
@@ -134,8 +133,6 @@ class AnalysisConfig:
     """The smallest gap that matters by measure, in its units; else a fifth of its standard deviation."""
     target_risk: float | None = None
     """Share of misread prompts that may be left among those accepted; None: half the run's own."""
-    interval: Interval = "percentile"
-    """Which of a bootstrap's replicates end an interval of a mean: percentiles, or those that BCa corrects."""
     n_boot: int = 1000
     seed: int = 0
 

@@ -67,21 +67,17 @@ def predict_run(store: RunStore, abstainer: Abstainer) -> pd.DataFrame:
     return table
 
 
-def abstention_rates(
-    results: pd.DataFrame, by: str, *, n_boot: int = 1000, confidence: float = 0.95, seed: int = 0
-) -> pd.DataFrame:
+def abstention_rates(results: pd.DataFrame, by: str, *, confidence: float = 0.95) -> pd.DataFrame:
     """How often each group is refused: one row per group, see `RATE_COLUMNS`, the most refused first.
 
-    `abstained` is the share of prompts refused, `gap` that share minus the one over all prompts, both with intervals by
-    cluster bootstrap over captions; `low_quality` and `outside` are the shares refused for these reasons. Prompts that
-    the model has learned from are left out.
+    `abstained` is the share of prompts refused, `gap` that share minus the one over all prompts, both with intervals
+    over captions (`analysis.groups`); `low_quality` and `outside` are the shares refused for these reasons. Prompts
+    that the model has learned from are left out.
 
     Args:
         results: A row per prompt: `source_id`, `decision`, `reason`, `fitted_on` and the group column.
         by: The group column.
-        n_boot: Bootstrap replicates.
         confidence: Of the intervals.
-        seed: Of the resampling.
 
     Raises:
         AuditError: there is no such column.
@@ -94,7 +90,7 @@ def abstention_rates(
         low_quality=(rows["reason"] == LOW_QUALITY).astype(np.float64),
         outside=(rows["reason"] == OUTSIDE).astype(np.float64),
     )
-    table = group_estimates(shares, by, "abstained", n_boot=n_boot, seed=seed, confidence=confidence)
+    table = group_estimates(shares, by, "abstained", confidence=confidence)
     reasons = shares.groupby(shares[by].astype(str))[["low_quality", "outside"]].mean()
     joined = table.rename(columns={"mean": "abstained"}).merge(reasons, left_on="group", right_index=True, how="left")
     return joined.sort_values(["abstained", "group"], ascending=[False, True]).reindex(columns=RATE_COLUMNS)

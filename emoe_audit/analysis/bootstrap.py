@@ -5,18 +5,18 @@ Percentile intervals (Efron and Tibshirani 1993, chapter 13; clusters as in Came
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 import numpy as np
 import pandas as pd
 
 MIN_SOURCES = 2
-"""Clusters without which an interval is undefined."""
+"""Clusters without which there is no spread to judge by."""
 CHUNK_CELLS = 20_000_000
 """Bound on replicates x clusters held at once."""
 
 
-def cluster_counts(n_clusters: int, n_boot: int, seed: int) -> Iterator[np.ndarray]:
+def cluster_counts(n_clusters: int, n_boot: int, seed: int | Sequence[int]) -> Iterator[np.ndarray]:
     """How often each cluster is drawn in each replicate, in chunks `[replicate, cluster]` of float64."""
     rng = np.random.default_rng(seed)
     chunk = max(1, min(n_boot, CHUNK_CELLS // max(n_clusters, 1)))
@@ -44,19 +44,25 @@ def bootstrap_means(
         The groups, their means `[replicate, group]` (NaN where a replicate holds none of a group), the overall means
         `[replicate]`.
     """
+    names, sums, sizes = cluster_sums(values, groups, clusters)
+    means, overall = [], []
+    with np.errstate(invalid="ignore", divide="ignore"):
+        for counts in cluster_counts(len(sums), n_boot, seed):
+            total, size = counts @ sums, counts @ sizes
+            means.append(total / size)
+            overall.append(total.sum(axis=1) / size.sum(axis=1))
+    return names, np.concatenate(means), np.concatenate(overall)
+
+
+def cluster_sums(values: pd.Series, groups: pd.Series, clusters: pd.Series) -> tuple[pd.Index, np.ndarray, np.ndarray]:
+    """The groups, and of every cluster in each the sum and the number of values, `[cluster, group]`; without NaN."""
     group_codes, names = pd.factorize(groups, sort=True)
     cluster_codes, cluster_names = pd.factorize(clusters, sort=True)
     shape = (len(cluster_names), len(names))
     cells = cluster_codes * shape[1] + group_codes
     sums = np.bincount(cells, weights=values.to_numpy(dtype=np.float64), minlength=shape[0] * shape[1]).reshape(shape)
     sizes = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-    means, overall = [], []
-    with np.errstate(invalid="ignore", divide="ignore"):
-        for counts in cluster_counts(shape[0], n_boot, seed):
-            total, size = counts @ sums, counts @ sizes
-            means.append(total / size)
-            overall.append(total.sum(axis=1) / size.sum(axis=1))
-    return pd.Index(names), np.concatenate(means), np.concatenate(overall)
+    return pd.Index(names), sums, sizes
 
 
 def percentile_interval(replicates: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:

@@ -8,15 +8,14 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import t
 
 from emoe_audit.analysis.between import COLUMNS, contrasts
-from emoe_audit.analysis.bootstrap import MIN_SOURCES
-from emoe_audit.analysis.power import minimum_detectable_gap
+from emoe_audit.analysis.power import noncentrality_for
 
 MARGIN = 0.2
 """Of a standard deviation of the measure between prompts: what Cohen 1988 calls a small effect."""
-GAP_COLUMNS = ["measure", *COLUMNS, "margin", "detectable"]
+POWER = 0.8
+GAP_COLUMNS = ["measure", *(c for c in COLUMNS if c not in ("error", "freedom")), "margin", "detectable"]
 
 
 def gaps(
@@ -51,14 +50,11 @@ def gaps(
 def detectable_gaps(table: pd.DataFrame, confidence: float = 0.95) -> list[float]:
     """For each row of a table of contrasts the smallest true gap that its captions find with a power of 80%.
 
-    The spread is taken from the width of the interval; NaN where there is none.
+    From the standard error and the degrees of freedom of its own test; NaN where there is none.
     """
-    rows = zip(table["high"] - table["low"], table["n_sources"], table["n_tests"], strict=True)
-    return [_detectable(float(width), int(n), int(n_tests), confidence) for width, n, n_tests in rows]
+    rows = zip(table["error"], table["freedom"], table["n_tests"], strict=True)
+    return [_detectable(float(error), float(freedom), (1 - confidence) / max(n, 1)) for error, freedom, n in rows]
 
 
-def _detectable(width: float, n_sources: int, n_tests: int, confidence: float) -> float:
-    if n_sources < MIN_SOURCES or not width > 0:
-        return float("nan")
-    sd = width / 2 * np.sqrt(n_sources) / t.isf((1 - confidence) / 2, n_sources - 1)
-    return minimum_detectable_gap(float(sd), n_sources, alpha=1 - confidence, n_tests=max(n_tests, 1))
+def _detectable(error: float, freedom: float, alpha: float) -> float:
+    return noncentrality_for(POWER, freedom, alpha) * error if error > 0 else float("nan")

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 import pandas as pd
-from scipy.stats import false_discovery_control, t
+from scipy.stats import false_discovery_control
 
+from emoe_audit.analysis.skewed import skewed_interval, skewed_tails
 from emoe_audit.errors import AuditError
 
 
@@ -28,16 +29,22 @@ def check_margin(margin: float | None) -> None:
 
 
 def t_tested(
-    table: pd.DataFrame, error: pd.Series, freedom: pd.Series, *, confidence: float, margin: float | None
+    table: pd.DataFrame, skewness: pd.Series, *, confidence: float = 0.95, margin: float | None = None
 ) -> pd.DataFrame:
-    """A table with the column `difference`, its t interval, p-values and verdict, see `judged`.
+    """A table with `difference`, `error` and `freedom`, its intervals, p-values and verdict, see `skewed` and `judged`.
 
-    Standard errors and degrees of freedom in the order of its rows; where they are NaN, so is what follows from them.
+    `skewness` is that of the differences, in the order of the rows; where one of these is NaN, so is what follows.
     """
-    difference, distance = table["difference"], table["difference"].abs()
-    half = t.isf((1 - confidence) / 2, freedom) * error
-    tested = table.assign(low=difference - half, high=difference + half, p=2 * t.sf(distance / error, freedom))
-    tested["p_equivalent"] = np.nan if margin is None else t.sf((margin - distance) / error, freedom)
+    columns = ("difference", "error", "freedom")
+    (difference, error, freedom), k = (table[name].to_numpy(np.float64) for name in columns), skewness.to_numpy()
+    low, high = skewed_interval(difference, error, freedom, k, confidence)
+    nearer = np.minimum(*skewed_tails(difference / error, freedom, k))
+    tested = table.assign(low=low, high=high, p=np.minimum(2 * nearer, 1))
+    tested["p_equivalent"] = np.nan
+    if margin is not None:
+        above, _ = skewed_tails((difference + margin) / error, freedom, k)
+        _, below = skewed_tails((difference - margin) / error, freedom, k)
+        tested["p_equivalent"] = np.maximum(above, below)
     return judged(tested, confidence)
 
 

@@ -36,14 +36,19 @@ def minimum_detectable_gap(
     _check(alpha=alpha, power=power, n_tests=n_tests, sd=sd)
     if n_sources < MIN_SOURCES:
         return float("nan")
+    return noncentrality_for(power, n_sources - 1, alpha / n_tests) * sd / float(np.sqrt(n_sources))
+
+
+def noncentrality_for(power: float, freedom: float, alpha: float) -> float:
+    """How many standard errors a true difference is away from 0 that t, two-sided, finds with this power."""
 
     def excess(noncentrality: float) -> float:
-        return _power(noncentrality, n_sources, alpha / n_tests) - power
+        return _power(noncentrality, freedom, alpha) - power
 
     high = 1.0
     while excess(high) < 0:
         high *= 2
-    return float(brentq(excess, 0.0, high)) * sd / float(np.sqrt(n_sources))
+    return float(brentq(excess, 0.0, high))
 
 
 def sources_for_gap(gap: float, sd: float, *, alpha: float = 0.05, power: float = 0.8, n_tests: int = 1) -> int:
@@ -57,7 +62,7 @@ def sources_for_gap(gap: float, sd: float, *, alpha: float = 0.05, power: float 
     _check(alpha=alpha, power=power, n_tests=n_tests, sd=sd, gap=gap)
 
     def enough(n: int) -> bool:
-        return _power(float(np.sqrt(n)) * gap / sd, n, alpha / n_tests) >= power
+        return _power(float(np.sqrt(n)) * gap / sd, n - 1, alpha / n_tests) >= power
 
     low, high = MIN_SOURCES - 1, MIN_SOURCES
     while not enough(high):
@@ -90,8 +95,8 @@ def sd_of_differences(results: pd.DataFrame, by: str, measure: str, *, reference
     return float(np.sqrt((freedom * differences.var(ddof=1)).sum() / freedom.sum()))
 
 
-def _power(noncentrality: float, n_sources: int, alpha: float) -> float:
-    return float(nct.sf(t.isf(alpha / 2, n_sources - 1), n_sources - 1, noncentrality))
+def _power(noncentrality: float, freedom: float, alpha: float) -> float:
+    return float(nct.sf(t.isf(alpha / 2, freedom), freedom, noncentrality))
 
 
 def _check(*, alpha: float, power: float, n_tests: int, **above_zero: float) -> None:

@@ -7,7 +7,9 @@ Decaestecker 2002. With two classes it is (seen - false positives) / (true posit
 (Rogan and Gladen 1978). It rests on one assumption: the judge errs on the images as it does on the labelled ones.
 
 Intervals are percentiles of a bootstrap of captions (`source_id`) and, independently, of what the labelled images
-show: an uncertain correction makes them wider. Where none or all of n captions show a class, resamples show nothing
+show: an uncertain correction makes them wider. Resamples of n captions are too alike by a factor of sqrt((n - 1) / n),
+and normal where t would be right, so the percentiles taken are those further out that make up for it (Hesterberg 2015,
+the expanded percentile interval). Where none or all of n captions show a class, resamples show nothing
 else; there the open end is the one of Clopper and Pearson 1934 for n captions. The total variation distance to the
 reference, half the sum of absolute differences, is biased upwards by noise; its lower end is therefore that of the
 triangle inequality, as in `disparity`.
@@ -28,13 +30,13 @@ from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
-from scipy.stats import f
+from scipy.stats import f, norm, t
 
 from emoe_audit.analysis.bootstrap import cluster_counts, percentile_interval
 from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.errors import AuditError
 
-MIN_SOURCES = 10
+MIN_SOURCES = 20
 """Captions of a group without which nothing is said about it."""
 MIN_SEPARATION = 0.1
 """Rates that are closer than this cannot be told apart; with two classes, true minus false positives."""
@@ -211,6 +213,7 @@ def _estimates(
     n_sources = (tally.sum(axis=2) > 0).sum(axis=0)
     low, high = _share_interval(replicates, observed, n_sources, confidence)
     ends = _share_interval(among_replicates, np.where(named, observed, 0), n_sources, confidence)
+    wider = expanded(confidence, n_sources)
     distance, farthest = _distance(among, reference, named), _distance(among_replicates, reference, named)
     noise = _distance(among_replicates, among, named)
     return {
@@ -221,8 +224,8 @@ def _estimates(
         "difference_low": ends[0] - reference,
         "difference_high": ends[1] - reference,
         "total_variation": distance[:, None],
-        "total_variation_low": np.maximum(0, distance - _interval(noise, confidence)[1])[:, None],
-        "total_variation_high": _interval(farthest, confidence)[1][:, None],
+        "total_variation_low": np.maximum(0, distance - _interval(noise, wider)[1])[:, None],
+        "total_variation_high": _interval(farthest, wider)[1][:, None],
         "p": _p(observed, drawn, confusion, reference, n_sources)[:, None],
     }
 
@@ -264,15 +267,27 @@ def _share_interval(
     replicates: np.ndarray, observed: np.ndarray, n_sources: np.ndarray, confidence: float
 ) -> tuple[np.ndarray, np.ndarray]:
     """Percentiles, but where none or all is seen, which no resample changes, at least what n captions leave open."""
-    low, high = _interval(replicates, confidence)
+    low, high = _interval(replicates, expanded(confidence, n_sources))
     least = ((1 - confidence) / 2) ** (1 / n_sources[:, None])
     none, all_of_it = observed == 0, observed == observed.sum(axis=1, keepdims=True)
     return np.where(all_of_it, np.minimum(low, least), low), np.where(none, np.maximum(high, 1 - least), high)
 
 
-def _interval(replicates: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:
-    low, high = percentile_interval(replicates.reshape(len(replicates), -1), confidence)
-    return low.reshape(replicates.shape[1:]), high.reshape(replicates.shape[1:])
+def expanded(confidence: float, n_sources: np.ndarray) -> np.ndarray:
+    """The share of a bootstrap's replicates whose ends are those of t for n captions, `[group]`."""
+    far = np.sqrt(n_sources / (n_sources - 1)) * t.isf((1 - confidence) / 2, n_sources - 1)
+    share: np.ndarray = 1 - 2 * norm.sf(far)
+    return share
+
+
+def _interval(replicates: np.ndarray, confidence: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Ends of `[replicate, group, ...]` at the confidence of each group, `[group, ...]`."""
+    ends = [
+        percentile_interval(replicates[:, group].reshape(len(replicates), -1), float(own))
+        for group, own in enumerate(confidence)
+    ]
+    low, high = (np.stack(side).reshape(replicates.shape[1:]) for side in zip(*ends, strict=True))
+    return low, high
 
 
 def _resampled(tally: np.ndarray, n_boot: int, seed: int) -> np.ndarray:

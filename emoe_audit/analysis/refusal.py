@@ -11,8 +11,8 @@ random, and thresholds are learned from the other captions only.
 A score is equally trustworthy for every group where it tells failures from the rest of the group as well in each: the
 AUROC within a group depends neither on how often the group fails nor on how high its scores lie. It is set against the
 pooled one, over the pairs of a failure and a success of the same group. A difference is tested with its standard error
-over the bootstrap replicates (normal), all groups in the same replicates. Groups are `equal` where every one tested is
-surely within `MARGIN` of the pooled one (two one-sided tests, Schuirmann 1987; that all pass needs no correction),
+over the bootstrap replicates (t, see `scopes`), all groups in the same replicates. Groups are `equal` where every one
+tested is surely within `MARGIN` of the pooled one (two one-sided tests, Schuirmann 1987, of which all have to pass),
 `unequal` where one surely differs (p-values adjusted after Benjamini and Hochberg 1995), else `unclear`.
 
 Being trusted alike does not mean being accepted alike: a group that fails more is refused more. So each has its share
@@ -22,20 +22,20 @@ of prompts accepted at the threshold of all, and the smallest share over the lar
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict, dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import asdict
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
 import pandas as pd
-from scipy.stats import norm
+from scipy.stats import t
 
-from emoe_audit.analysis.bootstrap import MIN_SOURCES as MIN_FOR_INTERVAL
-from emoe_audit.analysis.bootstrap import cluster_counts, percentile_interval
 from emoe_audit.analysis.disparity import MIN_SOURCES
 from emoe_audit.analysis.multiplicity import adjusted
-from emoe_audit.analysis.rejection import COVERAGES, AcceptedOrder, RejectionFigures, area_under_risk_coverage
+from emoe_audit.analysis.rejection import COVERAGES, RejectionFigures, area_under_risk_coverage
 from emoe_audit.analysis.risk_control import controlled_by_group, controlled_threshold
+from emoe_audit.analysis.scopes import Scope, scopes
 
 TOP = 10
 """An image fails when its source caption is not among the judge's first ten."""
@@ -43,8 +43,6 @@ PILOT_SHARE, PART_OF_RISK, STEP = 0.1, 0.5, 0.05
 """The share of captions that set the target, what part of their risk it is, and what it is a multiple of."""
 MARGIN = 0.1
 """A difference in AUROC too small to matter."""
-MIN_OF_EACH = 10
-"""Captions with a failure, and with a success, without which a group's AUROC is not tested."""
 CERTIFIED = "certified"
 TOO_RISKY = "risk above target everywhere"
 TOO_FEW = "no threshold can be certified: {n} captions are too few"
@@ -64,29 +62,6 @@ COLUMNS = {
         *("accepted_share", "selection_ratio", "verdict"),
     ],
 }
-
-
-@dataclass(frozen=True, kw_only=True)
-class Scope:
-    """All prompts (`by` and `group` empty), or those of one group, and what refusing does to them."""
-
-    by: str
-    group: str
-    rows: pd.DataFrame
-    n_sources: int
-    observed: RejectionFigures
-    replicates: RejectionFigures
-    confidence: float
-
-    @property
-    def is_shown(self) -> bool:
-        """Whether there are captions enough; all prompts are always shown."""
-        return not self.by or self.n_sources >= MIN_SOURCES
-
-    def interval(self, replicates: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Of a figure's replicates; NaN where the scope is not shown, or holds one caption."""
-        defined = self.is_shown and self.n_sources >= MIN_FOR_INTERVAL
-        return percentile_interval(replicates if defined else np.full_like(replicates, np.nan), self.confidence)
 
 
 def refusal_tables(
@@ -120,7 +95,7 @@ def refusal_tables(
         by: Group columns.
         target: Share of the accepted that may fail; by default about half of the share of all, see the module.
         delta: Probability of a threshold that breaks its promise.
-        n_boot: Bootstrap replicates, of whole captions.
+        n_boot: Bootstrap replicates, see `scopes`.
         confidence: Of the intervals; 1 - confidence is the level of the verdict on trust.
         seed: Of the resampling and of the order in which captions are bet on.
 
@@ -130,13 +105,13 @@ def refusal_tables(
     rows = judged(results, score, by)
     if rows.empty:
         return {name: pd.DataFrame(columns=columns) for name, columns in COLUMNS.items()}
-    scopes = list(_scopes(rows, by, n_boot=n_boot, confidence=confidence, seed=seed))
-    thresholds = _thresholds(rows, scopes, target=target, delta=delta, seed=seed)
+    found = list(scopes(rows, by, n_boot=n_boot, confidence=confidence, seed=seed))
+    thresholds = _thresholds(rows, found, target=target, delta=delta, seed=seed)
     tables = {
-        "rejection_curves": pd.concat([_curve(scope) for scope in scopes], ignore_index=True),
-        "rejection": pd.DataFrame([_rejection(scope) for scope in scopes]),
+        "rejection_curves": pd.concat([_curve(scope) for scope in found], ignore_index=True),
+        "rejection": pd.DataFrame([_rejection(scope) for scope in found]),
         "thresholds": thresholds,
-        "trust": _trust_by_column(scopes, by, float(thresholds["threshold"].iloc[0])),
+        "trust": _trust_by_column(found, by, float(thresholds["threshold"].iloc[0])),
     }
     return _published(tables, score)
 
@@ -150,40 +125,23 @@ def _published(tables: Mapping[str, pd.DataFrame], score: str) -> dict[str, pd.D
 
 
 def judged(results: pd.DataFrame, score: str, by: Sequence[str]) -> pd.DataFrame:
-    """The rows with a score and a judged image: `score, loss`, `source_id` as a number, and the group columns as text.
+    """The rows with a score and a judged image: `score, loss`, `source_id` as a number, groups and languages as text.
 
     A group is None where there is none. The numbers are in the order of the ids.
     """
     if "source_rank" not in results:
         return pd.DataFrame(columns=["score", "loss", "source_id", *by])
     rows = results.dropna(subset=[score, "source_rank", "source_id"])
-    groups = {column: rows[column].astype(str).where(rows[column].notna(), None) for column in by}
+    kept = [column for column in dict.fromkeys((*by, "language")) if column in rows]
+    groups = {column: rows[column].astype(str).where(rows[column].notna(), None) for column in kept}
     failed = (rows["source_rank"] > TOP).astype(np.float64)
     source = pd.factorize(rows["source_id"], sort=True)[0]
     columns = {"score": rows[score].astype(np.float64), "loss": failed, "source_id": source}
     return pd.DataFrame(columns | groups).reset_index(drop=True)
 
 
-def _scopes(rows: pd.DataFrame, by: Sequence[str], *, n_boot: int, confidence: float, seed: int) -> Iterator[Scope]:
-    """All prompts, then the groups of every column; every scope sees the same captions drawn."""
-    n_sources = int(rows["source_id"].max()) + 1
-    drawn = np.concatenate([counts.astype(np.uint8) for counts in cluster_counts(n_sources, n_boot, seed)])
-    parts = [(column, str(group), part) for column in by for group, part in rows.groupby(column)]
-    for column, group, part in [("", "", rows), *parts]:
-        order = AcceptedOrder.of(*(part[name].to_numpy() for name in ("score", "loss", "source_id")))
-        yield Scope(
-            by=column,
-            group=group,
-            rows=part,
-            n_sources=part["source_id"].nunique(),
-            observed=order.observed(),
-            replicates=order.resampled(drawn),
-            confidence=confidence,
-        )
-
-
 def _curve(scope: Scope) -> pd.DataFrame:
-    low, high = scope.interval(scope.replicates.curve)
+    low, high = scope.interval(attrgetter("curve"))
     risk = scope.observed.curve[0] if scope.is_shown else np.nan
     names = {"by": scope.by, "group": scope.group}
     return pd.DataFrame({**names, "coverage": COVERAGES, "risk": risk, "low": low, "high": high})
@@ -196,14 +154,12 @@ def _rejection(scope: Scope) -> dict[str, Any]:
         return names
     loss = scope.rows["loss"].to_numpy()
     figures = {"risk_all": float(scope.observed.risk[0]), "aurc_best": area_under_risk_coverage(loss, loss)}
-    seen, drawn = scope.observed, scope.replicates
-    for name, value, replicates in (
-        ("aurc", seen.aurc, drawn.aurc),
-        ("auroc", seen.auroc, drawn.auroc),
-        ("prr", 2 * seen.auroc - 1, 2 * drawn.auroc - 1),
-    ):
-        low, high = scope.interval(replicates)
-        figures |= {name: float(value[0]), f"{name}_low": float(low[0]), f"{name}_high": float(high[0])}
+    for name in ("aurc", "auroc"):
+        low, high = scope.interval(attrgetter(name))
+        value = getattr(scope.observed, name)[0]
+        figures |= {name: float(value), f"{name}_low": float(low), f"{name}_high": float(high)}
+    for end in ("", "_low", "_high"):
+        figures[f"prr{end}"] = 2 * figures[f"auroc{end}"] - 1
     return names | figures
 
 
@@ -249,12 +205,14 @@ def _trust_by_column(scopes: Sequence[Scope], by: Sequence[str], threshold: floa
 def _trust(groups: Sequence[Scope], threshold: float) -> pd.DataFrame:
     """One row for each group of a column, from its own AUROC and the pooled one, in the same replicates."""
     shown = [scope for scope in groups if scope.is_shown]
-    pooled, drawn_pooled = (_pooled([getattr(scope, name) for scope in shown]) for name in ("observed", "replicates"))
-    table = pd.DataFrame([_group_trust(scope, pooled, drawn_pooled, threshold) for scope in groups])
+    pooled = float(_pooled([scope.observed for scope in shown])[0])
+    n_ways = max(len(scope.resampled) for scope in groups)
+    drawn = [_pooled([scope.resampled[min(way, len(scope.resampled) - 1)] for scope in shown]) for way in range(n_ways)]
+    table = pd.DataFrame([_group_trust(scope, pooled, drawn, threshold) for scope in groups])
     table["p_bh"] = adjusted(table["p"], "bh")
     share = table["accepted_share"]
     return table.assign(
-        pooled_auroc=float(pooled[0]),
+        pooled_auroc=pooled,
         selection_ratio=share.min() / share.max() if share.max() > 0 else np.nan,
         verdict=_verdict(table, 1 - groups[0].confidence),
     )
@@ -266,32 +224,31 @@ def _pooled(figures: Sequence[RejectionFigures]) -> np.ndarray:
     return np.divide(won, pairs, out=np.full(len(won), np.nan), where=pairs > 0)
 
 
-def _group_trust(scope: Scope, pooled: np.ndarray, drawn_pooled: np.ndarray, threshold: float) -> dict[str, Any]:
+def _group_trust(scope: Scope, pooled: float, drawn: Sequence[np.ndarray], threshold: float) -> dict[str, Any]:
+    """`drawn` are the replicates of the pooled AUROC, of each way."""
     row: dict[str, Any] = {"by": scope.by, "group": scope.group}
     row |= {"n_prompts": len(scope.rows), "n_sources": scope.n_sources, "p": np.nan, "p_equivalent": np.nan}
     if not scope.is_shown:
         return row | {"accepted_share": np.nan}
-    drawn = scope.replicates.auroc
-    low, high = scope.interval(np.stack([drawn, drawn - drawn_pooled], axis=1))
-    difference, error = float(scope.observed.auroc[0] - pooled[0]), _standard_error(scope, drawn - drawn_pooled)
+    auroc = float(scope.observed.auroc[0])
+    low, high = scope.interval(attrgetter("auroc"))
+    difference = auroc - pooled
+    pairs = zip(scope.resampled, drawn, strict=False)
+    error, freedom = map(float, scope.error([own.auroc - reference for own, reference in pairs]))
+    half = t.isf((1 - scope.confidence) / 2, freedom) * error
     accepted = float((scope.rows["score"] <= threshold).mean()) if np.isfinite(threshold) else np.nan
     return row | {
         "n_failed": int(scope.rows["loss"].sum()),
-        **dict(zip(("auroc", "auroc_low", "auroc_high"), (scope.observed.auroc[0], low[0], high[0]), strict=True)),
-        **dict(zip(("difference", "difference_low", "difference_high"), (difference, low[1], high[1]), strict=True)),
-        "p": 2 * norm.sf(abs(difference) / error),
-        "p_equivalent": norm.sf((MARGIN - abs(difference)) / error),
+        "auroc": auroc,
+        "auroc_low": float(low),
+        "auroc_high": float(high),
+        "difference": difference,
+        "difference_low": difference - half,
+        "difference_high": difference + half,
+        "p": 2 * t.sf(abs(difference) / error, freedom),
+        "p_equivalent": t.sf((MARGIN - abs(difference)) / error, freedom),
         "accepted_share": accepted,
     }
-
-
-def _standard_error(scope: Scope, replicates: np.ndarray) -> float:
-    """Over the replicates; NaN where a group has too few captions of either kind, or shows no spread."""
-    captions = scope.rows.groupby("loss")["source_id"].nunique().reindex([0, 1], fill_value=0)
-    if captions.min() < MIN_OF_EACH:
-        return float("nan")
-    error = float(np.nanstd(replicates, ddof=1))
-    return error if error > 0 else float("nan")
 
 
 def _verdict(table: pd.DataFrame, level: float) -> str:

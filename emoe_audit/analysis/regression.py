@@ -2,8 +2,14 @@
 
 Variances are CR1 (Liang and Zeger 1986): with scores s_i = x_i u_i summed over each of G clusters,
 V = (X'X)^-1 (sum_g s_g s_g') (X'X)^-1 times G / (G - 1) (n - 1) / (n - k). Where prompts depend on each other in two
-ways, V = V_caption + V_language - V_both (Cameron, Gelbach and Miller 2011). p-values and intervals are those of t with
-G - 1 degrees of freedom, G of the way with fewer clusters.
+ways, V = V_caption + V_language - V_both (Cameron, Gelbach and Miller 2011).
+
+A script that two of 40 languages are written in rests on two clusters, not on 40: with CR1 and t of 39 degrees of
+freedom it differed "clearly" from the others in 31% of simulations in which it did not, with five languages in 12%.
+What counts is the effective number of clusters G* = (sum_g w_g)^2 / sum_g w_g^2, w_g the squares of what the rows of a
+cluster weigh in the coefficient, (c (X'X)^-1 x_i)^2 (after Carter, Schnepel and Steigerwald 2017), at most G - 1. With
+t of G* - 1 degrees of freedom, and G* in the place of G in CR1's factor, both of the way where G* is smaller, it was 0
+to 6%; of a number that differs between 10 languages alone 4%, with CR1 13%.
 """
 
 from __future__ import annotations
@@ -22,6 +28,7 @@ from scipy.stats import t
 
 from emoe_audit.analysis.between import clusters, written_for_images
 from emoe_audit.analysis.bootstrap import MIN_SOURCES
+from emoe_audit.analysis.crossed import MIN_CLUSTERS
 from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import ROUNDING
 
@@ -39,7 +46,7 @@ ADJUSTED_COLUMNS = [
 ]
 ABSENT, CONSTANT, ALIASED = "not in the table", "constant", "collinear with those above"
 BASE = "the level that others are compared with"
-FEW = "in fewer than two languages or captions, so without interval"
+FEW = "in too few languages or captions, so without interval"
 NO_SPREAD = "the measure is constant, or there are too few prompts"
 
 
@@ -52,17 +59,33 @@ class ClusteredFit:
     inverse: np.ndarray
     """(X'X)^-1."""
     residual_squares: float
-    freedom: int
-    """Of t."""
+    x: np.ndarray
+    """The columns, `[n, k]`."""
+    ways: tuple[np.ndarray, ...]
+    """The cluster of each row, in every way."""
 
     def intervals(self, combinations: np.ndarray, confidence: float) -> pd.DataFrame:
-        """`estimate, low, high, p` of linear combinations `[m, k]`; NaN where the variance is not above 0."""
+        """`estimate, low, high, p` of linear combinations `[m, k]`.
+
+        All but the estimate is NaN where the variance is not above 0 or rests on less than `MIN_CLUSTERS` clusters.
+        """
         estimate = combinations @ self.coefficients
+        effective, n_clusters = self.effective_clusters(combinations)
+        effective = np.where(effective >= MIN_CLUSTERS, effective, np.nan)
         variance = ((combinations @ self.covariance) * combinations).sum(axis=1)
+        variance = variance * (effective / (effective - 1)) * ((n_clusters - 1) / n_clusters)
         error = np.sqrt(np.where(variance > 0, variance, np.nan))
-        half = t.isf((1 - confidence) / 2, self.freedom) * error
-        p = 2 * t.sf(np.abs(estimate) / error, self.freedom)
+        half = t.isf((1 - confidence) / 2, effective - 1) * error
+        p = 2 * t.sf(np.abs(estimate) / error, effective - 1)
         return pd.DataFrame({"estimate": estimate, "low": estimate - half, "high": estimate + half, "p": p})
+
+    def effective_clusters(self, combinations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """G* and G of linear combinations `[m, k]`, of the way where G* is smaller, see the module."""
+        weights = (self.x @ self.inverse @ combinations.T) ** 2
+        sums = [np.column_stack([np.bincount(codes, weights=own) for own in weights.T]) for codes in self.ways]
+        effective = np.array([np.minimum(own.sum(axis=0) ** 2 / (own**2).sum(axis=0), len(own) - 1) for own in sums])
+        fewest = effective.argmin(axis=0)
+        return effective.min(axis=0), np.array([len(own) for own in sums])[fewest]
 
     def partial_r2(self, columns: np.ndarray) -> float:
         """Of the squares that the other columns leave, the share that these (by their places) explain."""
@@ -93,7 +116,8 @@ def clustered_ols(y: np.ndarray, x: np.ndarray, ways: Sequence[np.ndarray]) -> C
         covariance=inverse @ meat @ inverse,
         inverse=inverse,
         residual_squares=float(residuals @ residuals),
-        freedom=min(int(codes.max()) for codes in ways),
+        x=x,
+        ways=tuple(ways),
     )
 
 
@@ -126,8 +150,7 @@ def confounders(results: pd.DataFrame, measure: str, *, confidence: float = 0.95
     table.loc[used, estimates[:4]] = fit.intervals(np.eye(used.sum() + 1)[1:], confidence).to_numpy()
     names = table.loc[used, "covariate"].to_numpy()
     table.loc[used, "partial_r2"] = [fit.partial_r2(1 + np.flatnonzero(names == name)) for name in names]
-    few = used & np.array([_is_rare(column, ways) for column in x.T])
-    table.loc[few, ["low", "high", "p"]], table.loc[few, "reason"] = np.nan, FEW
+    table.loc[used & table["p"].isna(), "reason"] = FEW
     return table[CONFOUNDER_COLUMNS]
 
 
@@ -252,13 +275,6 @@ def _columns(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
     centred = x[:, places] - x[:, places].sum(axis=0) / max(len(x), 1)
     reason[places[~independent(centred)]] = ALIASED
     return table.assign(reason=reason), x
-
-
-def _is_rare(column: np.ndarray, ways: list[np.ndarray]) -> bool:
-    """Whether a column of 0 and 1 has one of the two in a single cluster, whose scores then sum to 0 by themselves."""
-    if not np.isin(column, (0, 1)).all():
-        return False
-    return any(len(np.unique(codes[column == value])) < MIN_SOURCES for codes in ways for value in (0, 1))
 
 
 def _group_effects(

@@ -82,7 +82,7 @@ def analyze(
             DISPARITY_COLUMNS,
         ),
         "quartiles": (
-            [quartiles(results, s, q, **options) for s, q in itertools.product(scores, quality)],
+            [quartiles(results, s, q) for s, q in itertools.product(scores, quality)],
             QUARTILE_COLUMNS,
         ),
         "correlations": (
@@ -101,8 +101,7 @@ def _groups(
     results: pd.DataFrame, by: list[str], measures: list[str], known: dict[str, pd.Series], config: AnalysisConfig
 ) -> pd.DataFrame:
     """The means of every group in every measure, and its known coverage."""
-    options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed, "interval": config.interval}
-    estimated = [group_estimates(results, *pair, **options) for pair in itertools.product(by, measures)]
+    estimated = [group_estimates(results, *pair) for pair in itertools.product(by, measures)]
     covered = [known_coverage(results, column, own) for column, own in known.items()]
     return suppressed(_stack([*estimated, *covered], COLUMNS), config.min_sources)
 
@@ -185,7 +184,7 @@ def _correlations(
 ) -> Iterator[pd.DataFrame]:
     """Scores against quality over prompts and over languages, and what might explain scores against known coverage."""
     for score, own in itertools.product(scores, quality):
-        yield correlate_prompts(results, score, own, **options)
+        yield correlate_prompts(results, score, own)
     for score, own in itertools.product(scores, quality):
         yield correlate_groups(results, score, own, by="language", **options)
     for column, coverage in known.items():

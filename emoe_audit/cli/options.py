@@ -171,12 +171,6 @@ def analysis_options(command: F) -> F:
             help="The smallest gap that matters in a measure; can be given again for another.",
         ),
         option(
-            "--interval",
-            type=click.Choice(["percentile", "bca"]),
-            default=default.interval,
-            help="Ends of the intervals of means.",
-        ),
-        option(
             "--min-sources",
             type=click.IntRange(1),
             default=default.min_sources,
@@ -193,7 +187,6 @@ def analysis_config(settings: dict[str, Any]) -> AnalysisConfig:
         min_sources=settings["min_sources"],
         margins=dict(settings["margin"]),
         target_risk=settings["target_risk"],
-        interval=settings["interval"],
     )
 
 

@@ -15,11 +15,11 @@ from difflib import get_close_matches
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.bootstrap import MIN_SOURCES
 from emoe_audit.analysis.groups import group_estimates
 from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import N_PERMUTATIONS, sign_flip_p
 from emoe_audit.analysis.rows import records
+from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.analysis.summary import MEASURES, group_columns
 from emoe_audit.decisions.comparison import ComparedRun, Comparison, GroupChange, ImagePair, Outcome
 from emoe_audit.decisions.ranking import count_values, ranking_score, read_validity
@@ -34,7 +34,6 @@ PAIRED_ROWS = """
     QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY prompt_id) = 1 ORDER BY {key}
 """
 MAX_PAIRS = 12
-N_BOOT = 1000
 
 
 def compare_runs(
@@ -44,7 +43,6 @@ def compare_runs(
     by: str = "language",
     score: str | None = None,
     fdr: float = 0.1,
-    n_boot: int = N_BOOT,
     n_permutations: int = N_PERMUTATIONS,
     seed: int = 0,
 ) -> Comparison:
@@ -56,9 +54,8 @@ def compare_runs(
         by: A group column.
         score: A measure of both runs; by default the score that ranks run A.
         fdr: The expected share of false alarms among the groups that are said to have risen or fallen.
-        n_boot: Bootstrap replicates for the intervals.
         n_permutations: Draws of signs for the p-values.
-        seed: Of both.
+        seed: Of these draws.
 
     Raises:
         StoreError: a run is unfinished, the score or the group column is not there, or no prompt is in both.
@@ -70,7 +67,7 @@ def compare_runs(
     both = pair(rows_a, rows_b)
     check_common(both, a, b, score=score, by=by)
     ranked = rank(both.dropna(subset=["group"]))
-    groups = group_changes(ranked, fdr=fdr, n_boot=n_boot, n_permutations=n_permutations, seed=seed)
+    groups = group_changes(ranked, fdr=fdr, n_permutations=n_permutations, seed=seed)
     return Comparison(
         a=ComparedRun(path=a.path, ensemble=a.plan().ensemble.name),
         b=ComparedRun(path=b.path, ensemble=b.plan().ensemble.name),
@@ -138,19 +135,19 @@ def rank_shares(scores: pd.Series) -> pd.Series:
 
 
 def group_changes(
-    rows: pd.DataFrame, *, fdr: float, n_boot: int = N_BOOT, n_permutations: int = N_PERMUTATIONS, seed: int = 0
+    rows: pd.DataFrame, *, fdr: float, n_permutations: int = N_PERMUTATIONS, seed: int = 0
 ) -> tuple[GroupChange, ...]:
-    """The change of every group, largest rise first; groups of fewer than `MIN_SOURCES` captions are not tested.
+    """The change of every group, largest rise first; groups of fewer than `MIN_FOR_INTERVAL` captions are not tested.
 
     Adjusted p-values are those of Benjamini and Hochberg 1995 and of Benjamini and Yekutieli 2001; the former decide,
     the latter hold whatever the dependence of the groups. Intervals, like p-values, are of the group's mean minus the
     mean over all rows, which is 0 here but not in a resample.
     """
-    table = group_estimates(rows, "group", "difference", n_boot=n_boot, seed=seed)
+    table = group_estimates(rows, "group", "difference")
     p = sign_flip_p(
         rows["difference"], rows["group"], rows["source_id"], n_permutations=n_permutations, seed=seed
     ).reindex(table["group"])
-    tested = (table["n_sources"] >= MIN_SOURCES).to_numpy()
+    tested = (table["n_sources"] >= MIN_FOR_INTERVAL).to_numpy()
     table["p"] = np.where(tested, p.to_numpy(), np.nan)
     for method in ("bh", "by"):
         table[f"p_{method}"] = adjusted(table["p"], method)

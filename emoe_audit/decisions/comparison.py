@@ -29,7 +29,7 @@ class GroupChange:
     """Mean rank in B minus mean rank in A, -1 to 1."""
     low: float
     high: float
-    """95% cluster bootstrap interval; NaN, as all that follows, where there are too few captions."""
+    """95% interval over captions; NaN, as all that follows, where there are too few captions."""
     p: float
     p_bh: float
     p_by: float

@@ -82,7 +82,7 @@ def judge_run(store: RunStore, policy: Policy, *, seed: int = 0) -> list[Finding
     confidence = 1 - 2 * policy.alpha / max(1, sum(map(len, tables)))
     findings = []
     for rule, groups in zip(policy.rules, tables, strict=True):
-        table = group_estimates(results, rule.by, rule.measure, n_boot=N_BOOT, seed=seed, confidence=confidence)
+        table = group_estimates(results, rule.by, rule.measure, confidence=confidence)
         rows = table.set_index("group").reindex(groups)
         findings += [_finding(rule, str(group), row, policy.min_sources) for group, row in rows.iterrows()]
     return findings

@@ -9,7 +9,7 @@ from typing import Any
 
 import plotly.graph_objects as go
 
-from emoe_audit.analysis.bootstrap import MIN_SOURCES
+from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.decisions.comparison import Comparison, GroupChange, ImagePair, Outcome
 from emoe_audit.report import charts
 from emoe_audit.report.gallery import BYTE_BUDGET, embed_image
@@ -41,7 +41,7 @@ def comparison_text(found: Comparison) -> str:
     ]
     if found.untested:
         names = ", ".join(clip_text(group, 40) for group in found.untested)
-        lines += ["", f"not tested, fewer than {MIN_SOURCES} captions: {names}"]
+        lines += ["", f"not tested, fewer than {MIN_FOR_INTERVAL} captions: {names}"]
     return "\n".join(lines)
 
 
@@ -67,7 +67,7 @@ def comparison_page(found: Comparison, command: str) -> str:
         n_drawn=len(drawn),
         height=forms["wide"]["layout"]["height"],
         pairs=_embedded(found),
-        min_sources=MIN_SOURCES,
+        min_sources=MIN_FOR_INTERVAL,
         command=command,
     )
 

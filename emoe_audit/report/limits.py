@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
+from emoe_audit.analysis.crossed import MIN_CLUSTERS
+from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.report.data import LEVEL, GroupTable, Scope
 from emoe_audit.report.labels import column_label, counted
 from emoe_audit.types import RunManifest
-
-FEW_SOURCES = 20
 
 
 def limits(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, complete: bool) -> tuple[str, ...]:
@@ -32,6 +32,11 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
             f"Images were made for {scope.n_judged:,} of {scope.n_scored:,} scored prompts, one each; "
             "statements on quality rest on these."
         )
+    if scope.n_judged and (scope.n_sources < MIN_CLUSTERS or 1 < scope.n_languages < MIN_CLUSTERS):
+        said.append(
+            f"{counted(scope.n_sources, 'caption')} in {counted(scope.n_languages, 'language')} cannot tell whether "
+            f"score and quality go together: that takes {MIN_CLUSTERS} of both, so no interval is drawn."
+        )
     if manifest.scoring.n_noise == 1:
         said.append("One noise per prompt: the noise floor of a score is not known in this run.")
     for table in groups:
@@ -41,10 +46,11 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
 
 def _of_a_table(table: GroupTable) -> list[str]:
     plural, said = column_label(table.by, plural=True), []
-    small = sum(row.n_sources < FEW_SOURCES for row in table.rows)
+    small = sum(row.n_sources < MIN_FOR_INTERVAL for row in table.rows)
     if small:
         said.append(
-            f"{small} of {len(table.rows)} {plural} hold fewer than {FEW_SOURCES} captions: their intervals are rough."
+            f"{small} of {len(table.rows)} {plural} hold fewer than {MIN_FOR_INTERVAL} captions: too few for an "
+            "interval, so that none of them is called clear."
         )
     if len(table.rows) > 2:
         said.append(
@@ -60,8 +66,8 @@ def _of_the_method(manifest: RunManifest) -> list[str]:
         "it is no measure of harm, bias or skill: experts can agree on a blind spot, and so can languages.",
         "Scores compare prompts within one ensemble. They do not compare ensembles, and the plain score moves with the "
         "size of the features.",
-        "Intervals come from resampling captions, with all translations of a caption kept together. They cover the "
-        "choice of captions, not the choice of experts, of translations or of the judge.",
+        "Intervals cover the choice of captions, with all translations of a caption kept together, and where prompts "
+        "of several languages are pooled that of languages; not that of experts, of translations or of the judge.",
         f"Image quality is what a judge model ({manifest.ensemble.judge or 'none in this run'}) sees; its own weakness "
         "in a language shows as low quality of that language.",
         "The score reads the first denoising step only, before an image exists.",

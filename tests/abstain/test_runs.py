@@ -82,7 +82,7 @@ def decided() -> pd.DataFrame:
 
 
 def test_rates_are_shares_of_prompts_that_were_not_learned_from() -> None:
-    rates = abstention_rates(decided(), "language", n_boot=200).set_index("group")
+    rates = abstention_rates(decided(), "language").set_index("group")
     assert rates.index.to_list() == ["sw", "de"]
     assert rates["n_prompts"].to_list() == [10, 10]
     assert rates["abstained"].to_list() == pytest.approx([0.8, 0.1])

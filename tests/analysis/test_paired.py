@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
-from scipy.stats import ttest_1samp, ttest_rel
+from scipy.stats import skew, t, ttest_1samp, ttest_rel
 
 from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.paired import COLUMNS, OTHERS, paired_contrasts, within_caption_differences
@@ -20,8 +20,18 @@ def crossed(values: np.ndarray) -> pd.DataFrame:
 
 
 def some(n_captions: int = 30, n_groups: int = 4, seed: int = 0) -> np.ndarray:
-    rng = np.random.default_rng(seed)
-    return rng.normal(0, 3, (n_captions, 1)) + rng.normal(np.linspace(0, 0.8, n_groups), 1, (n_captions, n_groups))
+    """Half of the captions mirror the others, so that no difference is skewed and its test is Student's."""
+    rng, half = np.random.default_rng(seed), n_captions // 2
+    values = rng.normal(0, 3, (half, 1)) + rng.normal(np.linspace(0, 0.8, n_groups), 1, (half, n_groups))
+    return np.vstack([values, 2 * values.mean(axis=0) - values])
+
+
+def p_of(differences: pd.Series) -> float:
+    """Of skewed differences: the larger of Student's and of Student's after Hall's cubic."""
+    n = len(differences)
+    x, k = differences.mean() / differences.std() * np.sqrt(n), skew(differences) / np.sqrt(n)
+    moved = x + k * (x**2 / 3 + 1 / 6) + k**2 * x**3 / 27
+    return 2 * min(max(t.sf(x, n - 1), t.sf(moved, n - 1)), max(t.cdf(x, n - 1), t.cdf(moved, n - 1)), 0.5)
 
 
 def test_with_a_reference_it_is_scipys_paired_t_test() -> None:
@@ -59,7 +69,7 @@ def test_the_others_are_those_the_caption_has_each_counted_once() -> None:
     table = paired_contrasts(rows, "language", "score").set_index("group")
     assert set(table["reference"]) == {OTHERS}
     for group in table.index:
-        assert table.loc[group, "p"] == pytest.approx(ttest_1samp(found[group].dropna(), 0).pvalue)
+        assert table.loc[group, "p"] == pytest.approx(p_of(found[group].dropna()))
         assert table.loc[group, "n_sources"] == found[group].count() < 12
 
 
@@ -84,7 +94,7 @@ def test_equivalence_is_the_worse_of_two_one_sided_tests(margin: float) -> None:
 
 def test_verdicts_and_that_a_difference_too_small_to_matter_is_equivalent() -> None:
     rng = np.random.default_rng(1)
-    noise = rng.normal(0, [0, 0.2, 0.2, 0.2, 5], (100, 5))
+    noise = rng.normal(0, [0.01, 0.2, 0.2, 0.2, 5], (100, 5))
     rows = crossed(noise - noise.mean(axis=0) + np.array([0, 2.0, 0.1, 0, 0.5]))
     table = paired_contrasts(rows, "language", "score", reference="g000", margin=0.5)
     assert table["verdict"].tolist() == ["different", "equivalent", "equivalent", "unclear"]
@@ -115,6 +125,25 @@ def test_what_cannot_be_tested_is_nan_and_no_test() -> None:
     assert table.loc["g003", "p_bh"] == table.loc["g003", "p_by"] == table.loc["g003", "p"]
 
 
+def test_seven_captions_are_too_few_and_eight_are_not() -> None:
+    """Of 5 exponential values an interval would hold the truth in 91%, of 8 in 94%."""
+    for n, tested in ((7, False), (8, True)):
+        table = paired_contrasts(crossed(np.random.default_rng(0).normal(size=(n, 3))), "language", "score")
+        assert table[["low", "high", "p"]].notna().all(axis=None) == tested
+        assert table["effect_size"].notna().all()
+
+
+@pytest.mark.parametrize("reference", [None, "g000"])
+def test_a_group_whose_captions_are_all_alike_is_not_tested(reference: str | None) -> None:
+    """Twenty failures of twenty: how often it fails is not known to be 1, but its spread says so."""
+    values = (np.random.default_rng(8).random((20, 4)) < 0.6).astype(float)
+    values[:, 2] = 1
+    table = paired_contrasts(crossed(values), "language", "score", reference=reference).set_index("group")
+    assert table["p"].isna().to_dict() == {group: group == "g002" for group in table.index}
+    against = paired_contrasts(crossed(values), "language", "score", reference="g002")
+    assert against[["low", "high", "p"]].isna().all(axis=None)
+
+
 def test_groups_that_share_no_caption_have_no_difference() -> None:
     rows = pd.DataFrame({"source_id": range(6), "region": list("aabbcc"), "score": np.arange(6.0)})
     table = paired_contrasts(rows, "region", "score")
@@ -136,12 +165,14 @@ def test_what_is_asked_for_has_to_be_there() -> None:
         paired_contrasts(rows, "language", "score", margin=-1)
 
 
-@pytest.mark.parametrize(("shape", "n", "level"), [("normal", 20, 0.05), ("normal", 50, 0.05), ("skewed", 50, 0.06)])
+@pytest.mark.parametrize(
+    ("shape", "n", "level"), [("normal", 20, 0.045), ("normal", 50, 0.047), ("skewed", 10, 0.05), ("skewed", 50, 0.035)]
+)
 def test_where_nothing_differs_five_in_a_hundred_intervals_miss_0(shape: str, n: int, level: float) -> None:
-    """2,000 groups against a reference that is 0; the level of exponential values is that of the docstring."""
+    """2,000 groups against a reference that is 0; Student's is wrong in 9 and 6% of exponential values."""
     rng = np.random.default_rng(5)
     values = rng.normal(size=(n, 2001)) if shape == "normal" else rng.exponential(size=(n, 2001)) - 1
-    values[:, 0] = 0
+    values[:, 0] = 1e-6 * rng.normal(size=n)
     table = paired_contrasts(crossed(values), "language", "score", reference="g000")
     missed = (table["low"] > 0) | (table["high"] < 0)
     np.testing.assert_array_equal(missed, table["p"] < 0.05)
@@ -157,8 +188,9 @@ def test_a_run_of_equal_groups_seldom_calls_any_different() -> None:
 
 
 def test_at_the_margin_equivalence_is_claimed_in_five_of_a_hundred() -> None:
-    values = np.random.default_rng(6).normal(0.5, 1, (40, 2001))
-    values[:, 0] = 0
+    rng = np.random.default_rng(6)
+    values = rng.normal(0.5, 1, (40, 2001))
+    values[:, 0] = 1e-6 * rng.normal(size=40)
     table = paired_contrasts(crossed(values), "language", "score", reference="g000", margin=0.5)
     assert (table["p_equivalent"] <= 0.05).mean() == pytest.approx(0.05, abs=3 * np.sqrt(0.05 * 0.95 / 2000))
     assert not (table["verdict"] == "equivalent").any()

@@ -212,7 +212,7 @@ def test_classes_without_labelled_images_and_groups_of_few_captions_are_told() -
     unlabelled = of(seen, perfect().query("`class` != 'c'"))
     assert set(unlabelled["verdict"]) == {"no labelled image of c"}
     table = of(seen, perfect()).set_index("group")
-    assert set(table.loc["y", "verdict"]) == {"fewer than 10 captions"}
+    assert set(table.loc["y", "verdict"]) == {"fewer than 20 captions"}
     assert table.loc["y", ["share_corrected", "p"]].isna().all(axis=None)
     assert table.loc["x", "p"].notna().all()
 

@@ -14,6 +14,7 @@ from emoe_audit.analysis.refusal import CERTIFIED, COLUMNS, TOO_FEW, TOO_RISKY, 
 from emoe_audit.analysis.rejection import COVERAGES, area_under_risk_coverage, prediction_rejection_ratio, risk_coverage
 from emoe_audit.analysis.risk_control import controlled_by_group, controlled_threshold
 from emoe_audit.errors import AuditError
+from tests.benchmarks.simulated import crossed
 
 LANGUAGES = ["ar", "bn", "de", "fi", "ka"]
 RISK, TOLD, TARGET = 0.4, 2.0, 0.2
@@ -114,8 +115,10 @@ def test_the_curve_is_the_risk_of_the_lowest_scores(results: pd.DataFrame, found
     own = curve[(curve["by"] == "language") & (curve["group"] == "ka")]
     expected = risk_coverage(rows["score"].to_numpy(), (rows["source_rank"] > 10).to_numpy(dtype=float))
     np.testing.assert_allclose(own["risk"], expected[(120 * COVERAGES).round().astype(int) - 1])
-    assert (own["low"] <= own["risk"]).all() and (own["risk"] <= own["high"]).all()
-    assert own["low"].iloc[-1] < own["high"].iloc[-1]
+    drawn = own.dropna()
+    assert ((drawn["low"] > 0) & (drawn["low"] < drawn["risk"])).all()
+    assert ((drawn["risk"] < drawn["high"]) & (drawn["high"] < 1)).all()
+    assert set(own.index) - set(drawn.index) == set(own.index[own["risk"].isin([0, 1])])
 
 
 def test_thresholds_are_the_certified_ones_and_rare_groups_take_no_part_of_delta(
@@ -269,3 +272,27 @@ def test_one_caption_has_figures_and_no_intervals() -> None:
 def test_a_share_that_is_none_is_refused() -> None:
     with pytest.raises(AuditError, match="target lies between 0 and 1"):
         tables(run(5), target=1.0)
+
+
+def test_what_only_differs_between_languages_is_not_told_apart() -> None:
+    """With languages for clusters too; captions alone would find an AUROC apart from a half in most runs."""
+    wrong = []
+    for seed in range(40):
+        rows = crossed(30, 10, 1.0, [7, seed])
+        rows["source_rank"] = np.where(rows["quality"] < -1, TOP + 1, 1)
+        both, alone = (
+            refusal_tables(own, "score", by=[], n_boot=60)["rejection"].iloc[0]
+            for own in (rows, rows.drop(columns="language"))
+        )
+        wrong.append([not own["auroc_low"] < 0.5 < own["auroc_high"] for own in (both, alone)])
+    assert np.mean(wrong, axis=0)[0] <= 0.15
+    assert np.mean(wrong, axis=0)[1] > 0.3
+
+
+@pytest.mark.parametrize(("failing", "drawn"), [(9, False), (10, True)])
+def test_failures_of_nine_captions_are_too_few_for_an_interval(failing: int, drawn: bool) -> None:
+    rows = run(60)
+    rows["source_rank"] = np.where(rows["source_id"].isin(rows["source_id"].unique()[:failing]), TOP + 1, 1)
+    row = of(tables(rows)["rejection"], "")
+    assert np.isfinite([row["auroc_low"], row["auroc_high"]]).all() == drawn
+    assert np.isfinite(row["auroc"])

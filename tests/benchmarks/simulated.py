@@ -55,6 +55,30 @@ def audits(
         yield frame.assign(**{MEASURE: (gaps + of_caption * shared + of_language * own).ravel()})
 
 
+def crossed(
+    n_captions: int,
+    n_languages: int,
+    effect: float,
+    seed: int | Sequence[int],
+    *,
+    caption: float = 0.0,
+    rho: float = 0.0,
+) -> pd.DataFrame:
+    """Every caption in every language: `source_id, language, score, quality`, of noise and effects of normal values.
+
+    Noise has a standard deviation of 1, languages one of `effect`, captions one of `caption`; each of the three goes
+    together by `rho` in score and quality, and so do these.
+    """
+    rng = np.random.default_rng(seed)
+    values = np.zeros((2, n_captions, n_languages))
+    for size, shape in ((1.0, values.shape[1:]), (effect, (1, n_languages)), (caption, (n_captions, 1))):
+        drawn, other = rng.normal(size=(2, *shape))
+        values = values + size * np.stack([drawn, rho * drawn + np.sqrt(1 - rho**2) * other])
+    source, language = np.indices(values.shape[1:]).reshape(2, -1)
+    score, quality = values.reshape(2, -1)
+    return pd.DataFrame({"source_id": source, "language": language, "score": score, "quality": quality})
+
+
 def _spreads(ends: tuple[float, float], n: int) -> np.ndarray:
     """Standard deviations whose mean square is 1."""
     even = np.linspace(*ends, n)

@@ -81,7 +81,7 @@ def test_what_cannot_be_said_has_its_reason(spec: EnsembleSpec, names: pd.Series
     results = run_of(tmp_path, judge, names[:9], lambda tone, place: tone)
     table = asked_and_shown(results, tmp_path, spec, judge, labelled_by(judge, names), n_boot=50)
     assert table["share_corrected"].isna().all()
-    assert set(table["verdict"]) == {"fewer than 10 captions"}
+    assert set(table["verdict"]) == {"fewer than 20 captions"}
 
 
 def test_an_ensemble_that_does_not_say_its_training_is_refused(spec: EnsembleSpec) -> None:

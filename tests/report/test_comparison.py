@@ -79,7 +79,7 @@ def test_the_table_holds_every_group_with_its_numbers(tmp_path: Path) -> None:
         values = [float(value) for value in re.findall(r'<data value="([^"]+)">', cells)]
         assert values == [number for number in numbers if not math.isnan(number)]
         assert expected.verdict in cells and "1,234" in cells
-    assert "Not tested, fewer than 2 captions: <bdi>Esperanto</bdi>." in page
+    assert "Not tested, fewer than 8 captions: <bdi>Esperanto</bdi>." in page
     assert "3 tests, one a group, at a false discovery rate of 0.1" in page
     assert "There is no prompt of which both runs hold an image." in page
     assert re.findall(r"<dd>(\d)</dd>", page) == ["1", "1", "1", "1"]

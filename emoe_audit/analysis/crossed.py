@@ -1,0 +1,69 @@
+"""Intervals of figures of prompts that depend on each other in two ways: captions in languages.
+
+A score and a quality that have nothing to do with each other, but both differ between languages, go together over the
+prompts of a few languages by chance, however many captions there are. So a figure of all prompts answers for other
+captions *and* other languages. Its variance is put together from what each prompt adds (its influence), summed by
+caption and by language:
+
+    V = V_caption + V_language - V_prompt,  V_way = G / (G - 1) sum over clusters (sum of influences)^2
+
+(Cameron, Gelbach and Miller 2011), and never below the larger of the first two. Intervals are those of t with G - 1
+degrees of freedom, G of the way with fewer clusters; one of fewer than `MIN_CLUSTERS` gives none, and prompts of one
+language answer for that language alone.
+
+PLACE
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import pandas as pd
+from scipy.stats import t
+
+from emoe_audit.analysis.between import clusters
+
+MIN_CLUSTERS = 3
+"""Captions, or languages of several, without which no interval is drawn: of two it would be nearly all there is."""
+
+
+def ways(rows: pd.DataFrame) -> list[np.ndarray]:
+    """The cluster of each prompt, numbered from 0: its caption (or image), and its language where there are several."""
+    codes = [pd.factorize(clusters(rows))[0]]
+    if "language" in rows and rows["language"].nunique(dropna=False) > 1:
+        codes.append(pd.factorize(rows["language"], use_na_sentinel=False)[0])
+    return codes
+
+
+def crossed_error(influences: np.ndarray, ways: Sequence[np.ndarray]) -> tuple[float, float]:
+    """Standard error of a sum of influences `[prompt]`, and its degrees of freedom; NaN where clusters are too few.
+
+    Args:
+        influences: What each prompt adds.
+        ways: The cluster of each, in one way or in two; only clusters with a prompt count.
+    """
+    sums = [np.bincount(np.unique(codes, return_inverse=True)[1], weights=influences) for codes in ways]
+    n_clusters = min(map(len, sums))
+    if n_clusters < MIN_CLUSTERS:
+        return float("nan"), float("nan")
+    variances = [_variance(own) for own in sums]
+    both = sum(variances) - _variance(influences) if len(ways) == 2 else 0.0
+    return float(np.sqrt(max(*variances, both))), float(n_clusters - 1)
+
+
+def half_width(error: float, freedom: float, confidence: float) -> float:
+    """How far t lies to each side; NaN without spread."""
+    return float(t.isf((1 - confidence) / 2, freedom)) * error if error > 0 else float("nan")
+
+
+def on_fisher_scale(rho: float, error: float, freedom: float, confidence: float) -> tuple[float, float]:
+    """The interval of a correlation, symmetric for its arctanh; NaN for one of -1 or 1, which shows no spread."""
+    if not abs(rho) < 1:
+        return float("nan"), float("nan")
+    half = half_width(error / (1 - rho**2), freedom, confidence)
+    return float(np.tanh(np.arctanh(rho) - half)), float(np.tanh(np.arctanh(rho) + half))
+
+
+def _variance(sums: np.ndarray) -> float:
+    return float(len(sums) / (len(sums) - 1) * (sums @ sums))
