@@ -65,7 +65,7 @@ def test_a_gap_is_to_the_mean_over_all_prompts(store: RunStore) -> None:
 def test_few_captions_decide_nothing_and_are_told_how_many_are_needed(store: RunStore) -> None:
     few = findings(store, at_most=0.9)["sw"]
     assert few.verdict == "inconclusive"
-    assert few.needed_sources is not None and few.needed_sources >= 21, "1.8 times 2.241 cubed: four groups at 5%"
+    assert few.needed_sources is not None and few.needed_sources >= 28, "5.4 times 2.241 squared: four groups at 5%"
     assert f"(3 captions, needs {few.needed_sources}), at most 0.9" in to_text([few])
 
 
