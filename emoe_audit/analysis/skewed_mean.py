@@ -31,8 +31,8 @@ DOUBT_OF_SKEWED = 0.25
 MOST_SKEW = 0.6
 """The part of an end that skewness may make up, in units of z, before the expansion says nothing; by simulation."""
 SOURCES_PER_SQUARED_Z = 5.4
-"""The expansion goes by powers of g z / sqrt(n), so it is as good where n grows with z^2; by simulation bounds hold, and
-find three quarters of what could be found, from 5.4 z^2 on."""
+"""The expansion goes by powers of g z / sqrt(n), so it is as good where n grows with z^2: by simulation bounds hold,
+and find three quarters of what could be found, from 5.4 z^2 on."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -3,8 +3,9 @@
 A rule bounds the mean of a measure in every group, or the group's gap to the mean over all prompts. It is kept where
 the whole interval lies within the bound, broken where the whole interval lies beyond it, and undecided else. Intervals
 are simultaneous: `alpha` is shared out over all bounds of all groups (Bonferroni), so that the chance of a single wrong
-verdict in the whole policy is at most `alpha`. Intervals that hold so far out in the tail need captions, the more of them
-the more groups there are and the more skewed the measure is (`analysis/skewed_mean.py`); with fewer a group is undecided.
+verdict in the whole policy is at most `alpha`. Intervals that hold so far out in the tail need captions, the more of
+them the more groups there are and the more skewed the measure is (`analysis/skewed_mean.py`); with fewer a group is
+undecided.
 """
 
 from __future__ import annotations

@@ -32,8 +32,9 @@ FIGURES = {
     "gate_wrong_pass_max": "the same, with every truth just beyond its bound and any group that passes",
     "gate_wrong_max_held_out": "the larger of both, of measures that are not in the grid",
     "gate_wrong_max_of_student_t": "the larger of both on the grid, had the bounds been Student's t",
-    "gate_power_loss": "1 minus the power of the gate over that of bounds that know the distribution of the studentised "
-    "mean, where these find 80%; the largest of the grid's measures of more than two values, with the captions needed",
+    "gate_power_loss": "1 minus the power of the gate over that of bounds that know how the studentised mean is "
+    "distributed, where these find 80%; the largest of the grid's measures of more than two values, with the captions "
+    "needed",
     "gate_sources_needed_40_groups": "captions from which on a symmetric measure gets bounds",
 }
 
