@@ -7,6 +7,7 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
+from emoe_audit.analysis.permutation import ROUNDING
 from emoe_audit.analysis.rows import measured_rows
 from emoe_audit.analysis.skewed_mean import share_bounds, skewed_mean_bounds
 
@@ -46,7 +47,11 @@ def _totals(sources: pd.Series, group: np.ndarray, values: np.ndarray) -> tuple[
 
 
 def _means(sums: np.ndarray, sizes: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Means `[group]`, and what each caption adds to their distance from the truth, `[caption, group]`."""
+    """Means `[group]`, and what each caption adds to their distance from the truth, `[caption, group]`.
+
+    What rounding alone could be is 0: captions that all say the same have no spread.
+    """
     total = sizes.sum(axis=0)
     means = sums.sum(axis=0) / total
-    return means, (sums - means * sizes) / total
+    apart = sums - means * sizes
+    return means, np.where(np.abs(apart) > ROUNDING * np.abs(sums), apart, 0.0) / total

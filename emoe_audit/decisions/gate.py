@@ -125,8 +125,8 @@ def read_policy(path: Path) -> Policy:
         raise AuditError(f"{path}: expected a mapping with a list of rules under `rules:`")
     _check_keys(data, POLICY_KEYS, str(path))
     policy = typed(data | {"rules": []}, Policy, str(path), AuditError)
-    if not 0 < policy.alpha < 1:
-        raise AuditError(f"{path}: alpha is {policy.alpha:g}, expected a number between 0 and 1")
+    if not 0 < policy.alpha < 0.5:
+        raise AuditError(f"{path}: alpha is {policy.alpha:g}, expected a number between 0 and 0.5")
     if policy.min_sources < 2:
         raise AuditError(f"{path}: min_sources is {policy.min_sources!r}, expected a whole number of at least 2")
     rules = tuple(_rule(entry, f"{path}: rule {number}") for number, entry in enumerate(data["rules"], start=1))
@@ -202,6 +202,6 @@ def _interval(finding: Finding) -> str:
     known = isfinite(finding.low) or isfinite(finding.high)
     ends = f"{finding.low:.3g} to {finding.high:.3g}, " if known else ""
     captions = f"{ends}{finding.n_sources} captions"
-    if finding.needed_sources is None or finding.needed_sources <= finding.n_sources:
-        return captions
-    return f"{captions}, needs {finding.needed_sources}"
+    if finding.needed_sources is None:
+        return f"{captions} of one value" if finding.n_sources else captions
+    return captions if finding.needed_sources <= finding.n_sources else f"{captions}, needs {finding.needed_sources}"

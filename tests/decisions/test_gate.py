@@ -32,7 +32,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
         prompt=table["source_id"] + table["language"],
         region=None,
         seen=(quality > 0.42).astype(float),
-        same=0.5,
+        same=0.3,
     )
     store = RunStore.open(tmp_path_factory.mktemp("gate") / "run", plan=synthetic_plan())
     store.write_prompts(table)
@@ -71,10 +71,11 @@ def test_few_captions_decide_nothing_and_are_told_how_many_are_needed(store: Run
 
 def test_captions_of_one_value_decide_nothing(store: RunStore) -> None:
     same = findings(store, measure="same", at_most=0.9)["en"]
-    assert (same.verdict, same.value, same.needed_sources) == ("inconclusive", 0.5, None)
-    assert "in language en: 0.5 (40 captions), at most 0.9" in to_text([same])
+    assert (same.verdict, same.needed_sources) == ("inconclusive", None)
+    assert "in language en: 0.3 (40 captions of one value), at most 0.9" in to_text([same])
     row = to_json([same])["findings"][0]
-    assert (row["value"], row["low"], row["high"]) == (0.5, None, None)
+    assert (row["value"], row["low"], row["high"]) == (pytest.approx(0.3), None, None)
+    assert findings(store, measure="same", figure="gap", at_most=0.9)["en"].verdict == "inconclusive"
 
 
 def test_a_policy_can_ask_for_more_captions(store: RunStore) -> None:
@@ -164,7 +165,7 @@ def test_the_command_says_its_verdict_and_exits_by_it(
         ("min_sources: 1.5\nrules: [{by: l, measure: m, at_least: 1}]", "min_sources: .*integer"),
         ("min_sources: 1\nrules: [{by: l, measure: m, at_least: 1}]", "min_sources is 1, expected a whole number"),
         ("alfa: 1\nrules: [{by: l, measure: m, at_least: 1}]", "unknown key 'alfa'; known: alpha, min_sources, rules"),
-        ("alpha: 2\nrules: [{by: l, measure: m, at_least: 1}]", "alpha is 2, expected a number between 0 and 1"),
+        ("alpha: 2\nrules: [{by: l, measure: m, at_least: 1}]", "alpha is 2, expected a number between 0 and 0.5"),
     ],
 )
 def test_a_fault_in_a_policy_is_named(text: str, message: str, tmp_path: Path) -> None:
