@@ -30,9 +30,11 @@ DOUBT_OF_SKEWED = 0.25
 """What the square of the skewness adds to the variance of its estimate, 6 / n where there is none; by simulation."""
 MOST_SKEW = 0.6
 """The part of an end that skewness may make up, in units of z, before the expansion says nothing; by simulation."""
-SOURCES_PER_SQUARED_Z = 5.4
-"""The expansion goes by powers of g z / sqrt(n), so it is as good where n grows with z^2: by simulation bounds hold,
-and find three quarters of what could be found, from 5.4 z^2 on."""
+SOURCES_PER_CUBED_Z = 1.8
+"""An error of d in the skewness makes a miss exp(d z^3 / (3 sqrt(n))) times as likely. As d is of the size sqrt(6 / n),
+that factor stays the same where n grows with z^3; by simulation it is small enough from 1.8 z^3 on."""
+LEAST_Z = 3.0
+"""Nearer than this what doubt costs decides: it goes by z^2 / n, and leaves three quarters of the power from 5.4 z^2 on."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -80,7 +82,8 @@ def share_bounds(shares: np.ndarray, n_sources: np.ndarray, tail: float) -> Boun
 
 def sources_needed(tail: float) -> int:
     """Captions from which on the bounds of a mean hold where there is no skewness."""
-    return math.ceil(SOURCES_PER_SQUARED_Z * float(ndtri(1 - tail)) ** 2)
+    z = float(ndtri(1 - tail))
+    return math.ceil(SOURCES_PER_CUBED_Z * z**2 * max(z, LEAST_Z))
 
 
 def _doubtful(skewness: np.ndarray) -> np.ndarray:
