@@ -2,20 +2,23 @@
 
 A rule bounds the mean of a measure in every group, or the group's gap to the mean over all prompts. It is kept where
 the whole interval lies within the bound, broken where the whole interval lies beyond it, and undecided else. Intervals
-are simultaneous: `alpha` is shared out over all groups of all rules (Bonferroni), so that the chance of a single wrong
-verdict in the whole policy is at most `alpha`, as far as the cluster bootstrap keeps its level.
+are simultaneous: `alpha` is shared out over all bounds of all groups (Bonferroni), so that the chance of a single wrong
+verdict in the whole policy is at most `alpha`. Intervals that hold so far out in the tail need captions, the more of
+them the more groups there are and the more skewed the measure is (`analysis/skewed_mean.py`); with fewer a group is
+undecided.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
+from math import inf, isfinite
 from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
 
-from emoe_audit.analysis.groups import group_estimates
+from emoe_audit.analysis.group_bounds import Figure, group_bounds
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.documents import read_yaml
 from emoe_audit.readers.typed import typed
@@ -23,13 +26,10 @@ from emoe_audit.runs.store import RunStore
 
 Verdict = Literal["pass", "fail", "inconclusive"]
 WORST_FIRST: tuple[Verdict, ...] = ("fail", "inconclusive", "pass")
-Figure = Literal["mean", "gap"]
 RULE_KEYS = {"by", "measure", "figure", "at_least", "at_most", "groups"}
 POLICY_KEYS = {"alpha", "min_sources", "rules"}
 LEAST_CODE = 100
 """Below it, a number may be a code that has lost a zero."""
-N_BOOT = 10_000
-"""Enough for the ends of intervals of 99.9 %."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -59,7 +59,7 @@ class Policy:
     alpha: float = 0.05
     """The chance of a single wrong verdict in the whole policy is at most this."""
     min_sources: int = 10
-    """Captions without which a group stays undecided."""
+    """Captions without which a group stays undecided; with many groups, more are needed in any case."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -69,21 +69,25 @@ class Finding:
     rule: Rule
     group: str
     n_sources: int
+    """Captions with a value."""
+    needed_sources: int | None
+    """Captions from which on both ends are known, as far as those at hand can say; None where they cannot."""
     value: float
     low: float
+    """Minus infinity where there are too few captions."""
     high: float
     verdict: Verdict
 
 
-def judge_run(store: RunStore, policy: Policy, *, seed: int = 0) -> list[Finding]:
+def judge_run(store: RunStore, policy: Policy) -> list[Finding]:
     """Every group under every rule. Raises `AuditError` for a column that the run does not have."""
     results = store.query("SELECT * FROM results")
     tables = [_groups_of(results, rule, store) for rule in policy.rules]
-    confidence = 1 - 2 * policy.alpha / max(1, sum(map(len, tables)))
+    n_bounds = sum(len(groups) * len(_bounds(rule)) for rule, groups in zip(policy.rules, tables, strict=True))
+    tail = policy.alpha / max(1, n_bounds)
     findings = []
     for rule, groups in zip(policy.rules, tables, strict=True):
-        table = group_estimates(results, rule.by, rule.measure, confidence=confidence)
-        rows = table.set_index("group").reindex(groups)
+        rows = group_bounds(results, rule.by, rule.measure, rule.figure, tail=tail).set_index("group").reindex(groups)
         findings += [_finding(rule, str(group), row, policy.min_sources) for group, row in rows.iterrows()]
     return findings
 
@@ -95,10 +99,10 @@ def overall(findings: Sequence[Finding]) -> Verdict:
 
 
 def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The verdict and what it rests on; what is undefined is None."""
+    """The verdict and what it rests on; what is unknown is None."""
     rows = [asdict(finding) for finding in findings]
     for row in rows:
-        row |= {key: None for key in ("value", "low", "high") if row[key] != row[key]}
+        row |= {key: None for key in ("value", "low", "high") if not isfinite(row[key])}
     return {"verdict": overall(findings), "findings": rows}
 
 
@@ -108,7 +112,7 @@ def to_text(findings: Sequence[Finding]) -> str:
     others = sorted((f for f in findings if f.verdict != "pass"), key=lambda f: WORST_FIRST.index(f.verdict))
     lines = [
         f"{f.verdict}: {f.rule.figure} of {f.rule.measure} in {f.rule.by} {f.group}: {f.value:.3g} "
-        f"({f.low:.3g} to {f.high:.3g}, {f.n_sources} captions), {_bound(f.rule)}"
+        f"({_interval(f)}), {' and '.join(f'{words} {bound:g}' for words, bound in _bounds(f.rule).items())}"
         for f in others
     ]
     return "\n".join([*lines, f"{kept} of {len(findings)} groups keep their bounds", f"verdict: {overall(findings)}"])
@@ -121,8 +125,8 @@ def read_policy(path: Path) -> Policy:
         raise AuditError(f"{path}: expected a mapping with a list of rules under `rules:`")
     _check_keys(data, POLICY_KEYS, str(path))
     policy = typed(data | {"rules": []}, Policy, str(path), AuditError)
-    if not 0 < policy.alpha < 1:
-        raise AuditError(f"{path}: alpha is {policy.alpha:g}, expected a number between 0 and 1")
+    if not 0 < policy.alpha < 0.5:
+        raise AuditError(f"{path}: alpha is {policy.alpha:g}, expected a number between 0 and 0.5")
     if policy.min_sources < 2:
         raise AuditError(f"{path}: min_sources is {policy.min_sources!r}, expected a whole number of at least 2")
     rules = tuple(_rule(entry, f"{path}: rule {number}") for number, entry in enumerate(data["rules"], start=1))
@@ -166,23 +170,38 @@ def _groups_of(results: pd.DataFrame, rule: Rule, store: RunStore) -> list[str]:
 
 
 def _finding(rule: Rule, group: str, row: pd.Series, min_sources: int) -> Finding:
-    names = ("mean", "low", "high") if rule.figure == "mean" else ("gap", "gap_low", "gap_high")
-    value, low, high = (float(row[name]) for name in names)
     n_sources = 0 if pd.isna(row["n_sources"]) else int(row["n_sources"])
-    verdict: Verdict = "inconclusive"
-    if n_sources >= min_sources:
-        verdict = _verdict(rule, low, high)
-    return Finding(rule=rule, group=group, n_sources=n_sources, value=value, low=low, high=high, verdict=verdict)
+    low, high = (float(row["low"]), float(row["high"])) if n_sources >= min_sources else (-inf, inf)
+    return Finding(
+        rule=rule,
+        group=group,
+        n_sources=n_sources,
+        needed_sources=max(min_sources, int(row["needed"])) if isfinite(row["needed"]) else None,
+        value=float(row["value"]),
+        low=low,
+        high=high,
+        verdict=_verdict(rule, low, high),
+    )
 
 
 def _verdict(rule: Rule, low: float, high: float) -> Verdict:
-    least = -float("inf") if rule.at_least is None else rule.at_least
-    most = float("inf") if rule.at_most is None else rule.at_most
+    least = -inf if rule.at_least is None else rule.at_least
+    most = inf if rule.at_most is None else rule.at_most
     if high < least or low > most:
         return "fail"
     return "pass" if low >= least and high <= most else "inconclusive"
 
 
-def _bound(rule: Rule) -> str:
-    ends = [("at least", rule.at_least), ("at most", rule.at_most)]
-    return " and ".join(f"{words} {bound:g}" for words, bound in ends if bound is not None)
+def _bounds(rule: Rule) -> dict[str, float]:
+    ends = {"at least": rule.at_least, "at most": rule.at_most}
+    return {words: bound for words, bound in ends.items() if bound is not None}
+
+
+def _interval(finding: Finding) -> str:
+    """Both ends and the captions; how many are needed where an end is unknown."""
+    known = isfinite(finding.low) or isfinite(finding.high)
+    ends = f"{finding.low:.3g} to {finding.high:.3g}, " if known else ""
+    captions = f"{ends}{finding.n_sources} captions"
+    if finding.needed_sources is None:
+        return f"{captions} of one value" if finding.n_sources else captions
+    return captions if finding.needed_sources <= finding.n_sources else f"{captions}, needs {finding.needed_sources}"
