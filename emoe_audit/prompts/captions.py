@@ -30,13 +30,13 @@ def choose_captions(prompts: pd.DataFrame, n_images: int, seed: int = 0) -> Draw
     """
     captions = prompts.groupby("source_id", sort=False)
     width = captions["language"].nunique().to_dict()
-    rows, texts = captions.indices, list(zip(prompts["prompt"], prompts["language"], strict=True))
+    rows, text, language = captions.indices, prompts["prompt"].to_numpy(), prompts["language"].to_numpy()
     chosen: list[str] = []
     drawn: set[tuple[str, str]] = set()
     for source_id in sorted(width, key=lambda own: (-width[own], _lot(own, seed))):
         if len(drawn) == n_images:
             break
-        new = {texts[row] for row in rows[source_id]} - drawn
+        new = {(text[row], language[row]) for row in rows[source_id]} - drawn
         if len(drawn) + len(new) <= n_images:
             chosen.append(source_id)
             drawn |= new

@@ -24,8 +24,8 @@ COLUMNS: dict[str, str] = {
     "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, n_noise BIGINT, n_tokens BIGINT, "
     "tokens_per_word DOUBLE, truncated BOOLEAN",
     "readings": "key VARCHAR, reading BLOB",
-    "quality": "key VARCHAR, source_id VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, clip_cosine_source DOUBLE, "
-    "source_rank DOUBLE, flagged BOOLEAN",
+    "quality": "key VARCHAR, source_id VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, "
+    "clip_cosine_source DOUBLE, source_rank DOUBLE, flagged BOOLEAN",
 }
 """Columns of a table that has no shard yet."""
 NO_TRANSLATIONS = (

@@ -36,19 +36,19 @@ def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequen
     if not images.n_images:
         return
     chosen = choose_for_images(store, images, among)
-    judged = store.query("SELECT key, source_id, true AS judged FROM quality")
-    pending = chosen.merge(judged, how="left").query("judged.isna()").groupby("key", sort=False)["source_id"].agg(list)
-    total = chosen["key"].nunique()
+    drawn_as = chosen.drop_duplicates("key").set_index("key", drop=False)
+    pending = _unjudged(store, chosen)
+    total = len(drawn_as)
     done = total - len(pending)
     progress("images", done, total)
-    if pending.empty:
+    if not pending:
         return
     from emoe_audit.quality.illustrator import Illustrator
 
     sources = store.sources()
     illustrator = Illustrator(sources.ensemble, sources.images, source_captions(store), candidates_of(store))
-    for chunk in chunks(list(pending.index), images.batch_size):
-        rows = [row | {"source_ids": pending[row["key"]]} for row in store.prompts_of(chunk)]
+    for chunk in chunks(list(pending), images.batch_size):
+        rows = [row | {"source_ids": pending[row["key"]]} for row in drawn_as.loc[chunk].to_dict("records")]
         frames = one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(store, illustrator, part), "image", store)
         if frames:
             store.append("quality", pd.concat(frames, ignore_index=True))
@@ -57,9 +57,13 @@ def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequen
 
 
 def choose_for_images(store: RunStore, images: ImageConfig, among: Sequence[str] | None = None) -> pd.DataFrame:
-    """What is drawn and judged, `key` and `source_id`, see `choose_captions`; the log says which captions never are."""
+    """A prompt for each text and caption that are drawn and judged, in order, see `choose_captions`.
+
+    A text is drawn as the first prompt that has it. The log says which captions are never drawn.
+    """
     prompts = store.query(
-        "SELECT source_id, language, prompt, key FROM prompts WHERE ? IS NULL OR list_contains(?, source_id)",
+        "SELECT key, source_id, prompt_id, prompt, language FROM prompts "
+        "WHERE ? IS NULL OR list_contains(?, source_id)",
         [among, among],
     )
     left_out = too_large(prompts, images.n_images)
@@ -67,8 +71,8 @@ def choose_for_images(store: RunStore, images: ImageConfig, among: Sequence[str]
         log.warning("%s: %s", store.path, left_out)
     captions = choose_captions(prompts, images.n_images, images.seed).source_ids
     place = prompts["source_id"].map({own: place for place, own in enumerate(captions)})
-    drawn = prompts[place.notna()].assign(place=place).sort_values(["place", "key"])
-    return drawn[["key", "source_id"]].drop_duplicates(ignore_index=True)
+    drawn = prompts[place.notna()].assign(place=place).sort_values(["place", "key", "prompt_id"])
+    return drawn.drop(columns="place").drop_duplicates(["key", "source_id"], ignore_index=True)
 
 
 def candidates_of(store: RunStore) -> Candidates:
@@ -102,6 +106,13 @@ def source_captions(store: RunStore) -> dict[str, str]:
     )
     plainest = english.sort_values("language", kind="stable").drop_duplicates("source_id")
     return dict(zip(plainest["source_id"], plainest["prompt"], strict=True))
+
+
+def _unjudged(store: RunStore, chosen: pd.DataFrame) -> dict[str, list[str]]:
+    """The captions that every text still has to be judged against, by its key."""
+    judged = store.query("SELECT key, source_id FROM quality")
+    left = chosen[~pd.MultiIndex.from_frame(chosen[["key", "source_id"]]).isin(pd.MultiIndex.from_frame(judged))]
+    return left.groupby("key", sort=False)["source_id"].agg(list).to_dict()
 
 
 def _draw_and_judge(store: RunStore, illustrator: Illustrator, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
