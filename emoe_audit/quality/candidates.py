@@ -8,7 +8,7 @@ drawn by lot from the captions that the ensemble brings, and from those that shi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -69,14 +69,14 @@ def _in_order(spec: EnsembleSpec, language: str) -> Iterator[str]:
         yield from _by_lot(shipped_captions(), tag)
 
 
-def _own(spec: EnsembleSpec) -> Mapping[str, pd.Series]:
+def _own(spec: EnsembleSpec) -> pd.DataFrame:
     try:
         return caption_matrix(spec)
     except PromptTableError:
-        return {}
+        return pd.DataFrame()
 
 
-def _by_lot(captions: Mapping[str, pd.Series], tag: str) -> list[str]:
+def _by_lot(captions: pd.DataFrame, tag: str) -> list[str]:
     """In an order that depends on nothing but the texts."""
     return sorted(
         set(captions.get(tag, ())), key=lambda text: hashlib.sha256(text.encode("utf-8", "surrogatepass")).digest()
