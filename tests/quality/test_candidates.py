@@ -20,7 +20,7 @@ from emoe_audit.quality.illustrator import Illustrator
 from emoe_audit.quality.images import Drawing
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
 
-N_IMAGES = 4000
+N_IMAGES = 2000
 
 
 class BlindMaker:
@@ -52,7 +52,7 @@ def _unit(rows: np.ndarray) -> np.ndarray:
     return unit
 
 
-@pytest.mark.parametrize("n_captions", [1, 10, 20, 1000])
+@pytest.mark.parametrize("n_captions", [1, 20, 1000])
 @pytest.mark.parametrize("kind", ["of the set", "of the user"])
 def test_random_images_are_misread_as_often_in_a_run_of_any_size(
     n_captions: int, kind: str, tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch
@@ -97,9 +97,8 @@ def test_candidates_are_in_the_language_of_the_source_captions(
     assert set(drawn) == set(shipped_captions()[stands_for])
 
 
-@pytest.mark.parametrize("language", shipped_captions().columns)
-def test_every_shipped_language_has_a_hundred(language: str, tiny_spec: EnsembleSpec) -> None:
-    assert len(draw_candidates(replace(tiny_spec, captions=None), language).captions) == 100
+def test_every_shipped_language_has_a_hundred_different_captions() -> None:
+    assert (shipped_captions().nunique() >= 100).all()
 
 
 def test_the_order_of_a_captions_file_does_not_matter(tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> None:

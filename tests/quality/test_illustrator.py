@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,7 +81,12 @@ def test_a_caption_is_read_once(tiny_spec: EnsembleSpec, monkeypatch: pytest.Mon
     illustrator = Illustrator(tiny_spec, CONFIG, sources, candidates)
     read: list[str] = []
     features = ClipJudge.text_features
-    monkeypatch.setattr(ClipJudge, "text_features", lambda own, texts: read.extend(texts) or features(own, texts))
+
+    def watched(judge: ClipJudge, texts: Sequence[str]) -> np.ndarray:
+        read.extend(texts)
+        return features(judge, texts)
+
+    monkeypatch.setattr(ClipJudge, "text_features", watched)
     for _ in range(2):
         illustrator.judge(PROMPTS, [[prompt.source_id] for prompt in PROMPTS])
     assert read == ["dog", "cat", "a cat of the run", "dog", "cat"], "prompts each time, captions never again"
