@@ -105,12 +105,12 @@ def prompt_head(run: Path, row: Any, ranking: str, share_below: float, *, blurre
     )
 
 
-def translations(run: Path, rows: pd.DataFrame, ranking: str, key: str, *, blurred: bool = False) -> str:
+def translations(run: Path, rows: pd.DataFrame, ranking: str, prompt_id: str, *, blurred: bool = False) -> str:
     """The translations of one caption as cards, most unsure first: image, language, score, quality, text."""
     places = decimals(rows[ranking].tolist())
     ordered = rows.sort_values(ranking, ascending=False)
     cards = "".join(
-        _card(run, row, _rounded(score, places), here=str(row.key) == key)
+        _card(run, row, _rounded(score, places), here=row.prompt_id == prompt_id)
         for row, score in zip(ordered.itertuples(), ordered[ranking], strict=True)
     )
     return wrap(f'<div class="grid{" blurred" if blurred else ""}">{cards}</div>')

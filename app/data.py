@@ -47,8 +47,8 @@ TABLE_PAGE = """
     SELECT {shown} FROM results WHERE prompt_id IN (SELECT prompt_id FROM page) ORDER BY {order}
 """
 PROMPT_ROWS = """
-    SELECT * FROM results WHERE source_id IN (SELECT source_id FROM prompts WHERE key = ?)
-    ORDER BY key <> ?, {order} LIMIT ?
+    SELECT * FROM results WHERE source_id IN (SELECT source_id FROM prompts WHERE prompt_id = ?)
+    ORDER BY prompt_id <> ?, {order} LIMIT ?
 """
 BETWEEN = """
     SELECT language, prompt_id, prompt, {names} FROM results WHERE {within}
@@ -149,10 +149,10 @@ def prompts_page(run: Path, chosen: PromptFilter, order: Order, page: int) -> pd
     return _query(str(run), stamp(run), page_of, (*params, PAGE_SIZE, (page - 1) * PAGE_SIZE))
 
 
-def prompt_rows(run: Path, key: str) -> pd.DataFrame:
-    """A prompt and its translations, most unsure first; empty when the run has no such key."""
+def prompt_rows(run: Path, prompt_id: str) -> pd.DataFrame:
+    """A prompt and its translations, most unsure first; empty when the run has no such prompt."""
     rows = sql(PROMPT_ROWS, order=_order(run, "most unsure"))
-    return _query(str(run), stamp(run), rows, (key, key, MAX_TRANSLATIONS))
+    return _query(str(run), stamp(run), rows, (prompt_id, prompt_id, MAX_TRANSLATIONS))
 
 
 def share_below(run: Path, value: float, score: str | None = None) -> float:

@@ -175,6 +175,10 @@ class RunManifest:
     """SHA-256 over the weights that take part in a score."""
     quality_hash: str
     """SHA-256 over what draws and what judges; empty when no image is made."""
+    candidates_hash: str = ""
+    """SHA-256 of the captions that a source caption is ranked among; empty when no image is made."""
+    n_candidates: int = 0
+    """How many these are."""
     prompts_hash: str
     prompts_source: str
     command: str

@@ -58,7 +58,7 @@ def illustrated_run(
     store = RunStore.open(path, plan=plan)
     store.write_prompts(frame.drop(columns=[*frame.columns[6:20]]))
     store.append("scores", frame[["key", *frame.columns[6:15]]])
-    store.append("quality", frame.loc[frame["image"].notna(), ["key", *frame.columns[15:20]]])
+    store.append("quality", frame.loc[frame["image"].notna(), ["key", "source_id", *frame.columns[15:20]]])
     for place, image in enumerate(frame["image"].dropna()):
         store.write_image(image, _drawn(place))
     by = ["language", "region", *(["style"] if hostile else [])]

@@ -80,7 +80,7 @@ def synthetic_run(path: Path, n_prompts: int, seed: int = 0, *, shards: int = 1,
     scores = ["key", *frame.columns[6:15]]
     for part in np.array_split(np.arange(n_prompts), shards):
         store.append("scores", frame.iloc[part][scores])
-        store.append("quality", frame.iloc[part][["key", *frame.columns[15:]]])
+        store.append("quality", frame.iloc[part][["key", "source_id", *frame.columns[15:]]])
     for name, table in analyze(
         frame.iloc[:50_000], ["language", "region"], config=AnalysisConfig(n_boot=n_boot)
     ).items():

@@ -19,9 +19,9 @@ from emoe_audit.report.labels import measure_label, score_name
 def page() -> None:
     """Draw the table, or the prompt that the address asks for."""
     run = choice.choose_run()
-    key = st.query_params.get("prompt")
-    if key:
-        show_prompt(run, key)
+    prompt_id = st.query_params.get("prompt")
+    if prompt_id:
+        show_prompt(run, prompt_id)
     else:
         show_prompts(run)
 
@@ -49,7 +49,7 @@ def show_prompts(run: Path) -> None:
     )
     if event.selection.rows:
         rows = data.prompts_page(run, chosen, order, number)
-        st.query_params["prompt"] = rows.key.iloc[event.selection.rows[0]]
+        st.query_params["prompt"] = rows.prompt_id.iloc[event.selection.rows[0]]
         st.rerun()
 
 
@@ -84,12 +84,12 @@ def columns(ranking: str) -> dict[str, Any]:
     }
 
 
-def show_prompt(run: Path, key: str) -> None:
+def show_prompt(run: Path, prompt_id: str) -> None:
     """One prompt: its text, scores and noise floor, its translations with their images, and its neighbours."""
     if st.button("Back to the table", icon=":material/arrow_back:"):
         st.query_params.pop("prompt", None)
         st.rerun()
-    rows = data.prompt_rows(run, key)
+    rows = data.prompt_rows(run, prompt_id)
     if rows.empty:
         st.warning("This run holds no such prompt.")
         return
@@ -99,9 +99,9 @@ def show_prompt(run: Path, key: str) -> None:
     share = data.share_below(run, score) if math.isfinite(score) else math.nan
     st.html(cards.prompt_head(run, rows.iloc[0], ranking, share, blurred=blurred))
     st.subheader(f"The same caption in every language, by {score_name(ranking)}")
-    st.html(cards.translations(run, rows, ranking, key, blurred=blurred))
+    st.html(cards.translations(run, rows, ranking, prompt_id, blurred=blurred))
     st.subheader("Read alike in the same language")
-    near = data.neighbours(run, key)
+    near = data.neighbours(run, str(rows["key"].iloc[0]))
     if near.empty:
         st.text("This run keeps no readings of prompts.")
         return

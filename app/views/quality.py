@@ -79,7 +79,7 @@ def show_refusal(report: ReportData) -> None:
         return
     table = report.refusals[0]
     st.caption(
-        "A prompt fails where the judge does not put its source caption among its first ten. "
+        "A prompt fails where the judge does not put its source caption among the first ten of a hundred. "
         f"Refused by {score_name(table.score)}."
     )
     show.figure("refusal", partial(refusal_figure, table), "Risk of what is accepted over the share accepted")

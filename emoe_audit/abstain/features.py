@@ -1,5 +1,7 @@
 """What a score yields anyway, as the features of a prompt; and whether the judge found its caption again.
 
+A prompt is misread where the judge does not, as everywhere: see `emoe_audit.analysis.refusal`.
+
 The features are those of a reading, the sketches of the text state and of the mid-block, and the scores of `SCORES`.
 The score of translations and its two parts are features where every prompt that is learned from has them.
 """
@@ -24,13 +26,13 @@ SCORES = ("disagreement", "relative_disagreement", "feature_power", "n_tokens", 
 TRANSLATION_SCORES = (TRANSLATION_SCORE, *PARTS)
 ROWS = """
     SELECT * FROM results LEFT JOIN readings USING (key) WHERE {condition}
-    QUALIFY row_number() OVER (PARTITION BY key ORDER BY prompt_id) = 1 ORDER BY key
+    QUALIFY row_number() OVER (PARTITION BY key, source_id ORDER BY prompt_id) = 1 ORDER BY key, source_id
 """
 
 
 @dataclass(frozen=True, kw_only=True)
 class Features:
-    """The prompts of a run, each key once."""
+    """The prompts of a run, each key once for each caption that it is a translation of."""
 
     rows: pd.DataFrame
     """`key, source_id, language`, the scores, and `good`: 1 where the judge found the caption, NaN where not judged."""

@@ -46,10 +46,10 @@ def fit_run(
 
 
 def predict_run(store: RunStore, abstainer: Abstainer) -> pd.DataFrame:
-    """Decide on every prompt of a run and write the analysis table `TABLE`, a row per key.
+    """Decide on every prompt of a run and write the analysis table `TABLE`, a row per key and caption.
 
-    Columns: `key, p_good, confidence, decision, reason`, and `fitted_on`, whether the model has learned from this very
-    prompt, which makes its prediction better than others are.
+    Columns: `key, source_id, p_good, confidence, decision, reason`, and `fitted_on`, whether the model has learned from
+    this very prompt, which makes its prediction better than others are.
 
     Raises:
         AuditError: the run is of another ensemble, or has no readings.
@@ -105,11 +105,12 @@ def decided_results(store: RunStore) -> pd.DataFrame:
     if not store.has_analysis(TABLE):
         raise AuditError(f"{store.path}: nothing was decided; use `emoe-audit abstain predict {store.path}`")
     decided = store.query("SELECT * FROM abstain")
-    return store.query("SELECT * FROM prompts").merge(decided, on="key")
+    return store.query("SELECT * FROM prompts").merge(decided, on=["key", "source_id"])
 
 
 def _decided(store: RunStore, abstainer: Abstainer, keys: Sequence[str]) -> pd.DataFrame:
     features = features_of(store, keys, abstainer.scores)
     decided = abstainer.decide(features)
     decided.insert(0, "key", features.rows["key"])
+    decided.insert(1, "source_id", features.rows["source_id"])
     return decided.assign(fitted_on=features.rows["key"].isin(abstainer.fitted_on))

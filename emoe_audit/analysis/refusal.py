@@ -1,7 +1,9 @@
 """Refusing by a score: what is left at risk, up to which score the risk is bounded, and for whom the score holds.
 
 The loss of a prompt is 1 where its image does not show what was meant: where the source caption is not among the
-judge's first `TOP`. Prompts that were not judged, or not scored, say nothing here and are left out.
+judge's first `TOP` of `N_CANDIDATES` captions, the others the same for all prompts (`emoe_audit.quality.candidates`).
+An image that has nothing to do with its caption fails with the probability `CHANCE`, in a run of any size. Prompts that
+were not judged, or not scored, say nothing here and are left out.
 
 What risk may be asked for depends on the run: no refusal gets one below that of its surest prompts. Where no target is
 given, it is half of the risk of all, in steps of `STEP`: an accepted prompt fails half as often as any. A target that
@@ -37,8 +39,10 @@ from emoe_audit.analysis.rejection import COVERAGES, RejectionFigures, area_unde
 from emoe_audit.analysis.risk_control import controlled_by_group, controlled_threshold
 from emoe_audit.analysis.scopes import Scope, scopes
 
-TOP = 10
-"""An image fails when its source caption is not among the judge's first ten."""
+TOP, N_CANDIDATES = 10, 100
+"""An image fails when its source caption is not among the judge's first ten of a hundred captions."""
+CHANCE = 1 - TOP / N_CANDIDATES
+"""The share of images that fail where a caption's place is drawn at random."""
 PILOT_SHARE, PART_OF_RISK, STEP = 0.1, 0.5, 0.05
 """The share of captions that set the target, what part of their risk it is, and what it is a multiple of."""
 MARGIN = 0.1

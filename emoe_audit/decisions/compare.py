@@ -33,6 +33,8 @@ PAIRED_ROWS = """
     SELECT {key}, {named} FROM results
     QUALIFY row_number() OVER (PARTITION BY {key} ORDER BY prompt_id) = 1 ORDER BY {key}
 """
+RANK = "source_rank"
+"""The place of a source caption among others; a prompt whose place is low is misread."""
 MAX_PAIRS = 12
 
 
@@ -52,13 +54,14 @@ def compare_runs(
         a: The run to start from; its group column is used.
         b: The run to compare with it.
         by: A group column.
-        score: A measure of both runs; by default the score that ranks run A.
+        score: A measure of both runs, or `RANK`; by default the score that ranks run A.
         fdr: The expected share of false alarms among the groups that are said to have risen or fallen.
         n_permutations: Draws of signs for the p-values.
         seed: Of these draws.
 
     Raises:
-        StoreError: a run is unfinished, the score or the group column is not there, or no prompt is in both.
+        StoreError: a run is unfinished, the score or the group column is not there, no prompt is in both, or ranks are
+            asked for that are not among the same captions.
     """
     check_finished(a, b)
     score = choose_score(a, b, score)
@@ -97,7 +100,20 @@ def choose_score(a: RunStore, b: RunStore, score: str | None) -> str:
         if chosen not in own:
             common = [name for name in measured[a.path] if name in measured[b.path]]
             raise StoreError(f"{path}: no score {chosen!r} was measured; {_choice('--score', chosen, common)}")
+    if chosen == RANK:
+        check_candidates(a, b)
     return chosen
+
+
+def check_candidates(a: RunStore, b: RunStore) -> None:
+    """Raise `StoreError` where two runs rank source captions among different others: their risks do not compare."""
+    before, now = a.plan(), b.plan()
+    if before.candidates_hash != now.candidates_hash:
+        raise StoreError(
+            f"{a.path} ranks source captions among {before.n_candidates} captions ({before.candidates_hash[:8]}) and "
+            f"{b.path} among {now.n_candidates} others ({now.candidates_hash[:8]}), so neither ranks nor shares of "
+            "misread prompts can be compared; draw both with ensembles of the same captions"
+        )
 
 
 def check_group_column(store: RunStore, by: str) -> None:
@@ -200,7 +216,7 @@ def _verdict(difference: float, p_bh: float, fdr: float) -> Outcome:
 def _measured(store: RunStore) -> list[str]:
     """The measures that a run has values of."""
     columns = store.columns()
-    known = [name for name in MEASURES if name in columns]
+    known = [name for name in (*MEASURES, RANK) if name in columns]
     counts = count_values(store, [known_column(name, columns, store.path) for name in known])
     return [name for name, n in zip(known, counts, strict=True) if n]
 

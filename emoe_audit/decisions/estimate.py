@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoe_audit.progress import in_words
-from emoe_audit.prompts.captions import n_drawn
+from emoe_audit.prompts.captions import choose_captions
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.runs.store import stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
@@ -30,7 +30,7 @@ def estimate(
     from emoe_audit.experts.hub import fetch_notice
 
     to_fetch = fetch_notice(spec)
-    n_images = n_drawn(prompts.frame, images.n_images)
+    n_images = choose_captions(prompts.frame, images.n_images, images.seed).n_images
     return {
         "prompts": len(prompts.frame),
         "left_out": len(prompts.row_errors),

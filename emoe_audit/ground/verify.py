@@ -14,6 +14,7 @@ import regex
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from emoe_audit.analysis.refusal import TOP
 from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
 from emoe_audit.audit import start_run
 from emoe_audit.decisions.ranking import ranking_score, read_validity
@@ -38,8 +39,6 @@ from emoe_audit.validity.signs import oriented_scores
 RELATED_WORDS = 0.05
 """Share of its words that a never-seen language has in common with seen ones from which it counts as related."""
 WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*")
-TOP = 10
-"""An image fails when its concept is not among the judge's first ten."""
 TRAINING_CAPTIONS = 2000
 COUNTED_PROMPTS = 8
 

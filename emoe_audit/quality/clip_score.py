@@ -99,13 +99,21 @@ def cosines(images: np.ndarray, texts: np.ndarray) -> np.ndarray:
     return paired
 
 
-def text_ranks(images: np.ndarray, texts: np.ndarray, candidates: np.ndarray) -> np.ndarray:
+def text_ranks(images: np.ndarray, texts: np.ndarray, candidates: np.ndarray, own: np.ndarray) -> np.ndarray:
     """Place of each image's own text among the candidates by falling cosine, 1 for the first, `[image]`.
 
-    All are normalised features; a candidate that is the own text does not count against it.
+    Ties count half: a judge that takes all texts for the same gets the rank of chance.
+
+    Args:
+        images: Normalised features, `[image, feature]`.
+        texts: Those of each image's own text, `[image, feature]`.
+        candidates: Those of all candidates, `[candidate, feature]`.
+        own: The candidate whose place the own text takes, `[image]`: itself, where it is one of them.
     """
-    own = (images * texts).sum(axis=1, keepdims=True)
-    ranks: np.ndarray = 1 + (images @ candidates.T > own + RANK_TOLERANCE).sum(axis=1)
+    lead = images @ candidates.T - (images * texts).sum(axis=1, keepdims=True)
+    lead[np.arange(len(images)), own] = -np.inf
+    better, alike = lead > RANK_TOLERANCE, np.abs(lead) <= RANK_TOLERANCE
+    ranks: np.ndarray = 1 + better.sum(axis=1) + alike.sum(axis=1) / 2
     return ranks
 
 

@@ -16,7 +16,7 @@ from PIL import Image
 
 from emoe_audit.errors import QualityError
 from emoe_audit.progress import chunks
-from emoe_audit.quality.clip_score import RANK_TOLERANCE, ClipJudge, cosines
+from emoe_audit.quality.clip_score import ClipJudge, cosines, text_ranks
 from emoe_audit.readers.pictures import open_picture
 from emoe_audit.types import RowError
 
@@ -111,11 +111,12 @@ def judge_references(results: pd.DataFrame, real: Pictures, judge: ClipJudge) ->
             continue
         texts = rows["prompt"].drop_duplicates().tolist()
         captions = judge.text_features(texts)
-        own = captions[pd.Index(texts).get_indexer(rows_with["prompt"])]
+        place = pd.Index(texts).get_indexer(rows_with["prompt"])
+        own = captions[place]
         seen = real.features[real.place.loc[rows_with.index].to_numpy()]
         judged.loc[rows_with.index, "reference_cosine"] = cosines(seen, own)
         if len(texts) >= MIN_CAPTIONS:
-            judged.loc[rows_with.index, "reference_rank"] = _ranks(seen, own, captions)
+            judged.loc[rows_with.index, "reference_rank"] = _ranks(seen, captions, place)
             judged.loc[rows_with.index, "chance_rank"] = (len(texts) + 1) / 2
     judged["clip_cosine_minus_reference"] = results["clip_cosine"] - judged["reference_cosine"]
     return judged
@@ -138,12 +139,7 @@ def judge_by_group(results: pd.DataFrame, by: str) -> pd.DataFrame:
     return table.reset_index()[COLUMNS]
 
 
-def _ranks(images: np.ndarray, own: np.ndarray, candidates: np.ndarray) -> np.ndarray:
-    """Mean of the best and the worst place that ties allow: a judge that takes all texts for the same gets chance."""
-    ranks = []
-    for start in range(0, len(images), CHUNK):
-        seen = images[start : start + CHUNK]
-        lead = seen @ candidates.T - (seen * own[start : start + CHUNK]).sum(axis=1, keepdims=True)
-        better, as_good = (lead > RANK_TOLERANCE).sum(axis=1), (lead >= -RANK_TOLERANCE).sum(axis=1)
-        ranks.append((1 + better + as_good) / 2)
-    return np.concatenate(ranks)
+def _ranks(images: np.ndarray, captions: np.ndarray, own: np.ndarray) -> np.ndarray:
+    """`text_ranks`, without holding the cosines of all images with all captions."""
+    parts = [slice(start, start + CHUNK) for start in range(0, len(images), CHUNK)]
+    return np.concatenate([text_ranks(images[part], captions[own[part]], captions, own[part]) for part in parts])

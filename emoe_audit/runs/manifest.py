@@ -36,6 +36,7 @@ def check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
         "scoring": (_settings(old.scoring), _settings(new.scoring)),
         "images": (_settings(old.images), _settings(new.images)),
         "drawing model or judge": (old.quality_hash, new.quality_hash),
+        "captions that the judge chooses among": (old.candidates_hash, new.candidates_hash),
     }
     different = [name for name, (before, now) in pairs.items() if before != now]
     if different:

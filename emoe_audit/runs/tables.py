@@ -49,7 +49,7 @@ _SCORES = _columns(
     flag="truncated",
 )
 _QUALITY = _columns(
-    label="key",
+    label="key source_id",
     text="image",
     number="image_seed clip_cosine clip_cosine_source source_rank",
     flag="flagged",
@@ -64,7 +64,7 @@ TABLES: dict[str, Table] = {
     "prompts": _grown(_PROMPTS, "", _NEEDED),
     "scores": _grown(_SCORES, "key", "key"),
     "readings": _grown({"key": "label", "reading": "bytes"}, "key", "key reading"),
-    "quality": _grown(_QUALITY, "key", "key"),
+    "quality": _grown(_QUALITY, "key source_id", "key source_id"),
     "translations": _grown(_TRANSLATIONS, "key source_id", "key source_id"),
     "ratings": Table(columns={"prompt_id": "label"}, key=("prompt_id",), others="number"),
     "results": _grown({**_TRANSLATIONS, **_SCORES, **_QUALITY, **_PROMPTS}, "", _NEEDED),
@@ -160,7 +160,9 @@ TABLES: dict[str, Table] = {
     "expert_use_divergence": _table(
         "layer language", label="layer language", number="n_languages n_sources divergence expected p p_by"
     ),
-    "abstain": _table("key", label="key decision", text="reason", number="p_good confidence", flag="fitted_on"),
+    "abstain": _table(
+        "key source_id", label="key source_id decision", text="reason", number="p_good confidence", flag="fitted_on"
+    ),
     "abstention": _table(
         "by group",
         label="by group",

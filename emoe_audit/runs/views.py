@@ -24,8 +24,8 @@ COLUMNS: dict[str, str] = {
     "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, n_noise BIGINT, n_tokens BIGINT, "
     "tokens_per_word DOUBLE, truncated BOOLEAN",
     "readings": "key VARCHAR, reading BLOB",
-    "quality": "key VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, clip_cosine_source DOUBLE, "
-    "source_rank DOUBLE, flagged BOOLEAN",
+    "quality": "key VARCHAR, source_id VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, "
+    "clip_cosine_source DOUBLE, source_rank DOUBLE, flagged BOOLEAN",
 }
 """Columns of a table that has no shard yet."""
 NO_TRANSLATIONS = (
@@ -47,7 +47,7 @@ JOINED = ("translations", RATINGS)
 OF_RESULTS = ("prompts", "scores", "quality", *JOINED)
 JOIN = (
     "CREATE TEMP VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
-    "LEFT JOIN scores USING (key) LEFT JOIN quality USING (key)"
+    "LEFT JOIN scores USING (key) LEFT JOIN quality USING (key, source_id)"
 )
 WITH_RATINGS = "{join} LEFT JOIN ratings USING (prompt_id)"
 VIEW = "CREATE TEMP VIEW {table} AS SELECT {held} FROM {rows}"

@@ -1,60 +1,97 @@
-"""The images: whole captions are chosen, and every chosen prompt that has no image yet is drawn and judged."""
+"""The images: whole captions are chosen, and every chosen prompt that has no image yet is drawn and judged.
+
+A text is drawn once, also where it is a translation of two captions, and judged against each of them.
+"""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
+from emoe_audit.errors import StoreError
 from emoe_audit.progress import Progress, chunks, silent
+from emoe_audit.prompts.captions import choose_captions, too_large
 from emoe_audit.prompts.tags import SOURCE_LANGUAGE
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import ImageConfig
 
 if TYPE_CHECKING:
+    from emoe_audit.quality.candidates import Candidates
     from emoe_audit.quality.illustrator import Illustrator
+
+log = logging.getLogger(__name__)
 
 
 def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequence[str] | None = None) -> None:
-    """Make and judge an image for every chosen prompt that has none yet; `among` some `source_id`, or all."""
+    """Make and judge an image for every chosen prompt that has none yet; `among` some `source_id`, or all.
+
+    Raises:
+        StoreError: the images of the run were judged against other candidates than those of today.
+    """
     images = store.plan().images
     if not images.n_images:
         return
     chosen = choose_for_images(store, images, among)
-    pending = store.pending("quality", chosen)
-    done = len(chosen) - len(pending)
-    progress("images", done, len(chosen))
+    drawn_as = chosen.drop_duplicates("key").set_index("key", drop=False)
+    pending = _unjudged(store, chosen)
+    total = len(drawn_as)
+    done = total - len(pending)
+    progress("images", done, total)
     if not pending:
         return
     from emoe_audit.quality.illustrator import Illustrator
 
     sources = store.sources()
-    illustrator = Illustrator(sources.ensemble, sources.images, source_captions(store))
-    for chunk in chunks(pending, images.batch_size):
-        rows = store.prompts_of(chunk)
-        judged = one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(store, illustrator, part), "image", store)
-        if judged:
-            store.append("quality", pd.concat(judged, ignore_index=True))
+    illustrator = Illustrator(sources.ensemble, sources.images, source_captions(store), candidates_of(store))
+    for chunk in chunks(list(pending), images.batch_size):
+        rows = [row | {"source_ids": pending[row["key"]]} for row in drawn_as.loc[chunk].to_dict("records")]
+        frames = one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(store, illustrator, part), "image", store)
+        if frames:
+            store.append("quality", pd.concat(frames, ignore_index=True))
         done += len(chunk)
-        progress("images", done, len(chosen))
+        progress("images", done, total)
 
 
-def choose_for_images(store: RunStore, images: ImageConfig, among: Sequence[str] | None = None) -> list[str]:
-    """Keys of the prompts that get an image: whole captions, those in most languages first, else at random by seed."""
-    captions = store.query(
-        "SELECT source_id, list(DISTINCT key ORDER BY key) AS keys, count(DISTINCT language) AS width "
-        "FROM prompts WHERE ? IS NULL OR list_contains(?, source_id) "
-        "GROUP BY source_id ORDER BY width DESC, sha256(? || ':' || source_id)",
-        [among, among, str(images.seed)],
+def choose_for_images(store: RunStore, images: ImageConfig, among: Sequence[str] | None = None) -> pd.DataFrame:
+    """A prompt for each text and caption that are drawn and judged, in order, see `choose_captions`.
+
+    A text is drawn as the first prompt that has it. The log says which captions are never drawn.
+    """
+    prompts = store.query(
+        "SELECT key, source_id, prompt_id, prompt, language FROM prompts "
+        "WHERE ? IS NULL OR list_contains(?, source_id)",
+        [among, among],
     )
-    chosen: list[str] = []
-    for keys in captions["keys"]:
-        if len(chosen) + len(keys) > images.n_images:
-            break
-        chosen += list(keys)
-    return chosen
+    left_out = too_large(prompts, images.n_images)
+    if left_out:
+        log.warning("%s: %s", store.path, left_out)
+    captions = choose_captions(prompts, images.n_images, images.seed).source_ids
+    place = prompts["source_id"].map({own: place for place, own in enumerate(captions)})
+    drawn = prompts[place.notna()].assign(place=place).sort_values(["place", "key", "prompt_id"])
+    return drawn.drop(columns="place").drop_duplicates(["key", "source_id"], ignore_index=True)
+
+
+def candidates_of(store: RunStore) -> Candidates:
+    """What the source captions of a run are ranked among; see `emoe_audit.quality.candidates`.
+
+    Raises:
+        StoreError: that is not what the run was started with.
+    """
+    from emoe_audit.quality.candidates import draw_candidates, source_language
+
+    is_given = "source_prompt" in store.columns()
+    prompts = store.query("SELECT prompt, language, source_prompt FROM prompts") if is_given else pd.DataFrame()
+    candidates = draw_candidates(store.sources().ensemble, source_language(prompts))
+    if candidates.sha256 != store.plan().candidates_hash:
+        raise StoreError(
+            f"{store.path}: its images are ranked among other captions than those of today, so new images cannot join "
+            "them; make the run anew in another --out"
+        )
+    return candidates
 
 
 def source_captions(store: RunStore) -> dict[str, str]:
@@ -71,14 +108,23 @@ def source_captions(store: RunStore) -> dict[str, str]:
     return dict(zip(plainest["source_id"], plainest["prompt"], strict=True))
 
 
+def _unjudged(store: RunStore, chosen: pd.DataFrame) -> dict[str, list[str]]:
+    """The captions that every text still has to be judged against, by its key."""
+    judged = store.query("SELECT key, source_id FROM quality")
+    left = chosen[~pd.MultiIndex.from_frame(chosen[["key", "source_id"]]).isin(pd.MultiIndex.from_frame(judged))]
+    return left.groupby("key", sort=False)["source_id"].agg(list).to_dict()
+
+
 def _draw_and_judge(store: RunStore, illustrator: Illustrator, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
     from emoe_audit.quality.images import made_from, png
 
-    frame, pictures = illustrator.judge([as_prompt(row) for row in rows])
-    frame.insert(0, "key", [row["key"] for row in rows])
-    frame.insert(1, "image", [f"images/{key[:2]}/{key}.png" for key in frame["key"]])
+    prompts = [as_prompt(row) for row in rows]
+    frame, pictures = illustrator.judge(prompts, [row["source_ids"] for row in rows])
+    names = [f"images/{row['key'][:2]}/{row['key']}.png" for row in rows]
     plan = store.plan()
-    for row, name, picture in zip(rows, frame["image"], pictures, strict=True):
-        about = made_from(as_prompt(row), plan.ensemble, plan.images, plan.ensemble_hash)
-        store.write_image(name, png(picture, about))
+    for prompt, name, picture in zip(prompts, names, pictures, strict=True):
+        store.write_image(name, png(picture, made_from(prompt, plan.ensemble, plan.images, plan.ensemble_hash)))
+    place = frame.pop("place")
+    frame.insert(0, "key", [rows[own]["key"] for own in place])
+    frame.insert(2, "image", [names[own] for own in place])
     return frame

@@ -5,9 +5,13 @@ from __future__ import annotations
 import importlib.metadata
 import platform
 from datetime import UTC, datetime
+from typing import TYPE_CHECKING
 
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.types import EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
+
+if TYPE_CHECKING:
+    from emoe_audit.quality.candidates import Candidates
 
 VERSIONS_OF = ("emoe-audit", "torch", "diffusers", "transformers", "open_clip_torch")
 
@@ -24,12 +28,15 @@ def plan_run(
     from emoe_audit.experts.sources import fetched_commits
     from emoe_audit.quality.images import quality_hash
 
+    candidates = _candidates(prompts, spec) if images.n_images else None
     return RunManifest(
         ensemble=spec,
         scoring=scoring,
         images=images,
         ensemble_hash=ensemble_hash,
         quality_hash=quality_hash(spec, images),
+        candidates_hash=candidates.sha256 if candidates else "",
+        n_candidates=len(candidates.captions) if candidates else 0,
         prompts_hash=prompts.sha256,
         prompts_source=prompts.source,
         command=command,
@@ -38,6 +45,12 @@ def plan_run(
         | {name: importlib.metadata.version(name) for name in VERSIONS_OF},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _candidates(prompts: PromptTable, spec: EnsembleSpec) -> Candidates:
+    from emoe_audit.quality.candidates import draw_candidates, source_language
+
+    return draw_candidates(spec, source_language(prompts.frame))
 
 
 def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:

@@ -45,7 +45,7 @@ def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: P
 def count(store: RunStore, report: Path) -> RunResult:
     """Count what a run holds."""
     counts = store.query(
-        "SELECT count(*) AS p, count(relative_disagreement) AS s, count(image) AS i FROM results"
+        "SELECT count(*) AS p, count(relative_disagreement) AS s, count(DISTINCT image) AS i FROM results"
     ).iloc[0]
     return RunResult(
         path=store.path,

@@ -51,5 +51,5 @@ def made_run(path: Path, n_captions: int = 24, n_languages: int = 8, *, judged: 
     store.append("scores", frame[["key", *SCORES]])
     store.append("readings", frame[["key"]].assign(reading=[own.tobytes() for own in frame["reading"]]))
     if judged:
-        store.append("quality", frame[["key", "source_rank"]])
+        store.append("quality", frame[["key", "source_id", "source_rank"]])
     return store

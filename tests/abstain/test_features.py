@@ -54,6 +54,18 @@ def test_the_translation_score_is_a_feature_where_every_judged_prompt_has_it(tmp
     assert judged_features(store).scores == SCORES
 
 
+def test_a_text_of_two_captions_is_good_for_one_and_bad_for_the_other(tmp_path: Path) -> None:
+    store, frame = made_run(tmp_path / "run"), made_frame()
+    first = frame.iloc[:1].assign(prompt_id="z", source_id="other")
+    store.write_prompts(pd.concat([frame, first])[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    rank = 60.0 if frame["source_rank"][0] == 1 else 1.0
+    store.append("quality", first[["key", "source_id"]].assign(source_rank=rank))
+    features = judged_features(store)
+    own = features.rows[features.rows["key"] == frame["key"][0]].set_index("source_id")["good"]
+    assert own.to_dict() == {frame["source_id"][0]: float(rank == 60), "other": float(rank == 1)}
+    assert len(features.rows) == len(frame) + 1
+
+
 def test_prompts_that_share_a_key_are_one_row(tmp_path: Path) -> None:
     store, frame = made_run(tmp_path / "run"), made_frame()
     twice = pd.concat([frame, frame.iloc[:5].assign(prompt_id=[f"z{row}" for row in range(5)], source_id="other")])

@@ -26,7 +26,7 @@ def store(tmp_path: Path) -> RunStore:
 
 def test_a_model_of_a_run_decides_on_every_prompt_of_it(store: RunStore) -> None:
     table = predict_run(store, fit_run(store, n_labellers=4))
-    assert list(table) == ["key", "p_good", "confidence", "decision", "reason", "fitted_on"]
+    assert list(table) == ["key", "source_id", "p_good", "confidence", "decision", "reason", "fitted_on"]
     assert sorted(table["key"]) == sorted(store.query("SELECT key FROM prompts")["key"])
     assert table["fitted_on"].all()
     assert set(table["decision"]) == {"accept", "refuse"}

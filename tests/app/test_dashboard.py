@@ -76,7 +76,7 @@ def test_prompts_are_ranked_by_the_score_of_the_run(tmp_path: Path, open_app: Op
     ranked = store.query("SELECT * FROM results").sort_values("translation_disagreement", ascending=False)
     assert list(rows(open_app(tmp_path)).key) == list(ranked.key.head(25))
     row = ranked.iloc[7]
-    shown = texts(open_app(tmp_path, prompt=row.key))
+    shown = texts(open_app(tmp_path, prompt=row.prompt_id))
     assert f"<span>Translation disagreement</span>{row.translation_disagreement:.3f}<" in shown
     share = (ranked.translation_disagreement.dropna() < row.translation_disagreement).mean()
     assert f"{100 * share:.0f}% <small>of prompts" in shown
@@ -138,7 +138,7 @@ def test_no_query_of_the_prompt_table_reads_more_than_a_page(open_app: Open, mon
 
 def test_opening_a_prompt_shows_its_text_scores_noise_and_translations(open_app: Open) -> None:
     row = FRAME[FRAME.source_id == "s0000002"].iloc[3]
-    app = open_app(run="plain", prompt=row.key)
+    app = open_app(run="plain", prompt=row.prompt_id)
     shown = texts(app)
     assert row.prompt in shown
     assert f"{row.relative_disagreement:.3f}" in shown
@@ -152,11 +152,11 @@ def test_opening_a_prompt_shows_its_text_scores_noise_and_translations(open_app:
 def test_the_share_of_surer_prompts_is_that_of_plain_pandas(open_app: Open) -> None:
     row = FRAME.iloc[17]
     share = (FRAME.relative_disagreement < row.relative_disagreement).mean()
-    assert f"{100 * share:.0f}% <small>of prompts" in texts(open_app(run="plain", prompt=row.key))
+    assert f"{100 * share:.0f}% <small>of prompts" in texts(open_app(run="plain", prompt=row.prompt_id))
 
 
 def test_going_back_from_a_prompt_shows_the_run(open_app: Open) -> None:
-    app = open_app(run="plain", prompt=FRAME.key[0])
+    app = open_app(run="plain", prompt=FRAME.prompt_id[0])
     app.button[0].click()
     run_cleanly(app)
     assert len(rows(app)) == 25
@@ -177,9 +177,9 @@ def test_a_run_that_is_not_analysed_still_shows_its_prompts(tmp_path: Path, open
 
 
 def test_hostile_texts_stay_texts(open_app: Open, runs_root: Path) -> None:
-    keys = RunStore.open(runs_root / "hostile").query("SELECT key FROM prompts ORDER BY prompt_id LIMIT 10").key
-    for key in keys:
-        shown = texts(open_app(run="hostile", prompt=key))
+    rows = RunStore.open(runs_root / "hostile").query("SELECT prompt_id FROM prompts ORDER BY prompt_id LIMIT 10")
+    for prompt_id in rows.prompt_id:
+        shown = texts(open_app(run="hostile", prompt=prompt_id))
         assert "<script" not in shown
         assert 'onerror="' not in shown
         assert "<svg" not in shown

@@ -38,7 +38,7 @@ def million_run(path: Path = FOLDER) -> RunStore:
             rows = frame.iloc[start : start + SHARD]
             store.append("scores", rows[["key", *frame.columns[6:15]]])
             store.append("readings", readings(rows))
-            store.append("quality", rows[["key", *frame.columns[15:]]])
+            store.append("quality", rows[["key", "source_id", *frame.columns[15:]]])
         for place, image in enumerate(frame["image"].dropna()):
             draw(path / image, place)
         store.compact("readings")

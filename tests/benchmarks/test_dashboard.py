@@ -331,7 +331,7 @@ def check_words(page: Shown, own: Reader) -> list[str]:
 
 def ask_prompt(tab: Session, own: Reader) -> Shown:
     """Its own prompt."""
-    return tab.open("prompts", **own.address, prompt=own.row.key)
+    return tab.open("prompts", **own.address, prompt=own.row.prompt_id)
 
 
 def check_prompt(page: Shown, own: Reader) -> list[str]:

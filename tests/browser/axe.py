@@ -17,7 +17,7 @@ st.navigation(pages, position="top").run()
 LOOKS: tuple[Scheme, ...] = ("light", "dark")
 VIEWS: dict[str, tuple[str, dict[str, str]]] = {
     **{page or "overview": (page, {"run": "plain"}) for page in PAGES},
-    "one prompt": ("prompts", {"run": "plain", "prompt": illustrated_frame()["key"][0]}),
+    "one prompt": ("prompts", {"run": "plain", "prompt": illustrated_frame()["prompt_id"][0]}),
     "two runs": ("compare", {"run": "first", "with": "second"}),
 }
 """A page and what its address asks for, by what is seen there."""

@@ -99,11 +99,11 @@ def test_every_page_of_a_hostile_run_stands(look: Look, at: str) -> None:
 
 
 def test_every_hostile_prompt_is_shown_letter_by_letter(look: Look, root: Path) -> None:
-    keys = RunStore.open(root / "first").query("SELECT prompt, key FROM results WHERE language = 'en'")
-    assert len(keys) == len(TEXTS)
+    rows = RunStore.open(root / "first").query("SELECT prompt, prompt_id FROM results WHERE language = 'en'")
+    assert len(rows) == len(TEXTS)
     visit = look("prompts")
-    for row in keys.itertuples():
-        visit.open("prompts", run="first", prompt=str(row.key))
+    for row in rows.itertuples():
+        visit.open("prompts", run="first", prompt=str(row.prompt_id))
         visit.page.locator(".ea .card").nth(len(LANGUAGES) - 1).wait_for()
         assert squeezed(visit.page.locator(".ea .text").text_content() or "") == squeezed(row.prompt)
         assert visit.page.locator(".ea .text").get_attribute("dir") == "auto"

@@ -116,7 +116,7 @@ def test_prompts_are_searched_sorted_opened_blurred_and_left(look: Look) -> None
     visit.page.mouse.click(box["x"] + 16, box["y"] + 52)
     cards = visit.page.locator(".ea .card")
     cards.first.wait_for()
-    assert f"prompt={surest['key'].iloc[0]}" in visit.page.url
+    assert f"prompt={surest['prompt_id'].iloc[0]}" in visit.page.url
     assert sorted(cards.locator("[lang]").all_inner_texts()) == sorted(surest["prompt"])
     image = visit.page.locator(".ea .card img").first
     assert image.evaluate("image => getComputedStyle(image).filter") == "none"

@@ -187,6 +187,33 @@ def test_the_score_is_the_one_that_ranks_a_or_the_one_asked_for(runs: tuple[RunS
     assert (plain.score, plain.groups[0].group) == ("disagreement", "sw")
 
 
+def ranked_run(path: Path, ranks: dict[str, float], **plan: Any) -> RunStore:
+    """A run in which the source captions of a language have a rank."""
+    rows = prompts(range(12)).assign(key=lambda own: [f"{number:032x}" for number in range(len(own))], region="150")
+    store = RunStore.open(path, plan=synthetic_plan(n_candidates=100, **plan))
+    store.write_prompts(rows)
+    store.append("scores", rows[["key"]].assign(relative_disagreement=0.5, disagreement=0.5))
+    rank = rows["language"].map(ranks).fillna(20.0) + np.arange(len(rows)) / 1000
+    store.append("quality", rows[["key", "source_id"]].assign(source_rank=rank, image=None))
+    store.finish()
+    return store
+
+
+def test_places_of_captions_compare_where_the_others_are_the_same(tmp_path: Path) -> None:
+    before = ranked_run(tmp_path / "a", {"sw": 90.0}, candidates_hash="c" * 64)
+    after = ranked_run(tmp_path / "b", {"en": 90.0}, candidates_hash="c" * 64)
+    verdicts = {own.group: own.verdict for own in compare_runs(before, after, score="source_rank").groups}
+    assert {language: verdicts[language] for language in ("en", "sw")} == {"en": "rose", "sw": "fell"}
+
+
+def test_places_of_captions_among_different_others_are_not_compared(tmp_path: Path) -> None:
+    a = ranked_run(tmp_path / "a", {}, candidates_hash="c" * 64)
+    b = ranked_run(tmp_path / "b", {}, candidates_hash="d" * 64)
+    with pytest.raises(StoreError, match=r"among 100 captions \(cccccccc\) and .* among 100 others \(dddddddd\), so"):
+        compare_runs(a, b, score="source_rank")
+    assert compare_runs(a, b, n_boot=5, n_permutations=9).score == "relative_disagreement"
+
+
 def test_a_prompt_that_stands_twice_in_a_run_counts_once(tmp_path: Path, rows: dict[str, pd.DataFrame]) -> None:
     again = rows["a"].iloc[:4].assign(prompt_id="again " + rows["a"]["prompt_id"])
     twice = write_run(tmp_path / "twice", pd.concat([rows["a"], again], ignore_index=True))

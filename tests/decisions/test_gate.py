@@ -37,7 +37,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
     store = RunStore.open(tmp_path_factory.mktemp("gate") / "run", plan=synthetic_plan())
     store.write_prompts(table)
     store.append("scores", table[["key"]].assign(relative_disagreement=1 - quality, disagreement=0.0))
-    store.append("quality", table[["key"]].assign(clip_cosine=quality, image=None))
+    store.append("quality", table[["key", "source_id"]].assign(clip_cosine=quality, image=None))
     return store
 
 

@@ -53,12 +53,25 @@ def test_features_have_length_one(judge: ClipJudge) -> None:
 def test_a_rank_is_the_place_of_the_own_text_by_falling_cosine() -> None:
     rng = np.random.default_rng(0)
     images, candidates = (rows / np.linalg.norm(rows, axis=1, keepdims=True) for rows in rng.normal(size=(2, 9, 4)))
-    own = candidates[[4, 0, 8, 2, 7, 1, 3, 6, 5]]
+    place = np.array([4, 0, 8, 2, 7, 1, 3, 6, 5])
+    own = candidates[place]
     expected = [
         1 + sorted(candidates @ image, reverse=True).index(pytest.approx(text @ image))
         for image, text in zip(images, own, strict=True)
     ]
-    assert text_ranks(images, own, candidates).tolist() == expected
+    assert text_ranks(images, own, candidates, place).tolist() == expected
+
+
+def test_a_text_that_is_no_candidate_takes_the_place_of_one() -> None:
+    image, text = np.array([[1.0, 0.0]]), np.array([[0.8, 0.6]])
+    candidates = np.array([[0.6, 0.8], [0.96, 0.28], [0.9, np.sqrt(0.19)]])
+    ranks = [float(text_ranks(image, text, candidates, np.array([place]))[0]) for place in range(3)]
+    assert ranks == [3, 2, 2], "two are nearer to the image, and it takes the place of none or of one of them"
+
+
+def test_a_judge_that_takes_all_texts_for_the_same_ranks_as_chance_does() -> None:
+    same = np.tile([1.0, 0.0], (100, 1))
+    assert text_ranks(same[:3], same[:3], same, np.array([0, 50, 99])).tolist() == [50.5] * 3
 
 
 def test_a_folder_without_a_model_says_so(tmp_path: Path) -> None:

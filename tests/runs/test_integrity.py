@@ -272,7 +272,7 @@ def keep_a_model(store: RunStore) -> None:
 
 
 def write_shards_and_compact(store: RunStore) -> None:
-    frame = pd.DataFrame({"key": ["f" * 32], "clip_cosine": [0.5]})
+    frame = pd.DataFrame({"key": ["f" * 32], "source_id": "s", "clip_cosine": [0.5]})
     store.append("quality", frame)
     store.compact("quality")
 

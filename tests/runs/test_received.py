@@ -287,7 +287,7 @@ def equal_keys(path: Path) -> RunStore:
     frame = synthetic_frame(MANY).assign(key="same")
     store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
     store.append("scores", frame[["key", *frame.columns[6:15]]])
-    store.append("quality", frame[["key", *frame.columns[15:]]])
+    store.append("quality", frame[["key", "source_id", *frame.columns[15:]]])
     store.append("readings", frame[["key"]].assign(reading=[b"\x00\x3c" * 8] * MANY))
     return store
 
@@ -324,7 +324,9 @@ def test_a_table_of_the_analysis_that_says_a_row_again_and_again_is_told(store: 
 
 
 def test_a_decision_that_is_made_again_and_again_is_told(store: RunStore) -> None:
-    decided = repeated("key", MANY, p_good=1.0, confidence=1.0, decision="accept", reason="", fitted_on=False)
+    decided = repeated(
+        "key", MANY, source_id="s", p_good=1.0, confidence=1.0, decision="accept", reason="", fitted_on=False
+    )
     store.write_analysis("abstain", decided)
     with pytest.raises(StoreError, match=r"abstain\.parquet: two rows are of the same key"):
         measured(lambda: decided_results(store))
@@ -344,7 +346,8 @@ def test_a_decision_that_is_made_again_and_again_is_told(store: RunStore) -> Non
         ("scores", {"key": ["a"], "other": [[1.0]]}, "which is no text, number or time"),
         ("scores", {"key": ["a"], "truncated": ["yes"]}, "not flags"),
         ("scores", {"key": ["a"], "KEY": ["b"]}, "two columns are called 'key'"),
-        ("quality", {"key": ["a"], "image": [b"png"]}, "column 'image' holds binary, not texts"),
+        ("quality", {"key": ["a"], "clip_cosine": [0.5]}, "has no column 'source_id'; remove it"),
+        ("quality", {"key": ["a"], "source_id": ["s"], "image": [b"png"]}, "column 'image' holds binary, not texts"),
         ("readings", {"key": ["a"], "reading": ["text"]}, "not bytes"),
     ],
 )

@@ -156,6 +156,17 @@ def test_a_translation_score_belongs_to_a_prompt_and_its_caption(store: RunStore
     assert rows["disagreement"].tolist() == [1.0] * 3
 
 
+def test_quality_belongs_to_a_prompt_and_its_caption(store: RunStore) -> None:
+    """A text of two captions is drawn once, and its image shows one of them better than the other."""
+    prompts = synthetic_frame(3)[["prompt_id", "prompt", "language", "region"]]
+    store.write_prompts(prompts.assign(key=["k", "k", "l"], source_id=["s", "t", "s"]))
+    store.append("scores", scores(["k", "l"]))
+    store.append("quality", pd.DataFrame({"key": ["k", "k"], "source_id": ["t", "s"], "source_rank": [9.0, 70.0]}))
+    rows = store.query("SELECT * FROM results ORDER BY key, source_id")
+    assert rows["source_rank"].fillna(-1).tolist() == [70, 9, -1]
+    assert rows["disagreement"].tolist() == [1.0] * 3
+
+
 def test_errors_come_back_and_a_torn_last_line_is_passed_over(store: RunStore) -> None:
     error = RowError(stage="read", message="bad \u2028 tag", prompt_id="p", line=3, column="language")
     store.record_error(error)

@@ -27,7 +27,7 @@ def store(tmp_path: Path) -> RunStore:
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
     store.write_prompts(frame[PROMPT])
     store.append("scores", frame[["key", *frame.columns[6:15]]].head(50))
-    store.append("quality", frame[["key", *frame.columns[15:]]].head(50))
+    store.append("quality", frame[["key", "source_id", *frame.columns[15:]]].head(50))
     return store
 
 
@@ -38,7 +38,7 @@ def score_the_rest(store: RunStore) -> None:
 
 def judge_the_rest(store: RunStore) -> None:
     frame = synthetic_frame(60)
-    store.append("quality", frame[["key", *frame.columns[15:]]].tail(10))
+    store.append("quality", frame[["key", "source_id", *frame.columns[15:]]].tail(10))
 
 
 def write_fewer_prompts(store: RunStore) -> None:

@@ -30,7 +30,7 @@ def written_run(path: Path, n_prompts: int = 40, *, finished: bool = True) -> Ru
         drawn = frame.head(N_IMAGES).assign(image="images/" + frame["key"].str[:2] + "/" + frame["key"] + ".png")
         for place, name in enumerate(drawn["image"]):
             store.write_image(name, picture(place))
-        store.append("quality", drawn[["key", *frame.columns[15:]]])
+        store.append("quality", drawn[["key", "source_id", *frame.columns[15:]]])
         store.write_analysis("groups", pd.DataFrame({"by": ["language"], "group": ["en"], "mean": [0.5]}))
         store.record_error(RowError(stage="read", message="not BCP-47", prompt_id="p7", line=8))
         store.join()
