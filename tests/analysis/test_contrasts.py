@@ -124,3 +124,28 @@ def test_the_interval_over_prompts_is_that_of_resampled_rows_written_out() -> No
     drawn = [np.repeat(np.arange(60), counts[codes].astype(int)) for counts in replicates]
     rho = [spearmanr(rows["x"].iloc[written], rows["y"].iloc[written]).statistic for written in drawn]
     assert (own["low"], own["high"]) == pytest.approx(tuple(np.percentile(rho, [2.5, 97.5])))
+
+
+def test_the_interval_over_groups_is_that_of_captions_and_groups_drawn_anew(rows: pd.DataFrame) -> None:
+    """Written out: the rows of the captions drawn, the means of their groups, and of these those that were drawn."""
+    rows = rows[rows["source_id"].isin([f"s{number}" for number in range(8)])]
+    own = correlate_groups(rows, "score", "n_tokens", by="language", n_boot=60, seed=3).iloc[0]
+    codes = pd.factorize(rows["source_id"], sort=True)[0]
+    captions = np.concatenate([*cluster_counts(8, 60, 3)])
+    groups = np.random.default_rng([3, 1]).integers(10, size=(60, 10))
+    rho = []
+    for counts, drawn in zip(captions, groups, strict=True):
+        written = rows.iloc[np.repeat(np.arange(len(rows)), counts[codes].astype(int))]
+        means = written.groupby("language")[["score", "n_tokens"]].mean().iloc[drawn]
+        rho.append(spearmanr(means["score"], means["n_tokens"]).statistic)
+    assert (own["low"], own["high"]) == pytest.approx(tuple(np.percentile(rho, [2.5, 97.5])))
+
+
+def test_the_intervals_of_quarters_are_those_of_captions_drawn_anew(rows: pd.DataFrame) -> None:
+    table = quartiles(rows, "score", "quality", n_boot=50, seed=2)
+    quarter = pd.qcut(rows["score"], 4, labels=False)
+    codes, names = pd.factorize(rows["source_id"], sort=True)
+    captions = np.concatenate([*cluster_counts(len(names), 50, 2)])
+    written = [np.repeat(np.arange(len(rows)), counts[codes].astype(int)) for counts in captions]
+    means = np.stack([rows["quality"].iloc[own].groupby(quarter.iloc[own]).mean() for own in written])
+    np.testing.assert_allclose(table[["low", "high"]].T, np.percentile(means, [2.5, 97.5], axis=0))
