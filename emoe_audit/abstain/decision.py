@@ -122,7 +122,8 @@ class Limits:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can write it: None in place of what is not finite."""
-        return _finite(asdict(self))
+        values: dict[str, Any] = _finite(asdict(self))
+        return values
 
     @classmethod
     def from_json(cls, values: Any, where: str) -> Limits:
@@ -162,8 +163,7 @@ def _conformal(values: np.ndarray, share: float) -> float:
     return float(np.sort(values)[place - 1]) if place <= len(values) else float("inf")
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _finite(own) if isinstance(own, dict) else own if math.isfinite(own) else None
-        for name, own in values.items()
-    }
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(own) for name, own in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

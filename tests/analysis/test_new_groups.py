@@ -7,7 +7,7 @@ import math
 import numpy as np
 import pandas as pd
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from emoe_audit.analysis.new_groups import breaking_scores, threshold_for_a_new_group
@@ -31,7 +31,7 @@ def threshold_of(rows: pd.DataFrame, target: float = TARGET, delta: float = DELT
 def test_a_group_breaks_at_the_first_score_up_to_which_too_many_are_lost() -> None:
     """Half may be lost: 1 of 2 is, 2 of 3 are too many. Equal scores are accepted together."""
     rows = pd.DataFrame(
-        [("a", 1, 0), ("a", 2, 1), ("a", 3, 1), ("b", 5, 1), ("b", 5, 0), ("b", 6, 0), ("c", 4, 1), ("c", 7, 0)],
+        [("a", 1.0, 0), ("a", 2.0, 1), ("a", 3.0, 1), ("b", 5.0, 1), ("b", 5.0, 0), ("c", 4.0, 1), ("c", 7.0, 0)],
         columns=["group", "score", "loss"],
     )
     assert breaking_scores(rows, 0.5).to_dict() == {"a": 3, "b": math.inf, "c": 4}
@@ -49,6 +49,7 @@ def test_as_many_groups_may_break_below_the_threshold_as_the_promise_allows() ->
         assert threshold_of(rows_of(np.tile(scores, (n, 1)), lost * 1.0)) == expected
 
 
+@settings(deadline=None, max_examples=30)
 @given(st.integers(9, 14), st.integers(1, 12), st.integers(0, 10_000))
 def test_it_is_what_a_plain_loop_over_all_thresholds_finds(n_groups: int, n_rows: int, seed: int) -> None:
     rng = np.random.default_rng(seed)
@@ -75,21 +76,21 @@ def test_a_new_language_breaks_the_promise_no_more_often_than_was_said_and_capti
     rng = np.random.default_rng(0)
     true = world.truth(rng, 400, 1000)
     broken = []
-    for seed in range(40):
+    for seed in range(20):
         rows = rows_of(*world.drawn(rng, 40, 200))
         options = {"target": TARGET, "delta": DELTA}
         by_caption = controlled_threshold(rows["score"], rows["loss"], rows["caption"], **options, seed=seed)
         broken.append([share_broken(*true, own, TARGET) for own in (threshold_of(rows), by_caption.threshold)])
     by_language, captions = np.mean(broken, axis=0)
     assert 0 < by_language <= DELTA
-    assert captions > 0.15
+    assert captions > 0.2
 
 
 def test_in_as_many_captions_as_were_held_out_it_is_broken_once_in_ten_at_the_most() -> None:
     """The promise itself, with few captions, where chance alone breaks it; not kept by accepting nothing."""
     world = World(predictions="calibrated", language_effect=1.0, caption_effect=0.0)
     rng = np.random.default_rng(0)
-    found = [threshold_of(rows_of(*world.drawn(rng, 19, 30))) for _ in range(100)]
+    found = [threshold_of(rows_of(*world.drawn(rng, 19, 30))) for _ in range(60)]
     broken = [share_broken(*world.drawn(rng, 50, 30), threshold, TARGET) for threshold in found]
     assert np.isfinite(found).mean() > 0.5
     assert 0.02 < np.mean(broken) <= DELTA
