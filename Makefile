@@ -81,9 +81,11 @@ bench-hostile: $(STAMP) ## hostile files against every reader, flipped bits and 
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_hostile.py tests/benchmarks/test_hostile_runs.py -m benchmark -n 0 -s
 
 bench-statistics: $(STAMP) ## measure the statistics; figures go to reports/benchmarks/statistics.json
-	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_statistics.py tests/benchmarks/test_risk.py \
-	  tests/benchmarks/test_correlation_errors.py tests/benchmarks/test_interval_coverage.py tests/benchmarks/test_gate_errors.py \
-	  tests/benchmarks/test_compare_ensembles.py tests/benchmarks/test_report_size.py -m benchmark -n 0 -s
+	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m benchmark -n 0 -s \
+	  tests/benchmarks/test_abstain_promise.py tests/benchmarks/test_compare_ensembles.py \
+	  tests/benchmarks/test_correlation_errors.py tests/benchmarks/test_gate_errors.py \
+	  tests/benchmarks/test_interval_coverage.py tests/benchmarks/test_report_size.py \
+	  tests/benchmarks/test_risk.py tests/benchmarks/test_statistics.py
 
 bench-experts: $(STAMP) ## measure emergent experts and abstaining; figures go to reports/benchmarks/experts.json
 	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_experts.py tests/benchmarks/test_abstain.py -m benchmark -n 0 -s

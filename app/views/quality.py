@@ -125,7 +125,8 @@ def show_abstention(report: ReportData) -> None:
         return
     st.caption(
         "A model learned from the judged images which prompts will be drawn wrong, and refuses these and those that "
-        "are unlike all it has seen. Refusing is a bias of its own where it falls on a few groups."
+        "are unlike all it has seen. For which languages it promises how much, and for which nothing, stands in its "
+        "`model.json`. Refusing is a bias of its own where it falls on a few groups."
     )
     rows = pd.DataFrame([vars(own) for own in report.abstention])
     shown = {

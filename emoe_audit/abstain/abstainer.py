@@ -51,7 +51,7 @@ class Abstainer:
         Args:
             features: Of `judged_features`.
             target: Share of accepted prompts that may be misread.
-            delta: Probability of a limit that breaks its promise.
+            delta: Probability of a broken promise, see `decision`.
             n_labellers: K of the paper.
             ensemble_hash: Of the run.
             seed: Of everything drawn.

@@ -1,19 +1,26 @@
 """Accept or refuse: up to which predicted risk, and how far from what was learned.
 
-A language that the model has never seen has a limit of its own, learned from held-out prompts in held-out languages, so
-the promise of each limit is about prompts of its kind.
+There are two limits, and each makes a promise of its own kind. For languages that the model has learned from: with
+probability `1 - delta` over the captions learned from, the share of misread prompts among the accepted is at most the
+target for further captions in these languages, all taken together; captions are the draws (`controlled_threshold`). In
+one of them it may be higher. For a language that it has never seen: with probability `1 - delta` over languages, it is
+at most the target among as many prompts as each held-out language had; languages are the draws
+(`threshold_for_a_new_group`). Captions would promise too much there: what makes a whole language worse than predicted
+is the same for all its captions. Where too little is known nothing is promised, and the limit is one that kept the
+target on the held-out prompts.
 """
 
 from __future__ import annotations
 
 import math
 from dataclasses import asdict, dataclass
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import numpy as np
 import pandas as pd
 from pydantic import BeforeValidator
 
+from emoe_audit.analysis.new_groups import threshold_for_a_new_group
 from emoe_audit.analysis.risk_control import controlled_threshold, hindsight_threshold
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.typed import typed
@@ -27,6 +34,10 @@ TARGET = 0.2
 FAR_SHARE = 0.01
 """Share of held-out prompts, in languages seen, that may lie too far from what was learned."""
 COLUMNS = ["p_good", "confidence", "decision", "reason"]
+Promise = Literal["further captions in all these languages together", "one further language", "nothing"]
+FOR_CAPTIONS: Promise = "further captions in all these languages together"
+FOR_A_LANGUAGE: Promise = "one further language"
+NOTHING: Promise = "nothing"
 OrNan = Annotated[float, BeforeValidator(lambda value: math.nan if value is None else value)]
 OrInfinite = Annotated[float, BeforeValidator(lambda value: math.inf if value is None else value)]
 
@@ -37,29 +48,48 @@ class Limit:
 
     threshold: OrNan
     """Of 1 - p_good; NaN accepts nothing."""
-    certified: bool
-    """Whether the promise holds; if not, the risk kept to the target on the held-out prompts, and that is all."""
+    promise: Promise
+    """For what the target is promised, see the module; if for nothing, the risk kept to it on the held-out prompts."""
     accepted_share: OrNan
     risk: OrNan
     """Share of the accepted that were misread."""
     n_captions: int
+    n_languages: int
+    languages_above: int
+    """Those in which more of the accepted were misread than the target."""
 
     @classmethod
-    def learn(cls, held_out: pd.DataFrame, *, target: float, delta: float, seed: int = 0) -> Limit:
-        """From `p_good, bad, source_id`; see `controlled_threshold`."""
+    def for_captions(cls, held_out: pd.DataFrame, *, target: float, delta: float, seed: int = 0) -> Limit:
+        """From `p_good, bad, source_id, language` in languages that were learned from."""
         risk = 1 - held_out["p_good"]
         found = controlled_threshold(
             risk, held_out["bad"], held_out["source_id"], target=target, delta=delta, seed=seed
         )
-        certified = math.isfinite(found.threshold)
-        threshold = found.threshold if certified else hindsight_threshold(risk, held_out["bad"], target)
+        return cls._of(held_out, found.threshold, FOR_CAPTIONS, target)
+
+    @classmethod
+    def for_a_language(cls, held_out: pd.DataFrame, *, target: float, delta: float) -> Limit:
+        """From the same in languages that were not."""
+        risk = 1 - held_out["p_good"]
+        found = threshold_for_a_new_group(risk, held_out["bad"], held_out["language"], target=target, delta=delta)
+        return cls._of(held_out, found, FOR_A_LANGUAGE, target)
+
+    @classmethod
+    def _of(cls, held_out: pd.DataFrame, threshold: float, promise: Promise, target: float) -> Limit:
+        """What a threshold does to the held-out prompts; where it is NaN, the one that kept the target on them."""
+        risk = 1 - held_out["p_good"]
+        if math.isnan(threshold):
+            threshold, promise = hindsight_threshold(risk, held_out["bad"], target), NOTHING
         accepted = risk <= threshold
+        by_language = held_out[accepted].groupby("language")["bad"].mean()
         return cls(
             threshold=threshold,
-            certified=certified,
+            promise=promise,
             accepted_share=float(accepted.mean()),
             risk=float(held_out["bad"][accepted].mean()),
-            n_captions=found.n_clusters,
+            n_captions=held_out["source_id"].nunique(),
+            n_languages=held_out["language"].nunique(),
+            languages_above=int((by_language > target).sum()),
         )
 
 
@@ -76,15 +106,15 @@ class Limits:
     target: float
     """Share of accepted prompts that may be misread."""
     delta: float
-    """Probability of each limit that breaks its promise."""
+    """Probability of a broken promise, of each limit over its own draws."""
 
     @classmethod
     def learn(cls, held_out: pd.DataFrame, *, target: float, delta: float, seed: int = 0) -> Limits:
         """From the table of `calibration.held_out_predictions`."""
         seen, unseen = held_out[~held_out["unseen"]], held_out[held_out["unseen"]]
         return cls(
-            seen=Limit.learn(seen, target=target, delta=delta, seed=seed),
-            unseen=Limit.learn(unseen, target=target, delta=delta, seed=seed),
+            seen=Limit.for_captions(seen, target=target, delta=delta, seed=seed),
+            unseen=Limit.for_a_language(unseen, target=target, delta=delta),
             farthest=_conformal(seen["distance"].to_numpy(), FAR_SHARE),
             target=target,
             delta=delta,
@@ -92,7 +122,8 @@ class Limits:
 
     def to_json(self) -> dict[str, Any]:
         """As JSON can write it: None in place of what is not finite."""
-        return _finite(asdict(self))
+        values: dict[str, Any] = _finite(asdict(self))
+        return values
 
     @classmethod
     def from_json(cls, values: Any, where: str) -> Limits:
@@ -132,8 +163,7 @@ def _conformal(values: np.ndarray, share: float) -> float:
     return float(np.sort(values)[place - 1]) if place <= len(values) else float("inf")
 
 
-def _finite(values: dict[str, Any]) -> dict[str, Any]:
-    return {
-        name: _finite(own) if isinstance(own, dict) else own if math.isfinite(own) else None
-        for name, own in values.items()
-    }
+def _finite(value: Any) -> Any:
+    if isinstance(value, dict):
+        return {name: _finite(own) for name, own in value.items()}
+    return None if isinstance(value, float) and not math.isfinite(value) else value

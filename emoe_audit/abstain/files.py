@@ -31,7 +31,7 @@ from emoe_audit.runs.files import write_whole
 if TYPE_CHECKING:
     from emoe_audit.abstain.student import Student
 
-FORMAT, VERSION = "emoe-audit/abstain", 2
+FORMAT, VERSION = "emoe-audit/abstain", 3
 MODEL_FOLDER, MODEL, TENSORS = "abstain", "model.json", "tensors.safetensors"
 PROJECTION, DIRECTIONS, TREES, STUDENT = "projection.", "labellers.directions", "labellers.trees.", "student."
 FORM = {

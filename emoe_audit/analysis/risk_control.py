@@ -57,8 +57,9 @@ def controlled_threshold(
     """The largest threshold that is certified to keep the risk at `target` or below.
 
     With probability at least `1 - delta` over the draw of clusters, the risk on new clusters from the same source is
-    at most `target`; it says nothing of clusters of another kind, nor of one language among those mixed here. The
-    largest cluster counts as the largest there can be: that is exact where the design fixes the size.
+    at most `target`; it says nothing of clusters of another kind, nor of one language among those mixed here, and of a
+    language that is not among them least of all: see `new_groups`. The largest cluster counts as the largest there can
+    be: that is exact where the design fixes the size.
 
     Args:
         score: High is unsure.
@@ -72,15 +73,15 @@ def controlled_threshold(
     Raises:
         AuditError: `target` or `delta` is not between 0 and 1, or a loss is neither 0 nor 1.
     """
-    _check_share("target", target)
-    _check_share("delta", delta)
+    check_share("target", target)
+    check_share("delta", delta)
     frame = {
         "score": np.asarray(score, np.float64),
         "loss": np.asarray(loss, np.float64),
         "cluster": np.asarray(clusters),
     }
     rows = pd.DataFrame(frame).dropna()
-    _check_loss(rows["loss"])
+    check_loss(rows["loss"])
     codes, names = pd.factorize(rows["cluster"], sort=True)
     place = np.random.default_rng(seed).permutation(len(names))[codes]
     threshold = _certified(
@@ -110,7 +111,7 @@ def controlled_by_group(
     With `family_wise` the probability that any of the thresholds breaks its promise is at most `delta`, which each
     group gets an equal part of (Bonferroni); without, it is `delta` for each. Groups without a usable row have no row.
     """
-    _check_share("delta", delta)
+    check_share("delta", delta)
     usable = rows[["score", "loss", "source_id", by]].dropna()
     groups = usable.groupby(usable[by].astype(str))
     part = delta / max(len(groups), 1) if family_wise else delta
@@ -132,9 +133,9 @@ def hindsight_threshold(score: pd.Series, loss: pd.Series, target: float) -> flo
     It promises nothing for other rows, and is what the price of a promise is measured against. Rows without score or
     loss are left out; raises like `controlled_threshold`.
     """
-    _check_share("target", target)
+    check_share("target", target)
     rows = pd.DataFrame({"score": np.asarray(score, np.float64), "loss": np.asarray(loss, np.float64)}).dropna()
-    _check_loss(rows["loss"])
+    check_loss(rows["loss"])
     levels = rows.groupby("score")["loss"].agg(["sum", "size"]).cumsum()
     kept = levels.index[levels["sum"] / levels["size"] <= target]
     return float(kept[-1]) if len(kept) else float("nan")
@@ -219,12 +220,14 @@ def _cluster_excess(
     return losses - target * accepted
 
 
-def _check_loss(loss: pd.Series) -> None:
+def check_loss(loss: pd.Series) -> None:
+    """Raise `AuditError` where a loss is neither 0 nor 1."""
     wrong = loss[~loss.isin([0, 1])]
     if len(wrong):
         raise AuditError(f"a loss is 0 or 1, found {wrong.iloc[0]:g}: compare the measure with a bound first")
 
 
-def _check_share(name: str, value: float) -> None:
+def check_share(name: str, value: float) -> None:
+    """Raise `AuditError` where a value does not lie between 0 and 1."""
     if not 0 < value < 1:
         raise AuditError(f"{name} lies between 0 and 1, both excluded; found {value:g}")

@@ -26,7 +26,7 @@ def abstain() -> None:
 @run_argument
 @model_option(Target(is_folder=True))
 @option("--target", type=SHARE, default=0.2, help="Share of accepted prompts that may be misread.")
-@option("--delta", type=SHARE, default=0.1, help="Probability of a limit that breaks this promise.")
+@option("--delta", type=SHARE, default=0.1, help="Probability that more are, see `promise`.")
 @option("--labellers", type=click.IntRange(2), default=128, help="Boosted models, and heads of the student.")
 @option("--seed", type=SEED, default=0, help="Of everything drawn.")
 @output_options
@@ -40,7 +40,10 @@ def fit(
     as_json: bool,
     quiet: bool,
 ) -> int:
-    """Learn from the judged images of RUN which prompts are drawn right."""
+    """Learn from the judged images of RUN which prompts are drawn right.
+
+    Prints what the limits promise: that for languages learned from (seen), and that for a language never seen.
+    """
     from emoe_audit.abstain.files import model_folder, save_abstainer
     from emoe_audit.abstain.runs import fit_run
     from emoe_audit.runs.store import RunStore

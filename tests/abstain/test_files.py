@@ -49,7 +49,7 @@ def test_nothing_is_pickled(folder: Path, monkeypatch: pytest.MonkeyPatch) -> No
 @pytest.mark.parametrize(("name", "value"), [("version", 1), ("format", "another")])
 def test_another_format_or_version_is_refused(folder: Path, name: str, value: object) -> None:
     changed(folder, **{name: value})
-    with pytest.raises(AuditError, match="this version reads emoe-audit/abstain 2; fit the model again"):
+    with pytest.raises(AuditError, match="this version reads emoe-audit/abstain 3; fit the model again"):
         load_abstainer(folder)
 
 
@@ -102,7 +102,7 @@ def test_a_folder_without_a_model_says_how_to_make_one(tmp_path: Path) -> None:
         ("{", "not valid JSON"),
         ("[]", "expected a JSON object"),
         ('{"format": 1}', "format 1 None, this version reads"),
-        ('{"format": "emoe-audit/abstain", "version": 2}', "ensemble_hash is missing"),
+        ('{"format": "emoe-audit/abstain", "version": 3}', "ensemble_hash is missing"),
         ("[" * 100_000, "nested more than"),
         ('{"format": NaN}', "NaN is no finite number"),
     ],
@@ -134,9 +134,9 @@ def test_a_description_of_other_types_is_refused(folder: Path, values: dict[str,
 
 def test_a_limit_of_another_type_is_named(folder: Path) -> None:
     limits = json.loads((folder / "model.json").read_text())["limits"]
-    limits["seen"]["certified"] = "yes"
+    limits["seen"]["promise"] = "everything"
     changed(folder, limits=limits)
-    with pytest.raises(AuditError, match=r"limits: seen\.certified: .*, found 'yes'"):
+    with pytest.raises(AuditError, match=r"limits: seen\.promise: .*, found 'everything'"):
         load_abstainer(folder)
 
 

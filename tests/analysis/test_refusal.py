@@ -226,6 +226,19 @@ def test_a_group_that_never_fails_is_not_tested() -> None:
     assert np.isnan(table.loc["de", "auroc"]) and table.loc["de", "n_failed"] == 0
 
 
+@pytest.mark.parametrize(("n_failing", "is_tested"), [(9, False), (10, True)])
+def test_it_takes_ten_captions_with_a_failure_to_test_a_group_however_many_prompts_they_have(
+    n_failing: int, is_tested: bool
+) -> None:
+    """In the region 150 that many captions fail in four of five languages."""
+    rows = run(120)
+    own = rows["region"] == "150"
+    failing = rows.loc[own, "source_id"].unique()[:n_failing]
+    fails = rows["source_id"].isin(failing) & (rows["language"] != "ka")
+    rows.loc[own, "source_rank"] = np.where(fails, 99.0, 1.0)[own]
+    assert np.isfinite(of(tables(rows)["trust"], "region", "150")["p"]) == is_tested
+
+
 def test_who_is_refused_is_said_for_every_group() -> None:
     rows = run(300, risk={"ar": 0.05, "ka": 0.8})
     found = tables(rows)

@@ -38,6 +38,8 @@ def test_fit_then_predict(run: Path, tmp_path: Path) -> None:
     fitted = json.loads(invoke("fit", run, "--labellers", 4, "--json").stdout)
     assert fitted["n_prompts"] == 24 * 8
     assert fitted["seen_n_captions"] == 24
+    assert fitted["unseen_n_languages"] == 8
+    assert fitted["seen_promise"] == fitted["unseen_promise"] == "nothing"
     assert (run / "abstain" / "model.json").is_file()
     larger = made_run(tmp_path / "larger", n_captions=40).path
     rates = json.loads(invoke("predict", larger, "--model", run / "abstain", "--json").stdout)
