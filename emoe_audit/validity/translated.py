@@ -7,7 +7,8 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.translations import Readers, Readings
+from emoe_audit.analysis.readings import Readings
+from emoe_audit.analysis.translations import TRANSLATION_SCORE, Readers
 from emoe_audit.validity.probes import Pair, drawn_order
 
 CAPTIONS = 24
@@ -34,4 +35,5 @@ def translation_scores(
     reference = Readings.of(score(long["text"].str.casefold().to_list()).assign(**names))
     readers = Readers.fit(reference)
     of_pairs = {"language": [pair.language for pair in pairs], "source_id": [pair.source_id for pair in pairs]}
-    return [readers.distances(Readings.of(half.assign(**of_pairs)), reference).mean(axis=1) for half in halves]
+    judged = [readers.judge(Readings.of(half.assign(**of_pairs)), reference) for half in halves]
+    return [own[TRANSLATION_SCORE].to_numpy() for own in judged]
