@@ -14,7 +14,7 @@ import regex
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
-from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import start_run
 from emoe_audit.decisions.ranking import ranking_score, read_validity
 from emoe_audit.errors import EnsembleError
@@ -29,6 +29,7 @@ from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prom
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.loading import load_engine
+from emoe_audit.steps.calibration import calibrate_pending
 from emoe_audit.steps.checks import check_pending
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.summary import summarize
@@ -73,8 +74,7 @@ class BenchEngine:
         text = _gflop(lambda: self.engine.text_states(texts)) / len(texts)
         counted = {name: _gflop(lambda f=f: f(texts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
         free = dict.fromkeys(("token_count", "tokens_per_word"), 0.0)
-        parts = {"translation_mid_block": own, "translation_text": text}
-        return dict.fromkeys((TRANSLATION_SCORE, *SCORES, "feature_power"), own) | parts | free | counted
+        return dict.fromkeys((*SCORES, "feature_power"), own) | {TRANSLATION_SCORE: text} | free | counted
 
 
 def verify(
@@ -109,12 +109,13 @@ def verify(
     plain = prompts.frame.loc[is_plain(prompts.frame), "source_id"].drop_duplicates().tolist()
     store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
     with store.locked():
+        calibrate_pending(store, engine.engine, engine.engine.config.check_pairs, progress)
         check_pending(store, engine.engine, engine.engine.config.check_pairs, progress)
         judge_pending(store, progress, among=plain)
         summarize(store, progress=progress)
         store.finish()
     results = store.query("SELECT * FROM results")
-    columns = oriented_scores() | {name: (name, 1.0) for name in (*PARTS, *engine.baselines)}
+    columns = oriented_scores() | {name: (name, 1.0) for name in engine.baselines}
     ground = lay_ground(results, coverage, captions)
     grids = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
     scores = {name: grid for name, grid in grids.items() if not np.isnan(grid).all()}

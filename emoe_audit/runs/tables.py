@@ -55,7 +55,7 @@ _QUALITY = _columns(
     flag="flagged",
 )
 _TRANSLATIONS = _columns(
-    label="key source_id", number="translation_disagreement translation_text translation_mid_block"
+    label="key source_id", number="translation_disagreement translation_reliability", text="read_as"
 )
 _SCOPE = "score by group"
 _NEEDED = "key prompt_id source_id prompt language"
@@ -66,6 +66,9 @@ TABLES: dict[str, Table] = {
     "readings": _grown({"key": "label", "reading": "bytes"}, "key", "key reading"),
     "quality": _grown(_QUALITY, "key", "key"),
     "translations": _grown(_TRANSLATIONS, "key source_id", "key source_id"),
+    "calibration": Table(
+        columns={"language": "label", "mean": "bytes", "cosines": "bytes", "alike": "number"}, key=("language",)
+    ),
     "ratings": Table(columns={"prompt_id": "label"}, key=("prompt_id",), others="number"),
     "results": _grown({**_TRANSLATIONS, **_SCORES, **_QUALITY, **_PROMPTS}, "", _NEEDED),
     "groups": _table(
