@@ -13,7 +13,6 @@ from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.render import write_report
 from emoe_audit.runs.store import RunStore, stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
-from emoe_audit.steps.calibration import calibrate_pending
 from emoe_audit.steps.checks import check_pending, watch_experts
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.mending import mend
@@ -88,8 +87,7 @@ def start_run(
         take_prompts(store, prompts)
         score_pending(store, engine, progress)
         if ours is not None:
-            calibrate_pending(store, ours, scoring.check_pairs, progress)
-            check_pending(store, ours, scoring.check_pairs, progress)
+            check_pending(store, ours, progress)
             watch_experts(store, ours, progress)
     return store
 

@@ -29,7 +29,6 @@ from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prom
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.loading import load_engine
-from emoe_audit.steps.calibration import calibrate_pending
 from emoe_audit.steps.checks import check_pending
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.summary import summarize
@@ -109,8 +108,7 @@ def verify(
     plain = prompts.frame.loc[is_plain(prompts.frame), "source_id"].drop_duplicates().tolist()
     store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
     with store.locked():
-        calibrate_pending(store, engine.engine, engine.engine.config.check_pairs, progress)
-        check_pending(store, engine.engine, engine.engine.config.check_pairs, progress)
+        check_pending(store, engine.engine, progress)
         judge_pending(store, progress, among=plain)
         summarize(store, progress=progress)
         store.finish()

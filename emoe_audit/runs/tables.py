@@ -57,6 +57,7 @@ _QUALITY = _columns(
 _TRANSLATIONS = _columns(
     label="key source_id", number="translation_disagreement translation_reliability", text="read_as"
 )
+_BEYOND = ("placebo", "beyond", "beyond_low", "beyond_high")
 _SCOPE = "score by group"
 _NEEDED = "key prompt_id source_id prompt language"
 
@@ -102,12 +103,12 @@ TABLES: dict[str, Table] = {
         columns=_columns(
             label="score sign probe",
             text="default_score",
-            number="share low high alignment",
+            number="share low high placebo beyond beyond_low beyond_high alignment",
             count="n_pairs n_languages",
             flag="strict comparable",
         ),
         key=("score", "probe"),
-        optional=frozenset({"strict", "n_languages"}),
+        optional=frozenset({"strict", "n_languages", *_BEYOND}),
         words={"sign": ("holds", "unclear", "turned")},
     ),
     "rejection_curves": _table(f"{_SCOPE} coverage", label=_SCOPE, number="coverage risk low high"),

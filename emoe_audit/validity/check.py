@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -22,62 +21,53 @@ from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.errors import EnsembleError
 from emoe_audit.progress import Progress, chunks, silent
-from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix
-from emoe_audit.prompts.shipped import shipped_captions
 from emoe_audit.scoring.engine import ScoringEngine
-from emoe_audit.types import EnsembleSpec, Prompt
+from emoe_audit.types import Prompt
 from emoe_audit.validity.evidence import compare
 from emoe_audit.validity.outcome import Check, ScoreCheck
-from emoe_audit.validity.probes import Pair, make_pairs, within
+from emoe_audit.validity.probes import MOST_TEXTS, Pair, make_pairs, within
 from emoe_audit.validity.reader import TextReader
 from emoe_audit.validity.signs import oriented_scores
 from emoe_audit.validity.translated import check_translations
 
-MOST_TEXTS, ALIGNED = 600, 40
-"""Texts that go through the experts in one check, and those of them that show whether the experts are comparable."""
-MOST_LANGUAGES, MOST_CAPTIONS = 40, 100
+ALIGNED = 40
+"""Texts that show whether the experts are comparable."""
+MOST_LANGUAGES, MOST_CAPTIONS = 40, 40
 """That the text encoder reads."""
 CHUNK = 128
 
 
-@dataclass(frozen=True, kw_only=True)
-class Checked:
-    """What a check found, and what it learned of the languages on the way."""
-
-    outcome: Check
-    calibration: Calibration
-
-
-def check_captions(spec: EnsembleSpec) -> pd.DataFrame:
-    """Real captions, a column per language: the ensemble's own, else those that ship."""
-    if spec.captions is None:
-        return shipped_captions()
-    return caption_matrix(spec).drop(columns=[*IMAGE_COLUMNS])
-
-
 def check(
-    engine: ScoringEngine, captions: pd.DataFrame, *, n_per_language: int = 3, progress: Progress = silent
-) -> Checked:
+    engine: ScoringEngine,
+    captions: pd.DataFrame,
+    calibration: Calibration,
+    *,
+    n_per_language: int = 3,
+    progress: Progress = silent,
+) -> Check:
     """Score the pairs and compare their texts.
 
     Args:
         engine: Of the ensemble.
         captions: Real captions to make the pairs from, a column per language.
+        calibration: What the languages are worth.
         n_per_language: Pairs of each probe in each language, at most; fewer where `MOST_TEXTS` would be passed.
         progress: Called with stage, done, total.
 
     Raises:
         EnsembleError: the captions yield no pair.
     """
-    own, reader, drawn = engine.ensemble, TextReader.of(engine, progress), draw(captions)
-    pairs = within(make_pairs(drawn, reader.count, n_per_language=n_per_language), MOST_TEXTS - ALIGNED)
+    own, reader, drawn = engine.ensemble, TextReader(engine=engine, progress=progress), draw(captions, calibration)
+    words = {name: {word for text in captions[name] for word in str(text).casefold().split()} for name in drawn}
+    made = make_pairs(drawn, words, reader.count, n_per_language=n_per_language)
+    pairs = within(made, MOST_TEXTS - ALIGNED)
     if not pairs:
         raise EnsembleError(
             f"{own.spec.name}: no pair of real and strange prompts could be matched; give more captions"
         )
-    translated, calibration = check_translations(reader, drawn, pairs)
+    translated = check_translations(reader, calibration, drawn, pairs)
     scored = _score(engine, list(dict.fromkeys(text for pair in pairs for text in pair.texts)), progress)
-    outcome = Check(
+    return Check(
         ensemble=own.spec.name,
         ensemble_hash=own.ensemble_hash,
         alignment=alignment(_features(engine, list(dict.fromkeys(pair.known for pair in pairs))[:ALIGNED])),
@@ -90,15 +80,14 @@ def check(
             ),
         ),
     )
-    return Checked(outcome=outcome, calibration=calibration)
 
 
-def draw(captions: pd.DataFrame, seed: int = 0) -> pd.DataFrame:
-    """Some captions in some languages, in small letters, the rows named by texts."""
+def draw(captions: pd.DataFrame, calibration: Calibration, seed: int = 0) -> pd.DataFrame:
+    """Some captions in some languages that are known, in small letters, the rows named by texts."""
     rng = np.random.default_rng(seed)
-    named = captions.rename(columns=str, index=str)
-    languages = sorted(rng.permutation(named.columns)[:MOST_LANGUAGES])
-    rows = named.iloc[rng.permutation(len(named))[:MOST_CAPTIONS]]
+    known = [name for name in captions if name in calibration.languages]
+    languages = sorted(rng.permutation(known)[:MOST_LANGUAGES])
+    rows = captions.rename(index=str).iloc[rng.permutation(len(captions))[:MOST_CAPTIONS]]
     return rows[languages].astype(str).map(str.casefold)
 
 

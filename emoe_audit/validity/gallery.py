@@ -36,15 +36,12 @@ class Gallery:
     """Which tokens each has, `[caption x language, token]`."""
 
     @classmethod
-    def of(cls, readings: Readings, tokens: Tokens, n_tokens: int) -> Gallery:
-        """From captions in every language, caption by caption; `n_tokens` is the size of the vocabulary."""
-        calibration = Calibration.fit(readings)
+    def of(cls, calibration: Calibration, readings: Readings, tokens: Tokens, n_tokens: int) -> Gallery:
+        """From captions in languages that the calibration knows; `n_tokens` is the size of the vocabulary."""
         names = pd.Index(calibration.languages, dtype=object)
         cells = mean_units(readings, names, calibration.means)
-        places = cells.sources.get_indexer(pd.Index(readings.sources)) * len(names) + names.get_indexer(
-            pd.Index(readings.languages)
-        )
-        held = incidence(tokens, n_tokens)[np.argsort(places, kind="stable")]
+        of_captions, of_languages = cells.sources.get_indexer(readings.sources), names.get_indexer(readings.languages)
+        held = _incidence(tokens, n_tokens, of_captions * len(names) + of_languages, cells.filled.size)
         return cls(calibration=calibration, captions=cells.sources, units=cells.units, tokens=held)
 
     def distances(self, vectors: np.ndarray, languages: Sequence[str], tokens: Tokens) -> np.ndarray:
@@ -58,9 +55,10 @@ class Gallery:
             tokens: Of the texts.
         """
         n_captions, n_languages, _ = self.units.shape
-        places = pd.Index(self.calibration.languages).get_indexer(pd.Index(languages))
+        places = pd.Index(self.calibration.languages).get_indexer(languages)
         own = unit(vectors - self.calibration.means[places])
-        shared = (incidence(tokens, self.tokens.shape[1]) @ self.tokens.T).toarray() > 0
+        held = _incidence(tokens, self.tokens.shape[1], np.arange(len(tokens)), len(tokens))
+        shared = (held @ self.tokens.T).toarray() > 0
         voices = np.where(shared.reshape(len(own), n_captions, n_languages), 0, self.calibration.weights)
         voices[np.arange(len(own)), :, places] = 0
         found = np.empty((len(own), n_captions))
@@ -72,14 +70,14 @@ class Gallery:
         return found
 
 
-def incidence(tokens: Tokens, n_tokens: int) -> csr_array:
-    """Which tokens each text has, `[text, token]`."""
-    rows = np.repeat(np.arange(len(tokens)), [len(own) for own in tokens])
-    columns = np.concatenate([np.asarray(own, dtype=np.int64) for own in (*tokens, ())])
-    return csr_array((np.ones(len(rows), dtype=np.int32), (rows, columns)), shape=(len(tokens), n_tokens))
-
-
 def nearest(distances: np.ndarray) -> np.ndarray:
     """Of each text, the distance to the caption that it is nearest to, `[text]`; NaN where there is none."""
     filled = np.where(np.isnan(distances), np.inf, distances).min(axis=1)
     return np.where(np.isinf(filled), np.nan, filled)
+
+
+def _incidence(tokens: Tokens, n_tokens: int, rows: np.ndarray, n_rows: int) -> csr_array:
+    """How often each text has each token, `[row, token]`, the texts at some rows."""
+    of_tokens = np.repeat(rows, [len(own) for own in tokens])
+    columns = np.concatenate([np.asarray(own, dtype=np.int64) for own in (*tokens, ())])
+    return csr_array((np.ones(len(columns), dtype=np.int32), (of_tokens, columns)), shape=(n_rows, n_tokens))

@@ -144,7 +144,5 @@ def _probe(row: dict[str, Any]) -> ProbeResult:
         n_languages=int(row["n_languages"]),
         share=Interval(value=float(row["share"]), low=float(row["low"]), high=float(row["high"])),
         placebo=float(row["placebo"]),
-        beyond=Interval(
-            value=float(row["beyond"]), low=float(row["beyond_low"]), high=float(row["beyond_high"])
-        ),
+        beyond=Interval(value=float(row["beyond"]), low=float(row["beyond_low"]), high=float(row["beyond_high"])),
     )

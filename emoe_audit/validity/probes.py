@@ -7,7 +7,7 @@ a pair are of one language and as many tokens, so neither language, length nor t
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -17,6 +17,8 @@ import pandas as pd
 
 Probe = Literal["pseudo-words", "shuffled letters", "own translations"]
 CountTokens = Callable[[Sequence[str]], list[int]]
+MOST_TEXTS = 600
+"""That go through the experts in one check."""
 TRIES = 40
 """Strange versions made of a caption before it is given up."""
 BOUNDARY = "\0"
@@ -42,8 +44,10 @@ class Pair:
 
 @dataclass(frozen=True, kw_only=True)
 class Swap:
-    """Three captions of as many tokens in a language, by their rows: is the first's text nearer to its own translations
-    than to the second's? The third's text, which is of neither, is the placebo.
+    """Three captions of as many tokens in a language, by their rows.
+
+    Is the text of the first nearer to its own translations than to those of the second? The text of the third, which is
+    of neither, is the placebo.
     """
 
     language: str
@@ -77,11 +81,19 @@ class PseudoWords:
         return ""
 
 
-def make_pairs(captions: pd.DataFrame, count_tokens: CountTokens, *, n_per_language: int, seed: int = 0) -> list[Pair]:
+def make_pairs(
+    captions: pd.DataFrame,
+    words: Mapping[str, set[str]],
+    count_tokens: CountTokens,
+    *,
+    n_per_language: int,
+    seed: int = 0,
+) -> list[Pair]:
     """Pairs of both kinds of strange words in every language that yields them.
 
     Args:
         captions: In small letters, a column per language.
+        words: Those that a language is known to have.
         count_tokens: The tokenizer of the ensemble.
         n_per_language: Pairs of each probe in each language, at most.
         seed: Of everything drawn.
@@ -90,18 +102,18 @@ def make_pairs(captions: pd.DataFrame, count_tokens: CountTokens, *, n_per_langu
     for place, language in enumerate(captions):
         rng = np.random.default_rng([seed, place])
         texts = list(dict.fromkeys(captions[language].to_numpy()[rng.permutation(len(captions))]))
-        words = {word for text in texts for word in text.split()}
-        chain = PseudoWords(words)
-        strange: dict[Probe, Callable[[str], str]] = {
+        own = words[str(language)]
+        chain = PseudoWords(own)
+        makers: dict[Probe, Callable[[str], str]] = {
             "pseudo-words": lambda word, chain=chain, rng=rng: chain.draw(len(word), rng),  # type: ignore[misc]
             "shuffled letters": lambda word, rng=rng: "".join(rng.permutation(list(word))),  # type: ignore[misc]
         }
         counts = dict(zip(texts, count_tokens(texts), strict=True))
-        for probe, make in strange.items():
-            found = _strange_texts(counts, make, words, count_tokens)
+        for probe, make in makers.items():
+            found = _strange_texts(counts, make, own, count_tokens)
             pairs += [
-                Pair(probe=probe, language=str(language), known=known, strange=own, placebo=placebo, number=number)
-                for number, (known, own, placebo) in enumerate(islice(found, n_per_language))
+                Pair(probe=probe, language=str(language), known=known, strange=strange, placebo=placebo, number=number)
+                for number, (known, strange, placebo) in enumerate(islice(found, n_per_language))
             ]
     return pairs
 

@@ -24,27 +24,26 @@ N_SWAPS = 10
 
 
 def check_translations(
-    reader: TextReader, captions: pd.DataFrame, pairs: Sequence[Pair]
-) -> tuple[tuple[ProbeResult, ...], Calibration]:
-    """What the probes say, and what the languages of the encoder are worth, which is learned on the way.
+    reader: TextReader, calibration: Calibration, captions: pd.DataFrame, pairs: Sequence[Pair]
+) -> tuple[ProbeResult, ...]:
+    """One result a probe.
 
     Args:
         reader: The text encoder.
+        calibration: What its languages are worth.
         captions: In small letters, a row per caption and a column per language.
         pairs: Made from them.
     """
     long = captions.melt(ignore_index=False, var_name="language", value_name="text")
     texts = long["text"].to_list()
-    readings = Readings(
-        vectors=reader.read(texts), languages=long["language"].to_list(), sources=long.index.to_list()
-    )
-    gallery = Gallery.of(readings, reader.ids(texts), len(reader.tokenizer))
+    readings = Readings(vectors=reader.read(texts), languages=long["language"].to_list(), sources=long.index.to_list())
+    gallery = Gallery.of(calibration, readings, reader.ids(texts), reader.n_tokens)
     languages = [pair.language for pair in pairs]
     known, strange, placebo = (
         nearest(distances(gallery, reader, [pair.texts[half] for pair in pairs], languages)) for half in range(3)
     )
     swaps = make_swaps(captions, reader.count, n_per_language=N_SWAPS)
-    return (*compare(pairs, known, strange, placebo), *swapped(gallery, reader, captions, swaps)), gallery.calibration
+    return (*compare(pairs, known, strange, placebo), *swapped(gallery, reader, captions, swaps))
 
 
 def swapped(
