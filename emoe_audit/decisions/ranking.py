@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, Literal
 
 import pandas as pd
@@ -26,7 +26,7 @@ class ScoreValidity:
     sign: Literal["holds", "unclear", "turned"]
     shares: dict[str, Estimate]
     """By probe: how often the strange half of a pair scores higher."""
-    beyond: dict[str, Estimate]
+    beyond: dict[str, Estimate] = field(default_factory=dict)
     """By probe: how much oftener it does so than a placebo; empty for a check that had none."""
 
 

@@ -19,8 +19,8 @@ Probe = Literal["pseudo-words", "shuffled letters", "own translations"]
 CountTokens = Callable[[Sequence[str]], list[int]]
 MOST_TEXTS = 600
 """That go through the experts in one check."""
-TRIES = 40
-"""Strange versions made of a caption before it is given up."""
+TRIES, AT_ONCE = 40, 5
+"""Strange versions made of a caption before it is given up, and how many are made before they are looked at."""
 BOUNDARY = "\0"
 
 
@@ -157,8 +157,17 @@ def _strange_texts(
         fellow = next((text for text in texts[place + 1 :] + texts[:place] if counts[text] == n_tokens), None)
         if fellow is None:
             continue
-        candidates = [" ".join(make(word) for word in own.split()) for _ in range(TRIES)]
+        strange = next(_made(own, n_tokens, make, words, count_tokens), None)
+        if strange is not None:
+            yield own, strange, fellow
+
+
+def _made(
+    own: str, n_tokens: int, make: Callable[[str], str], words: set[str], count_tokens: CountTokens
+) -> Iterator[str]:
+    """Texts made of one that have as many letters and tokens and none of the language's words."""
+    for _ in range(TRIES // AT_ONCE):
+        candidates = [" ".join(make(word) for word in own.split()) for _ in range(AT_ONCE)]
         for candidate, count in zip(candidates, count_tokens(candidates), strict=True):
             if count == n_tokens and len(candidate) == len(own) and not words & set(candidate.split()):
-                yield own, candidate, fellow
-                break
+                yield candidate

@@ -30,7 +30,8 @@ def add_translations(store: RunStore, *, without: Collection[str] = ()) -> RunSt
 
 def add_check(store: RunStore, default_score: str | None) -> RunStore:
     """Write the outcome of a check in which every score holds, and which names this one."""
-    shares = {"n_pairs": 40, "n_languages": 8, "share": 0.8, "low": 0.7, "high": 0.9}
+    shares = {"n_pairs": 40, "n_languages": 8, "share": 0.8, "low": 0.7, "high": 0.9, "placebo": 0.5}
+    shares |= {"beyond": 0.3, "beyond_low": 0.2, "beyond_high": 0.4}
     whole = {"alignment": 0.9, "comparable": True, "default_score": default_score}
     rows = [
         {"score": score, "sign": "holds", "probe": probe, "strict": strict} | shares | whole

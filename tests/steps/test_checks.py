@@ -13,12 +13,19 @@ from emoe_audit.audit import run_audit
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.report.collect import collect
 from emoe_audit.runs.store import RunStore
+from emoe_audit.scoring.calibration import calibrate, calibration_captions
 from emoe_audit.scoring.loading import load_engine
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 from emoe_audit.validity import check as check_module
-from emoe_audit.validity.check import check, check_captions
+from emoe_audit.validity.check import check
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
 
 SCORING = ScoringConfig(n_noise=1, batch_size=8, device="cpu", check_pairs=2)
 NO_IMAGES = ImageConfig(n_images=0)
@@ -31,7 +38,8 @@ def run(spec: EnsembleSpec, out: Path, check_pairs: int = 2) -> RunStore:
 
 
 def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
-    found = check(load_engine(tiny_spec, SCORING), check_captions(tiny_spec), n_per_language=2)
+    engine, captions = load_engine(tiny_spec, SCORING), calibration_captions(tiny_spec)
+    found = check(engine, captions, calibrate(engine, captions), n_per_language=2)
     data = collect(run(tiny_spec, tmp_path / "run"))
     validity = data.validity
     assert validity is not None
@@ -43,7 +51,10 @@ def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Pat
         kept = validity.of(own.name)
         assert kept is not None
         assert {probe: share.mean for probe, share in kept.shares.items()} == {
-            result.probe: result.share.value for result in own.probes if result.strict
+            result.probe: result.share.value for result in own.probes
+        }
+        assert {probe: beyond.mean for probe, beyond in kept.beyond.items()} == {
+            result.probe: result.beyond.value for result in own.probes
         }
 
 
@@ -58,6 +69,21 @@ def test_the_check_is_made_once(tiny_spec: EnsembleSpec, tmp_path: Path, monkeyp
     first = collect(run(tiny_spec, tmp_path / "run")).validity
     monkeypatch.setattr(check_module, "check", lambda *_args, **_options: pytest.fail("checked again"))
     assert collect(run(tiny_spec, tmp_path / "run")).validity == first is not None
+
+
+def test_another_run_of_the_ensemble_takes_what_was_found_unless_it_is_to_check_again(
+    tiny_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(tiny_spec, tmp_path / "first")
+    made: list[str] = []
+    monkeypatch.setattr(check_module, "check", lambda *given, **options: made.append("again") or check(*given, **options))
+    second = run(tiny_spec, tmp_path / "second")
+    for table in ("validity", "calibration"):
+        assert first.query(f"SELECT * FROM {table}").equals(second.query(f"SELECT * FROM {table}"))
+    assert not made
+    scoring = replace(SCORING, check="again")
+    run_audit(default_prompts(tiny_spec), tiny_spec, tmp_path / "second", scoring=scoring, images=NO_IMAGES)
+    assert made == ["again"]
 
 
 def test_a_check_that_cannot_be_made_does_not_stop_the_run(
