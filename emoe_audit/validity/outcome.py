@@ -124,11 +124,14 @@ class Check:
 
 def _shares(score: ScoreCheck, probes: Sequence[str]) -> str:
     told = {
-        p.probe: f"{p.share.value:.2f} - {p.placebo:.2f} = {p.beyond.value:+.2f} "
-        f"({p.beyond.low:+.2f} to {p.beyond.high:+.2f})"
+        p.probe: f"{p.share.value:.2f} - {p.placebo:.2f} = {p.beyond.value:+.2f} ({_ends(p.beyond)})"
         for p in score.probes
     }
     return "".join(f"{told.get(probe, '-'):{PROBE}}" for probe in probes)
+
+
+def _ends(interval: Interval) -> str:
+    return "too few languages" if math.isnan(interval.low) else f"{interval.low:+.2f} to {interval.high:+.2f}"
 
 
 def _published(probe: ProbeResult) -> dict[str, Any]:

@@ -29,7 +29,7 @@ from emoe_audit.validity.probes import Pair, make_pairs
 from emoe_audit.validity.translated import check_translations
 from tests.benchmarks.record import merge_record
 
-N_ENCODERS = 80
+N_ENCODERS = 60
 WIDTH, LAYERS, LONGEST = 64, 2, 76
 PARTS = 4
 """Sets of captions and pairs, so that placebos do not all share one."""
@@ -84,7 +84,8 @@ def scores_of_texts(reader: RandomReader, pairs: list[Pair]) -> dict[str, ScoreC
     by_text = pd.DataFrame(values, index=texts)
     return {
         name: ScoreCheck(
-            name=name, probes=compare(pairs, *(own[[pair.texts[half] for pair in pairs]].to_numpy() for half in range(3)))
+            name=name,
+            probes=compare(pairs, *(own[[pair.texts[half] for pair in pairs]].to_numpy() for half in range(3))),
         )
         for name, own in by_text.items()
     }

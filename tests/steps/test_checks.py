@@ -76,7 +76,9 @@ def test_another_run_of_the_ensemble_takes_what_was_found_unless_it_is_to_check_
 ) -> None:
     first = run(tiny_spec, tmp_path / "first")
     made: list[str] = []
-    monkeypatch.setattr(check_module, "check", lambda *given, **options: made.append("again") or check(*given, **options))
+    monkeypatch.setattr(
+        check_module, "check", lambda *given, **options: made.append("again") or check(*given, **options)
+    )
     second = run(tiny_spec, tmp_path / "second")
     for table in ("validity", "calibration"):
         assert first.query(f"SELECT * FROM {table}").equals(second.query(f"SELECT * FROM {table}"))

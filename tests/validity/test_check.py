@@ -72,9 +72,7 @@ def test_at_most_so_many_texts_go_through_the_experts(tiny_spec: EnsembleSpec, m
 
 def test_captions_are_drawn_in_languages_that_are_known() -> None:
     captions = pd.DataFrame({"en": ["A", "B"], "de": ["C", "D"], "xx": ["E", "F"]})
-    known = Calibration(
-        languages=("de", "en"), means=np.zeros((2, 4)), cosines=np.zeros((2, 2, 2)), alike=1.0
-    )
+    known = Calibration(languages=("de", "en"), means=np.zeros((2, 4)), cosines=np.zeros((2, 2, 2)), alike=1.0)
     drawn = draw(captions, known)
     assert list(drawn) == ["de", "en"]
     assert sorted(drawn["en"]) == ["a", "b"]

@@ -114,10 +114,7 @@ def test_the_seed_makes_the_pairs(pairs: list[Pair]) -> None:
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_seed_makes_the_pairs_in_every_process(pairs: list[Pair], hash_seed: str) -> None:
-    again = (
-        "from tests.validity.test_probes import *\n"
-        "print([p.strange for p in made(6)])"
-    )
+    again = "from tests.validity.test_probes import *\nprint([p.strange for p in made(6)])"
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str([pair.strange for pair in pairs])
