@@ -1,5 +1,7 @@
-"""What is asked of an ensemble itself: what its languages are worth and whether the scores hold, once for all its runs;
-and which experts inside it the languages use."""
+"""What a run asks of its ensemble: what its languages are worth, whether the scores hold, which experts they use.
+
+The first two are asked once for all runs of an ensemble, see `kept`.
+"""
 
 from __future__ import annotations
 

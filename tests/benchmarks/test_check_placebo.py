@@ -19,8 +19,8 @@ import torch
 from open_clip.tokenizer import SimpleTokenizer
 from transformers import CLIPTextConfig, CLIPTextModel
 
-from emoe_audit.analysis.readings import Readings
 from emoe_audit.analysis.calibration import Calibration
+from emoe_audit.analysis.readings import Readings
 from emoe_audit.prompts.shipped import shipped_captions
 from emoe_audit.validity.check import draw
 from emoe_audit.validity.evidence import compare

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,6 +19,7 @@ from emoe_audit.scoring.loading import load_engine
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 from emoe_audit.validity import check as check_module
 from emoe_audit.validity.check import check
+from emoe_audit.validity.outcome import Check
 
 pytestmark = pytest.mark.slow
 
@@ -76,9 +78,12 @@ def test_another_run_of_the_ensemble_takes_what_was_found_unless_it_is_to_check_
 ) -> None:
     first = run(tiny_spec, tmp_path / "first")
     made: list[str] = []
-    monkeypatch.setattr(
-        check_module, "check", lambda *given, **options: made.append("again") or check(*given, **options)
-    )
+
+    def watched(*given: Any, **options: Any) -> Check:
+        made.append("again")
+        return check(*given, **options)
+
+    monkeypatch.setattr(check_module, "check", watched)
     second = run(tiny_spec, tmp_path / "second")
     for table in ("validity", "calibration"):
         assert first.query(f"SELECT * FROM {table}").equals(second.query(f"SELECT * FROM {table}"))
