@@ -30,6 +30,8 @@ CAPTIONS = 200
 """Captions whose cosines are kept at most: those in most languages first."""
 READ = 0.5
 """Loading that at least one language must reach: below, shared words and script explain what agreement there is."""
+SAME = 1e-6
+"""Variance of cosines, which go from -1 to 1, below which they all count as the same."""
 ALIKE = 0.997
 """Pairs of captions of the calibration, as a share, that are less alike than captions of one template."""
 
@@ -177,13 +179,14 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson's over captions, language by language; 0 where it is undefined or negative."""
+    """Pearson's over captions, language by language; 1 where neither varies, 0 where it is negative or undefined."""
     both = ~np.isnan(a) & ~np.isnan(b)
     a, b = (np.where(both, own, np.nan) for own in (a, b))
     a, b = (np.where(both, own - _mean(own), 0) for own in (a, b))
-    scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    found = np.divide((a * b).sum(axis=0), scale, out=np.zeros_like(scale), where=scale > 1e-9)
-    return np.clip(found, 0, 1)
+    n = np.maximum(both.sum(axis=0), 1)
+    scale = np.sqrt(((a**2).sum(axis=0) / n + SAME) * ((b**2).sum(axis=0) / n + SAME))
+    found: np.ndarray = ((a * b).sum(axis=0) / n + SAME) / scale
+    return np.where(both.any(axis=0), np.clip(found, 0, 1), 0)
 
 
 def _attenuation(cosines: np.ndarray, voices: np.ndarray, weights: np.ndarray) -> float:

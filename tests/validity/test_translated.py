@@ -9,7 +9,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoe_audit.analysis.translations import Readers, Readings
+from emoe_audit.analysis.readings import Readings
+from emoe_audit.analysis.translations import TRANSLATION_SCORE, Readers
 from emoe_audit.validity import translated as translated_module
 from emoe_audit.validity.probes import Pair, make_pairs
 from emoe_audit.validity.translated import translation_scores
@@ -56,7 +57,7 @@ def scores_of_captions() -> dict[tuple[str, str], float]:
     rows = [(language, str(name), text) for language in CAPTIONS for name, text in CAPTIONS[language].items()]
     frame = pd.DataFrame(rows, columns=["language", "source_id", "text"]).assign(reading=lambda f: f["text"].map(read))
     readings = Readings.of(frame)
-    distances = Readers.fit(readings).distances(readings).mean(axis=1)
+    distances = Readers.fit(readings).judge(readings)[TRANSLATION_SCORE]
     return dict(zip(zip(frame["language"], frame["source_id"], strict=True), distances, strict=True))
 
 
