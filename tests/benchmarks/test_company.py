@@ -34,14 +34,14 @@ def measure(known: Read, n_companies: int) -> list[dict[str, Any]]:
     rows = []
     for kind in ("plain", "flags", "tones"):
         table = known.readings(kind)
-        whole, control = judged(table, known.calibration), plain_cosines(table)
+        whole, control = judged(table, known.calibration), by_language(plain_cosines(table))
         for number, company in enumerate(companies(known, n_companies)):
             few = among(table, company)
-            here, plain = judged(few, known.calibration), plain_cosines(few)
+            here, plain = judged(few, known.calibration), by_language(plain_cosines(few))
             for name in company:
                 rows.append({"kind": kind, "company": number, "size": len(company), "language": name})
                 rows[-1] |= _compared(here, whole, name)
-                rows[-1]["shift_of_control"] = _mean(plain, name) - _mean(control, name)
+                rows[-1]["shift_of_control"] = plain[name] - control[name]
     return rows
 
 
@@ -53,10 +53,6 @@ def _compared(here: pd.DataFrame, whole: pd.DataFrame, name: str) -> dict[str, A
         "shift": float((own - all_)[answered].mean()),
         "r": float(own[answered].corr(all_[answered])),
     }
-
-
-def _mean(table: pd.DataFrame, name: str) -> float:
-    return float(by_language(table)[name])
 
 
 def plain_cosines(readings: Readings) -> pd.DataFrame:
