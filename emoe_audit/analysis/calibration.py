@@ -111,7 +111,8 @@ class Calibration:
         return Form(
             offset=_mean(everyone - found),
             reliability=_correlation(found, everyone) * self.whole,
-            attenuation=_attenuation(self.cosines, voices, self.weights) * float(self.whole.sum() / max(1, len(voices))),
+            attenuation=_attenuation(self.cosines, voices, self.weights)
+            * float(self.whole.sum() / max(1, len(voices))),
         )
 
     def missing(self, company: Sequence[str], n: int = 5) -> list[str]:

@@ -68,7 +68,9 @@ class Readers:
         width = known.means.shape[1] if known.languages else readings.vectors.shape[1]
         if len(readings.languages) and width != readings.vectors.shape[1]:
             raise ValueError(f"the calibration is of {width} numbers a reading, these have {readings.vectors.shape[1]}")
-        all_means = np.concatenate([known.means, np.reshape(means, (len(new), width))]) if known.languages else known.means
+        all_means = (
+            np.concatenate([known.means, np.reshape(means, (len(new), width))]) if known.languages else known.means
+        )
         return cls(
             calibration=known, languages=languages, means=all_means, pool=mean_units(readings, languages, all_means)
         )

@@ -85,10 +85,10 @@ def language_partial_rho(ground: Ground, score: np.ndarray) -> float:
 
 
 def readability_rho(ground: Ground, score: np.ndarray) -> float:
-    """Spearman's rho of the languages' mean scores with what the text encoder can read of them; -1 is a perfect audit.
+    """Spearman's rho of the languages' mean scores with what the text encoder can read; -1 is a perfect audit.
 
-    Coverage is why a language is read or not, and readability what a score of a prompt can see: a language that was never
-    seen but shares words with one that was can be read a little.
+    Coverage is why a language is read or not, and readability what a score of a prompt can see: a language that was
+    never seen but shares words with one that was can be read a little.
     """
     measured = ~np.isnan(ground.readability)
     if not measured.any():

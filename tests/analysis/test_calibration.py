@@ -35,7 +35,7 @@ def test_the_company_of_all_is_worth_what_the_whole_is(calibration: Calibration)
 
 
 def test_an_offset_brings_the_cosines_of_a_company_to_those_of_all(calibration: Calibration) -> None:
-    """By arithmetic: one good reader agrees with another by 0.81, with three by 0.9 of their cosine with the meaning."""
+    """By arithmetic: a good reader agrees with another by 0.81, with three by 0.9 of their cosine with the meaning."""
     form = calibration.form(company(calibration, "g0", "g1", "p0", "p1"))
     three = 3 * 0.9 / np.sqrt(3 + 6 * 0.81)
     assert form.offset[0] == pytest.approx(0.9 * three - 0.81, abs=0.02)

@@ -1,4 +1,4 @@
-"""The translation score against loops written from its description, and in worlds in which each language's skill is known."""
+"""The translation score against loops from its description, and in worlds in which each language's skill is known."""
 
 from __future__ import annotations
 
@@ -157,7 +157,9 @@ def cosines_without_template(flags: Readings, calibration: Calibration) -> np.nd
     found = []
     for row, (caption, name) in enumerate(zip(flags.sources, flags.languages, strict=True)):
         others = sum(
-            own[i] for i, c in enumerate(flags.sources) if c == caption and flags.languages[i] in {"g1", "g2", "g3"} - {name}
+            own[i]
+            for i, c in enumerate(flags.sources)
+            if c == caption and flags.languages[i] in {"g1", "g2", "g3"} - {name}
         )
         found.append(own[row] @ others / np.linalg.norm(others))
     return np.array(found)
@@ -230,7 +232,9 @@ def test_a_language_that_the_calibration_does_not_know_is_scored_and_has_no_voic
     assert means["newer"] == pytest.approx(1 - POOR, abs=0.05)
     known = among(table, *many(4, 2))
     without = scores(known, calibration)
-    np.testing.assert_allclose(scores(table, calibration)[np.isin(table.languages, list(many(4, 2)))], without, atol=1e-5)
+    np.testing.assert_allclose(
+        scores(table, calibration)[np.isin(table.languages, list(many(4, 2)))], without, atol=1e-5
+    )
 
 
 def test_a_language_of_four_captions_that_nobody_knows_has_no_score() -> None:
@@ -259,7 +263,7 @@ def test_one_language_alone_and_no_prompts_at_all_have_no_scores() -> None:
 def test_a_calibration_of_other_readings_is_refused() -> None:
     calibration = Calibration.fit(World(many(4, 0)).readings(8))
     readings = World(many(4, 0)).readings(8)
-    with pytest.raises(ValueError, match="256 numbers.* 128"):
+    with pytest.raises(ValueError, match=r"256 numbers.* 128"):
         Readers.fit(replace(readings, vectors=readings.vectors[:, :128]), calibration)
 
 

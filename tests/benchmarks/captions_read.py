@@ -1,4 +1,4 @@
-"""Captions of an embedded ensemble as its text encoder reads them, in every language, and companies drawn from these."""
+"""Captions of an embedded ensemble as its text encoder reads them in every language, and companies of languages."""
 
 from __future__ import annotations
 
@@ -124,5 +124,3 @@ def by_language(table: pd.DataFrame) -> pd.Series:
     """Mean scores; NaN where a prompt has none."""
     means: pd.Series = table.groupby("language")[TRANSLATION_SCORE].agg(lambda own: own.mean(skipna=False))
     return means
-
-
