@@ -28,8 +28,13 @@ MIN_CAPTIONS = 5
 """Captions that a language must have to be known."""
 CAPTIONS = 200
 """Captions whose cosines are kept at most: those in most languages first."""
-READ = 0.5
-"""Loading that at least one language must reach: below, shared words and script explain what agreement there is."""
+READ = 0.2
+"""Product of the two largest loadings, the cosine of two languages, from which any is read.
+
+Below, shared words and script explain what agreement there is: with random weights it is 0.12 on `emoji-a`.
+"""
+SAME = 1e-6
+"""Variance of cosines, which go from -1 to 1, below which they all count as the same."""
 ALIKE = 0.997
 """Pairs of captions of the calibration, as a share, that are less alike than captions of one template."""
 
@@ -89,7 +94,8 @@ class Calibration:
     @cached_property
     def weights(self) -> np.ndarray:
         """How far each language is to be believed, `[language]`, summing to 1; all 0 where none is read."""
-        is_read = self.loadings.max(initial=0) >= READ
+        best = np.sort(self.loadings)[-2:]
+        is_read = len(best) == 2 and np.prod(best) >= READ
         return believe(self.cosines) if is_read else np.zeros(len(self.languages))
 
     @cached_property
@@ -105,7 +111,8 @@ class Calibration:
         return Form(
             offset=_mean(everyone - found),
             reliability=_correlation(found, everyone) * self.whole,
-            attenuation=_attenuation(self.cosines, voices, self.weights) * float(self.whole.mean()),
+            attenuation=_attenuation(self.cosines, voices, self.weights)
+            * float(self.whole.sum() / max(1, len(voices))),
         )
 
     def missing(self, company: Sequence[str], n: int = 5) -> list[str]:
@@ -177,13 +184,14 @@ def _mean(values: np.ndarray) -> np.ndarray:
 
 
 def _correlation(a: np.ndarray, b: np.ndarray) -> np.ndarray:
-    """Pearson's over captions, language by language; 0 where it is undefined or negative."""
+    """Pearson's over captions, language by language; 1 where neither varies, 0 where it is negative or undefined."""
     both = ~np.isnan(a) & ~np.isnan(b)
     a, b = (np.where(both, own, np.nan) for own in (a, b))
     a, b = (np.where(both, own - _mean(own), 0) for own in (a, b))
-    scale = np.sqrt((a**2).sum(axis=0) * (b**2).sum(axis=0))
-    found = np.divide((a * b).sum(axis=0), scale, out=np.zeros_like(scale), where=scale > 1e-9)
-    return np.clip(found, 0, 1)
+    n = np.maximum(both.sum(axis=0), 1)
+    scale = np.sqrt(((a**2).sum(axis=0) / n + SAME) * ((b**2).sum(axis=0) / n + SAME))
+    found: np.ndarray = ((a * b).sum(axis=0) / n + SAME) / scale
+    return np.where(both.any(axis=0), np.clip(found, 0, 1), 0)
 
 
 def _attenuation(cosines: np.ndarray, voices: np.ndarray, weights: np.ndarray) -> float:

@@ -64,7 +64,7 @@ def loadings(means: np.ndarray) -> np.ndarray:
 
 
 def reliability_of_others(means: np.ndarray, weights: np.ndarray, rho: np.ndarray) -> np.ndarray:
-    """Cosine of the consensus of all other languages with what all mean, by the one factor, `[language]`; 0 for none."""
+    """Cosine of the consensus of all others with what all mean, by the one factor, `[language]`; 0 for none."""
     voices = np.where(np.eye(len(weights), dtype=bool), 0, weights[None])
     squared = np.einsum("lm,mn,ln->l", voices, means, voices) + (voices**2).sum(axis=1)
     length = np.sqrt(np.clip(squared, 0, None))

@@ -54,15 +54,23 @@ class Readers:
 
     @classmethod
     def fit(cls, readings: Readings, calibration: Calibration | None = None) -> Readers:
-        """From the captions of a table; without a calibration, that is learned from them too."""
+        """From the captions of a table; without a calibration, that is learned from them too.
+
+        Raises:
+            ValueError: the calibration is of readings of another length.
+        """
         known = Calibration.fit(readings) if calibration is None else calibration
         counts = pd.Series(list(readings.languages), dtype=object).value_counts(sort=False)
         new = sorted(name for name, n in counts.items() if n >= MIN_CAPTIONS and name not in set(known.languages))
         own = np.asarray(readings.languages, dtype=object)
         means = [readings.vectors[own == name].mean(axis=0) for name in new]
         languages = pd.Index([*known.languages, *new], dtype=object)
-        width = max(known.means.shape[1], readings.vectors.shape[1])
-        all_means = np.concatenate([known.means.reshape(-1, width), np.reshape(means, (-1, width))])
+        width = known.means.shape[1] if known.languages else readings.vectors.shape[1]
+        if len(readings.languages) and width != readings.vectors.shape[1]:
+            raise ValueError(f"the calibration is of {width} numbers a reading, these have {readings.vectors.shape[1]}")
+        all_means = (
+            np.concatenate([known.means, np.reshape(means, (len(new), width))]) if known.languages else known.means
+        )
         return cls(
             calibration=known, languages=languages, means=all_means, pool=mean_units(readings, languages, all_means)
         )
@@ -79,7 +87,7 @@ class Readers:
         than `MIN_LANGUAGES` languages in `reference` (by default the readings themselves), where nothing is known of
         the language, and where the prompt is read as nothing at all.
         """
-        view = self._view(reference or readings)
+        view = self.view(reference or readings)
         score, reliability = np.full((2, len(readings.languages)), np.nan)
         at, language = view.cells.sources.get_indexer(pd.Index(readings.sources)), self._places(readings)
         usable = (at >= 0) & (language >= 0)
@@ -97,7 +105,7 @@ class Readers:
 
     def faults(self, readings: Readings) -> np.ndarray:
         """The caption that each prompt is read as, where that is another than its own, else None, `[prompt]`."""
-        view, known = self._view(readings), self.calibration.loadings
+        view, known = self.view(readings), self.calibration.loadings
         well_read = np.flatnonzero((known >= WELL_READ) & (self.calibration.weights > 0))
         places = read_as(view.units, self.weights, well_read)
         at, language = view.cells.sources.get_indexer(pd.Index(readings.sources)), self._places(readings)
@@ -108,7 +116,9 @@ class Readers:
         found: np.ndarray = self.languages.get_indexer(pd.Index(readings.languages))
         return found
 
-    def _view(self, readings: Readings) -> _View:
+    def view(self, readings: Readings) -> View:
+        """The captions of some readings, as they are compared."""
+
         def whole(own: Cells) -> np.ndarray:
             return unit(np.einsum("cld,l->cd", own.units, self.weights))
 
@@ -116,7 +126,7 @@ class Readers:
         same = pool.sources.get_indexer(cells.sources)
         alike = self.calibration.alike
         common = in_common(whole(cells), whole(pool), pool.effects, pool.filled, same, alike)
-        return _View(cells=cells, common=common, units=unit((cells.effects - common) * cells.filled[:, :, None]))
+        return View(cells=cells, common=common, units=unit((cells.effects - common) * cells.filled[:, :, None]))
 
     def _worth(self, filled: np.ndarray) -> np.ndarray:
         """Offset, reliability and scale of the score of each language in the company of each caption.
@@ -138,7 +148,7 @@ class Readers:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _View:
+class View:
     """The captions of some readings, as they are compared."""
 
     cells: Cells

@@ -40,6 +40,7 @@ RELATED_WORDS = 0.05
 WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*")
 TOP = 10
 """An image fails when its concept is not among the judge's first ten."""
+READABILITY = "text_recall_at_10"
 TRAINING_CAPTIONS = 2000
 COUNTED_PROMPTS = 8
 
@@ -162,6 +163,7 @@ def lay_ground(results: pd.DataFrame, coverage: pd.DataFrame, captions: pd.DataF
     return Ground(
         languages=tokens.index.to_numpy(dtype=str),
         coverage=known["language"].reindex(tokens.index).to_numpy(dtype=np.float64),
+        readability=_readability(coverage).reindex(tokens.index).to_numpy(dtype=np.float64),
         related=tokens.index.isin(related_languages(captions, coverage)),
         shared=texts.map(lambda text: bool(words_of([text]) & seen)).to_numpy(),
         tokens=tokens.to_numpy(dtype=np.float64),
@@ -201,6 +203,12 @@ def _languages(captions: pd.DataFrame) -> list[str]:
 
 def _language_shares(coverage: pd.DataFrame) -> pd.Series:
     return coverage[coverage["by"] == "language"].set_index("group")["coverage"]
+
+
+def _readability(coverage: pd.DataFrame) -> pd.Series:
+    """By language, from the table's column `text_recall_at_10`; empty where it has none."""
+    rows = coverage[coverage["by"] == "language"].set_index("group").reindex(columns=[READABILITY])[READABILITY]
+    return pd.to_numeric(rows, errors="coerce")
 
 
 def _drawn(captions: pd.DataFrame, coverage: pd.DataFrame) -> list[str]:

@@ -1,4 +1,4 @@
-"""What a report says of the company of translations: prompts that it cannot judge, and those read as another caption."""
+"""What a report says of the company of translations: prompts it cannot judge, and those read as another caption."""
 
 from __future__ import annotations
 

@@ -44,11 +44,13 @@ def _of_the_company(company: Company) -> list[str]:
     said = []
     if company.n_unjudged:
         advice = f": add their captions in one or more of {', '.join(company.missing)}" if company.missing else ""
-        said.append(f"Cannot be judged in the company of their translations: {counted(company.n_unjudged, 'prompt')}{advice}.")
+        said.append(
+            f"Cannot be judged in the company of their translations: {counted(company.n_unjudged, 'prompt')}{advice}."
+        )
     if company.n_read_as:
         said.append(
-            f"Read well, but as another caption: {counted(company.n_read_as, 'prompt')}. Look at these translations first, they "
-            f"may be wrong or swapped: {'; '.join(company.read_as)}."
+            f"Read well, but as another caption: {counted(company.n_read_as, 'prompt')}. Look at these translations first, "
+            f"they may be wrong or swapped: {'; '.join(company.read_as)}."
         )
     return said
 

@@ -9,9 +9,8 @@ import pandas as pd
 
 from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.readings import Readings
-from emoe_audit.errors import PromptTableError
 from emoe_audit.progress import Progress, silent
-from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, is_plain
+from emoe_audit.prompts.emoji import GROUP_COLUMNS, IMAGE_COLUMNS, caption_matrix, is_plain
 from emoe_audit.prompts.shipped import shipped_captions
 from emoe_audit.types import EnsembleSpec
 
@@ -19,19 +18,18 @@ if TYPE_CHECKING:
     from emoe_audit.scoring.engine import ScoringEngine
 
 CAPTIONS = 100
-"""Captions that are read at most, each in every language."""
+"""Captions that are read, each in every language."""
 
 
 def calibration_captions(spec: EnsembleSpec, seed: int = 0) -> pd.DataFrame:
-    """A column per language, a row per caption: plain ones of the ensemble's own where it has any, else those that ship.
+    """A column per language, a row per caption: of the ensemble's own where it has `CAPTIONS`, else those that ship.
 
     Captions of a template (flags, skin tones) are left out: a calibration is of what captions have not in common.
     """
-    try:
-        own = caption_matrix(spec)
-    except PromptTableError:
+    own = caption_matrix(spec) if spec.captions else pd.DataFrame(columns=list(IMAGE_COLUMNS))
+    plain = own[is_plain(own)].set_index("source_id").drop(columns=list(GROUP_COLUMNS))
+    if len(plain) < CAPTIONS:
         return shipped_captions()
-    plain = own[is_plain(own)].set_index("source_id").drop(columns=list(IMAGE_COLUMNS), errors="ignore")
     chosen = np.random.default_rng(seed).permutation(len(plain))[:CAPTIONS]
     return plain.iloc[np.sort(chosen)]
 
