@@ -82,7 +82,7 @@ bench-statistics: $(STAMP) ## measure the statistics; figures go to reports/benc
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_statistics.py tests/benchmarks/test_risk.py \
 	  tests/benchmarks/test_compare_ensembles.py tests/benchmarks/test_report_size.py \
 	  tests/benchmarks/test_company.py tests/benchmarks/test_caption_mix.py \
-	  tests/benchmarks/test_check_placebo.py -m benchmark -n 0 -s
+	  tests/benchmarks/test_check_placebo.py tests/benchmarks/test_check_price.py -m benchmark -n 0 -s
 
 bench-experts: $(STAMP) ## measure emergent experts and abstaining; figures go to reports/benchmarks/experts.json
 	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_experts.py tests/benchmarks/test_abstain.py -m benchmark -n 0 -s
