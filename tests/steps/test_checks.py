@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 import pytest
 
-from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import run_audit
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.report.collect import collect
@@ -45,7 +44,8 @@ def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Pat
     data = collect(run(tiny_spec, tmp_path / "run"))
     validity = data.validity
     assert validity is not None
-    assert data.ranking == (found.default_score or TRANSLATION_SCORE)
+    assert data.ranking == "relative_disagreement", "the first that a run of random weights measured"
+    assert found.default_score is None
     assert validity.default_score == found.default_score
     np.testing.assert_allclose(validity.alignment, found.alignment, rtol=1e-5)
     assert {own.score: own.sign for own in validity.scores} == {own.name: own.sign for own in found.scores}
