@@ -82,7 +82,9 @@ bench-hostile: $(STAMP) ## hostile files against every reader, flipped bits and 
 
 bench-statistics: $(STAMP) ## measure the statistics; figures go to reports/benchmarks/statistics.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest -m benchmark -n 0 -s \
-	  tests/benchmarks/test_abstain_promise.py tests/benchmarks/test_compare_ensembles.py \
+	  tests/benchmarks/test_abstain_promise.py tests/benchmarks/test_caption_mix.py \
+	  tests/benchmarks/test_check_placebo.py tests/benchmarks/test_check_price.py \
+	  tests/benchmarks/test_company.py tests/benchmarks/test_compare_ensembles.py \
 	  tests/benchmarks/test_correlation_errors.py tests/benchmarks/test_gate_errors.py \
 	  tests/benchmarks/test_interval_coverage.py tests/benchmarks/test_report_size.py \
 	  tests/benchmarks/test_risk.py tests/benchmarks/test_statistics.py

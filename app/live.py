@@ -12,7 +12,8 @@ import pandas as pd
 import streamlit as st
 from PIL.Image import Image
 
-from emoe_audit.analysis.translations import TRANSLATION_SCORE, Readers, Readings
+from emoe_audit.analysis.readings import Readings
+from emoe_audit.analysis.translations import RELIABILITY, TRANSLATION_SCORE, Readers
 from emoe_audit.prompts.tags import TagError, check_language
 from emoe_audit.runs.readings import fit_readers
 from emoe_audit.runs.store import RunStore
@@ -49,14 +50,20 @@ def read_lines(text: str) -> Typed:
 
 
 def score(run: Path, prompts: Sequence[Prompt]) -> pd.DataFrame:
-    """The scores of the prompts, the translation score where they are there in enough languages."""
+    """The scores of the prompts, the translation score and its reliability where they are there in enough languages."""
     plan = RunStore.open(run).sources()
     with ONE_AT_A_TIME:
         scored = _engine(plan.ensemble, plan.scoring).score(prompts)
     rows = scored.assign(language=[prompt.language for prompt in prompts], source_id="typed")
-    distances = _readers(str(run), data.stamp(run)).distances(Readings.of(rows))
+    judged = _readers(str(run), data.stamp(run)).judge(Readings.of(rows))
     named = rows.assign(prompt=[prompt.prompt for prompt in prompts]).drop(columns=["reading", "source_id"])
-    return named.assign(**{TRANSLATION_SCORE: distances.mean(axis=1)})
+    return named.assign(**{name: judged[name].to_numpy() for name in (TRANSLATION_SCORE, RELIABILITY)})
+
+
+def missing(run: Path, prompts: Sequence[Prompt]) -> list[str]:
+    """The languages by which these prompts could be judged best, of those that they are not in."""
+    known = _readers(str(run), data.stamp(run)).calibration
+    return known.missing([prompt.language for prompt in prompts])
 
 
 def draw(run: Path, prompts: Sequence[Prompt]) -> list[Image]:

@@ -87,7 +87,7 @@ def start_run(
         take_prompts(store, prompts)
         score_pending(store, engine, progress)
         if ours is not None:
-            check_pending(store, ours, scoring.check_pairs, progress)
+            check_pending(store, ours, progress)
             watch_experts(store, ours, progress)
     return store
 

@@ -11,6 +11,7 @@ MoeLayers = Literal["attn", "ff", "all"]
 Dtype = Literal["float32", "bfloat16", "float16"]
 Stage = Literal["read", "score", "image"]
 SafetyPolicy = Literal["off", "flag", "blank"]
+CheckPolicy = Literal["once", "again"]
 SplitParts = Literal["unet", "unet+text"]
 SET_ASIDE = " (yours)"
 """Ends the name of a column of a prompt table whose own name the run needs; it is not grouped by."""
@@ -97,8 +98,10 @@ class ScoringConfig:
     """None: found while prompts are scored."""
     device: str = "auto"
     """`auto`, `cpu`, `cuda` or `mps`."""
-    check_pairs: int = 5
-    """Pairs of each probe in each language in the validity check (English words are all taken); 0 leaves it out."""
+    check_pairs: int = 3
+    """Pairs of each probe in each language in the validity check; 0 leaves it out."""
+    check: CheckPolicy = "once"
+    """`once` takes what an earlier run of the same ensemble and settings found, `again` makes the check anew."""
     memory_budget: int | None = None
     """Bytes for weights, states and features; an ensemble that needs more is streamed, one or two experts at a time."""
 

@@ -13,7 +13,7 @@ import show
 import streamlit as st
 
 from emoe_audit.analysis.summary import SCORES
-from emoe_audit.analysis.translations import MIN_LANGUAGES, TRANSLATION_SCORE
+from emoe_audit.analysis.translations import MIN_LANGUAGES, RELIABILITY, TRANSLATION_SCORE
 from emoe_audit.errors import AuditError
 from emoe_audit.report.labels import clip_text, group_label, measure_label
 
@@ -37,14 +37,14 @@ def page() -> None:
     if not typed.prompts or not (scores or draws):
         return
     try:
-        show_scores(run, live.score(run, typed.prompts))
+        show_scores(run, typed, live.score(run, typed.prompts))
         if draws:
             show_images(run, typed)
     except AuditError as error:
         st.error(show.plain(str(error), 300))
 
 
-def show_scores(run: Path, scored: pd.DataFrame) -> None:
+def show_scores(run: Path, typed: live.Typed, scored: pd.DataFrame) -> None:
     """The scores, and how many prompts of the run score lower."""
     ranking = data.ranking(run)
     shown = {"language": show.text("Language"), "prompt": show.text("Prompt", width="large")}
@@ -56,10 +56,16 @@ def show_scores(run: Path, scored: pd.DataFrame) -> None:
             "More unsure than", format="percent", min_value=0, max_value=1, help="Share of the prompts of this run."
         )
     scored["language"] = [group_label("language", language) for language in scored["language"]]
+    shown[RELIABILITY] = show.number(measure_label(RELIABILITY))
     shown |= {"n_tokens": show.number("Tokens", 6), "tokens_per_word": show.number("Tokens per word")}
     show.table("typed", scored, shown, "Scores of what was typed")
-    if scored[TRANSLATION_SCORE].isna().all():
+    unjudged = scored.loc[scored[TRANSLATION_SCORE].isna() & scored[RELIABILITY].notna(), "language"]
+    if scored[RELIABILITY].isna().all():
         st.caption(f"The translation score needs the caption in {MIN_LANGUAGES} languages of this run or more.")
+    elif len(unjudged):
+        missing = [group_label("language", language) for language in live.missing(run, typed.prompts)]
+        add = f": add the caption in one or more of {', '.join(missing)}" if missing else ""
+        st.caption(show.plain(f"Cannot be judged in this company: {', '.join(unjudged)}{add}.", 400))
 
 
 def show_images(run: Path, typed: live.Typed) -> None:

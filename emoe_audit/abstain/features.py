@@ -3,7 +3,7 @@
 A prompt is misread where the judge does not, as everywhere: see `emoe_audit.analysis.refusal`.
 
 The features are those of a reading, the sketches of the text state and of the mid-block, and the scores of `SCORES`.
-The score of translations and its two parts are features where every prompt that is learned from has them.
+The score of translations is a feature where every prompt that is learned from has it.
 """
 
 from __future__ import annotations
@@ -16,14 +16,14 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.refusal import TOP
-from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.errors import AuditError
 from emoe_audit.runs.readings import vectors
 from emoe_audit.runs.sql import Sql, sql
 from emoe_audit.runs.store import RunStore
 
 SCORES = ("disagreement", "relative_disagreement", "feature_power", "n_tokens", "tokens_per_word")
-TRANSLATION_SCORES = (TRANSLATION_SCORE, *PARTS)
+TRANSLATION_SCORES = (TRANSLATION_SCORE,)
 ROWS = """
     SELECT * FROM results LEFT JOIN readings USING (key) WHERE {condition}
     QUALIFY row_number() OVER (PARTITION BY key, source_id ORDER BY prompt_id) = 1 ORDER BY key, source_id

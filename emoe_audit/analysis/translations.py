@@ -5,139 +5,154 @@ alike, and experts of one family do: they share a text encoder. Translations of 
 to be read alike whatever the language. This needs no knowledge of the training set, only captions in several
 languages.
 
-1. A reading has two parts, text state and mid-block (`emoe_audit.scoring.sketch`). From each the mean over the
-   prompts of its language is taken: what is left, at unit length, is what this caption does.
-2. A language counts for as much as it agrees with the others: its weight is the square of the mean cosine between
-   its captions and the weighted consensus of the other languages, a negative mean counting as 0, iterated from
-   equal weights. Languages that the model cannot read agree with nobody, so they lose their voice.
-3. The score is 1 minus the cosine between a prompt and the consensus of its caption in the other languages,
-   averaged over the two parts: 0 for a prompt that is read as its translations are, 1 for one that has nothing to
-   do with them.
+1. A reading is the state of the text encoder at the end of the prompt (`emoe_audit.scoring.sketch`). The mean of its
+   language is taken out, and what the captions of its template have in common (`templates`): what is left, at unit
+   length, is what this caption does.
+2. It is held against the consensus of the caption's other languages, each counting for as much as it is believed
+   (`consensus`). Means, weights and what a company of languages is worth are known from the calibration: captions that
+   all languages have, read once an ensemble. Without one they are learned from the table itself.
+3. The cosine is moved onto the scale of all languages of the calibration, and divided by the cosine of their consensus
+   with what all mean (correction for attenuation; Spearman 1904). The score is 1 minus that: near 0 for a prompt that
+   is read as its translations are, near 1 for one that has nothing to do with them. It is not held to these bounds.
+4. There is a score only where the company can say enough: where on the calibration its scores correlate with those of
+   all languages by at least `MIN_RELIABILITY`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
 
+from emoe_audit.analysis.calibration import MIN_CAPTIONS, Calibration, Cells, Form, mean_units
+from emoe_audit.analysis.readings import Readings, unit
+from emoe_audit.analysis.table_faults import WELL_READ, read_as
+from emoe_audit.analysis.templates import in_common
+
 TRANSLATION_SCORE = "translation_disagreement"
-PARTS = ("translation_text", "translation_mid_block")
-"""The score by each part of a reading alone, in the order of the parts."""
-MIN_LANGUAGES, MIN_CAPTIONS = 3, 5
-"""Languages that a caption must have, and captions that a language must have, for a score to be defined."""
-ITERATIONS = 10
-
-
-@dataclass(frozen=True, kw_only=True)
-class Readings:
-    """Readings of prompts, `[prompt, part, bucket]`, with the language and the caption of each."""
-
-    vectors: np.ndarray
-    languages: Sequence[str]
-    sources: Sequence[str]
-
-    @classmethod
-    def of(cls, frame: pd.DataFrame) -> Readings:
-        """From columns `reading` (both parts in a row), `language` and `source_id`."""
-        rows = [np.asarray(row, dtype=np.float32).reshape(len(PARTS), -1) for row in frame["reading"]]
-        return cls(
-            vectors=np.stack(rows) if rows else np.empty((0, len(PARTS), 0), dtype=np.float32),
-            languages=frame["language"].to_list(),
-            sources=frame["source_id"].to_list(),
-        )
+RELIABILITY = "translation_reliability"
+READ_AS = "read_as"
+"""The caption that a prompt is read as, where that is another than its own."""
+MIN_LANGUAGES = 3
+"""Languages that a caption must have for a score to be defined."""
+MIN_RELIABILITY = 0.6
+"""Correlation with the scores that all languages would give, from which there is a score."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Readers:
-    """What is known of the languages of a model: the mean reading of each, and how far it is to be believed."""
+    """What is known of the languages of a table and of the templates in it."""
 
-    means: pd.Series
-    """`[part, bucket]` by language."""
-    weights: np.ndarray
-    """`[part, language]`, in the order of `means`."""
+    calibration: Calibration
+    languages: pd.Index
+    """Those of the calibration, then those of the table that it does not know; these are scored, but have no voice."""
+    means: np.ndarray
+    """`[language, bucket]`."""
+    pool: Cells
+    """Captions of the table, among which those of a template are found."""
 
     @classmethod
-    def fit(cls, readings: Readings) -> Readers:
-        """From captions in several languages; languages of fewer than `MIN_CAPTIONS` captions are left out."""
-        languages = pd.Series(list(readings.languages))
-        known = [name for name, n in languages.value_counts(sort=False).items() if n >= MIN_CAPTIONS]
-        rows = {name: np.flatnonzero(languages == name) for name in sorted(known)}
-        means = pd.Series({name: readings.vectors[own].mean(axis=0) for name, own in rows.items()}, dtype=object)
-        even = cls(means=means, weights=np.ones((len(PARTS), len(means))))
-        cells = _Cells.of(even, readings)
-        return cls(means=means, weights=np.stack([_believe(cells, part) for part in range(len(PARTS))]))
+    def fit(cls, readings: Readings, calibration: Calibration | None = None) -> Readers:
+        """From the captions of a table; without a calibration, that is learned from them too.
 
-    def distances(self, readings: Readings, reference: Readings | None = None) -> np.ndarray:
-        """1 minus the cosine to the consensus of the caption's other languages, `[prompt, part]`; their mean is it.
-
-        NaN where the caption has fewer than `MIN_LANGUAGES` languages in `reference` (by default the readings
-        themselves), where the language was not fitted, and where no other language is to be believed.
+        Raises:
+            ValueError: the calibration is of readings of another length.
         """
-        cells = _Cells.of(self, reference or readings)
-        units, languages = self.units(readings)
-        places = pd.Index(cells.sources).get_indexer(pd.Index(readings.sources))
-        found = np.full((len(units), len(PARTS)), np.nan)
-        usable = (places >= 0) & (languages >= 0)
-        usable[usable] &= cells.filled[places[usable]].sum(axis=1) >= MIN_LANGUAGES
-        for part in range(len(PARTS)):
-            own, at, language = units[usable, part], places[usable], languages[usable]
-            voice = cells.units[at, language, part] * self.weights[part, language, None]
-            others = cells.consensus(part, self.weights[part])[at] - voice
-            length = np.linalg.norm(others, axis=1) * np.linalg.norm(own, axis=1)
-            found[usable, part] = 1 - np.divide(
-                (own * others).sum(axis=1), length, out=np.full(len(own), np.nan), where=length > 1e-6
-            )
+        known = Calibration.fit(readings) if calibration is None else calibration
+        counts = pd.Series(list(readings.languages), dtype=object).value_counts(sort=False)
+        new = sorted(name for name, n in counts.items() if n >= MIN_CAPTIONS and name not in set(known.languages))
+        own = np.asarray(readings.languages, dtype=object)
+        means = [readings.vectors[own == name].mean(axis=0) for name in new]
+        languages = pd.Index([*known.languages, *new], dtype=object)
+        width = known.means.shape[1] if known.languages else readings.vectors.shape[1]
+        if len(readings.languages) and width != readings.vectors.shape[1]:
+            raise ValueError(f"the calibration is of {width} numbers a reading, these have {readings.vectors.shape[1]}")
+        all_means = (
+            np.concatenate([known.means, np.reshape(means, (len(new), width))]) if known.languages else known.means
+        )
+        return cls(
+            calibration=known, languages=languages, means=all_means, pool=mean_units(readings, languages, all_means)
+        )
+
+    @property
+    def weights(self) -> np.ndarray:
+        """`[language]`, 0 for those that the calibration does not know."""
+        return np.pad(self.calibration.weights, (0, len(self.languages) - len(self.calibration.languages)))
+
+    def judge(self, readings: Readings, reference: Readings | None = None) -> pd.DataFrame:
+        """A row per prompt: the score, and how reliable it is, as its correlation with that among all languages.
+
+        The score is NaN where the reliability is below `MIN_RELIABILITY`. Both are NaN where the caption has fewer
+        than `MIN_LANGUAGES` languages in `reference` (by default the readings themselves), where nothing is known of
+        the language, and where the prompt is read as nothing at all.
+        """
+        view = self.view(reference or readings)
+        score, reliability = np.full((2, len(readings.languages)), np.nan)
+        at, language = view.cells.sources.get_indexer(pd.Index(readings.sources)), self._places(readings)
+        usable = (at >= 0) & (language >= 0)
+        usable[usable] &= view.cells.filled[at[usable]].sum(axis=1) >= MIN_LANGUAGES
+        at, language = at[usable], language[usable]
+        own = unit(readings.vectors[usable] - self.means[language] - view.common[at, language])
+        voices = view.units * self.weights[:, None]
+        others = unit(voices.sum(axis=1)[at] - voices[at, language])
+        is_read = own.any(axis=1) & others.any(axis=1)
+        offset, worth, scale = self._worth(view.cells.filled)[at, :, language].T
+        scaled = ((own * others).sum(axis=1) + offset) / np.where(scale > 0, scale, np.nan)
+        reliability[usable] = np.where(own.any(axis=1), worth, np.nan)
+        score[usable] = np.where(is_read & (worth >= MIN_RELIABILITY), 1 - scaled, np.nan)
+        return pd.DataFrame({TRANSLATION_SCORE: score, RELIABILITY: reliability})
+
+    def faults(self, readings: Readings) -> np.ndarray:
+        """The caption that each prompt is read as, where that is another than its own, else None, `[prompt]`."""
+        view, known = self.view(readings), self.calibration.loadings
+        well_read = np.flatnonzero((known >= WELL_READ) & (self.calibration.weights > 0))
+        places = read_as(view.units, self.weights, well_read)
+        at, language = view.cells.sources.get_indexer(pd.Index(readings.sources)), self._places(readings)
+        found = np.where(language >= 0, places[at, language], -1) if len(at) else at
+        return np.array([view.cells.sources[place] if place >= 0 else None for place in found], dtype=object)
+
+    def _places(self, readings: Readings) -> np.ndarray:
+        found: np.ndarray = self.languages.get_indexer(pd.Index(readings.languages))
         return found
 
-    def units(self, readings: Readings) -> tuple[np.ndarray, np.ndarray]:
-        """What each caption does, at unit length, `[prompt, part, bucket]`, and the places of the languages, or -1."""
-        languages = self.means.index.get_indexer(pd.Index(readings.languages))
-        if not len(self.means):
-            return np.zeros_like(readings.vectors), languages
-        effects = readings.vectors - np.stack(self.means.to_list())[languages]
-        lengths = np.linalg.norm(effects, axis=2, keepdims=True)
-        return np.divide(effects, lengths, out=np.zeros_like(effects), where=lengths > 0), languages
+    def view(self, readings: Readings) -> View:
+        """The captions of some readings, as they are compared."""
+
+        def whole(own: Cells) -> np.ndarray:
+            return unit(np.einsum("cld,l->cd", own.units, self.weights))
+
+        cells, pool = mean_units(readings, self.languages, self.means), self.pool
+        same = pool.sources.get_indexer(cells.sources)
+        alike = self.calibration.alike
+        common = in_common(whole(cells), whole(pool), pool.effects, pool.filled, same, alike)
+        return View(cells=cells, common=common, units=unit((cells.effects - common) * cells.filled[:, :, None]))
+
+    def _worth(self, filled: np.ndarray) -> np.ndarray:
+        """Offset, reliability and scale of the score of each language in the company of each caption.
+
+        `[caption, figure, language]`.
+        """
+        known = len(self.calibration.languages)
+        companies, which = np.unique(filled[:, :known], axis=0, return_inverse=True)
+        forms = [self._figures(self.calibration.form(company)) for company in companies]
+        stacked = np.stack(forms) if forms else np.zeros((0, 3, len(self.languages)))
+        found: np.ndarray = stacked[which.reshape(-1)]
+        return found
+
+    def _figures(self, form: Form) -> np.ndarray:
+        unknown = np.full(len(self.languages) - len(self.calibration.languages), form.attenuation)
+        offset = np.concatenate([form.offset, np.zeros(len(unknown))])
+        reliability = np.concatenate([form.reliability, unknown])
+        return np.stack([offset, reliability, np.concatenate([self.calibration.whole, unknown])])
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Cells:
-    """The mean unit reading of every caption in every language, `[caption, language, part, bucket]`, 0 for none."""
+class View:
+    """The captions of some readings, as they are compared."""
 
-    sources: np.ndarray
+    cells: Cells
+    common: np.ndarray
+    """What each caption has in common with its template, `[caption, language, bucket]`."""
     units: np.ndarray
-    filled: np.ndarray
-    """Whether there is one, `[caption, language]`."""
-
-    @classmethod
-    def of(cls, readers: Readers, readings: Readings) -> _Cells:
-        units, languages = readers.units(readings)
-        codes, sources = pd.factorize(pd.Series(list(readings.sources), dtype=object), sort=True)
-        shape = (len(sources), len(readers.means))
-        total, counts = np.zeros((*shape, *units.shape[1:]), dtype=np.float32), np.zeros(shape)
-        kept = languages >= 0
-        np.add.at(total, (codes[kept], languages[kept]), units[kept])
-        np.add.at(counts, (codes[kept], languages[kept]), 1)
-        means = total / np.maximum(counts, 1)[:, :, None, None]
-        return cls(sources=np.asarray(sources), units=means, filled=counts > 0)
-
-    def consensus(self, part: int, weights: np.ndarray) -> np.ndarray:
-        """The weighted sum over languages, `[caption, bucket]`."""
-        total: np.ndarray = np.einsum("cld,l->cd", self.units[:, :, part], weights)
-        return total
-
-
-def _believe(cells: _Cells, part: int) -> np.ndarray:
-    """The weight of each language, `[language]`, summing to 1; all 0 where no two languages agree."""
-    units = cells.units[:, :, part]
-    weights = np.full(units.shape[1], 1 / max(1, units.shape[1]))
-    for _ in range(ITERATIONS):
-        others = cells.consensus(part, weights)[:, None] - units * weights[:, None]
-        length = np.linalg.norm(others, axis=2)
-        cosines = np.divide((units * others).sum(axis=2), length, out=np.zeros_like(length), where=length > 1e-6)
-        agreement = cosines.sum(axis=0) / np.maximum(cells.filled.sum(axis=0), 1)
-        weights = np.clip(agreement, 0, None) ** 2
-        weights = weights / max(weights.sum(), 1e-12)
-    return weights
+    """What is left of each, at unit length, `[caption, language, bucket]`."""

@@ -11,9 +11,9 @@ import click
 
 from emoe_audit.cli.console import EXIT_ROW_ERRORS, command_line, progress_of
 from emoe_audit.cli.kinds import SEED, Target
-from emoe_audit.cli.options import DEFAULT_ENSEMBLE, option, output_options
+from emoe_audit.cli.options import DEFAULT_ENSEMBLE, check_option, option, output_options
 from emoe_audit.errors import AuditError
-from emoe_audit.types import SplitParts
+from emoe_audit.types import CheckPolicy, ScoringConfig, SplitParts
 
 VERIFIED_ENSEMBLE = "emoji-b"
 """The one on which no choice was made."""
@@ -102,20 +102,24 @@ def emergent_ensemble(
 
 @ensemble.command("check")
 @click.argument("name", default=DEFAULT_ENSEMBLE)
-@option("--pairs", type=click.IntRange(1), default=5, help="Of each kind in each language; all English words.")
-@option("--n-noise", type=click.IntRange(1), default=1, help="Noises to average over.")
+@option("--pairs", type=click.IntRange(1), default=ScoringConfig().check_pairs, help="Of each kind in each language.")
+@option("--n-noise", type=click.IntRange(1), default=ScoringConfig().n_noise, help="Noises to average over.")
 @option("--device", default="auto", help="auto, cpu, cuda or mps.")
+@check_option
 @output_options
-def check_ensemble(name: str, pairs: int, n_noise: int, device: str, as_json: bool, quiet: bool) -> int:
+def check_ensemble(
+    name: str, pairs: int, n_noise: int, device: str, check: CheckPolicy, as_json: bool, quiet: bool
+) -> int:
     """Say which scores can be trusted on an ensemble, from prompts that are strange to every model."""
     from emoe_audit.experts.spec import load_spec
     from emoe_audit.scoring.loading import load_engine
-    from emoe_audit.types import ScoringConfig
-    from emoe_audit.validity.check import check, check_captions
+    from emoe_audit.steps.checks import find_outcome
+    from emoe_audit.validity.outcome import Check
 
     spec = load_spec(name)
-    engine = load_engine(spec, ScoringConfig(n_noise=n_noise, device=device))
-    found = check(engine, check_captions(spec), n_per_language=pairs, progress=progress_of(quiet))
+    engine = load_engine(spec, ScoringConfig(n_noise=n_noise, device=device, check_pairs=pairs, check=check))
+    outcome = find_outcome(engine, progress_of(quiet))
+    found = Check.from_frame(outcome, spec.name, engine.ensemble_hash)
     click.echo(json.dumps(found.to_json()) if as_json else found.to_text())
     return 0
 
@@ -143,7 +147,7 @@ def verify_ensemble(
     from emoe_audit.ground.page import write_page
     from emoe_audit.ground.verify import verify
     from emoe_audit.runs.store import RunStore
-    from emoe_audit.types import ImageConfig, ScoringConfig
+    from emoe_audit.types import ImageConfig
 
     if register is not None:
         try:

@@ -76,6 +76,16 @@ def config_option(command: F) -> F:
     )(command)
 
 
+def check_option(command: F) -> F:
+    """`--check`."""
+    return option(
+        "--check",
+        type=click.Choice(["once", "again"]),
+        default=ScoringConfig().check,
+        help="Test the scores of an ensemble once for all its runs, or again.",
+    )(command)
+
+
 def scoring_options(command: F) -> F:
     """The options of `ScoringConfig`."""
     default = ScoringConfig()
@@ -93,6 +103,7 @@ def scoring_options(command: F) -> F:
             default=default.check_pairs,
             help="Strange prompts of each kind and language that test the scores; 0 tests nothing.",
         ),
+        check_option,
         option(
             "--memory-budget",
             type=ByteCount(),

@@ -14,13 +14,10 @@ from emoe_audit.prompts.table import PromptTable
 from emoe_audit.runs.store import stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
+from emoe_audit.validity.probes import MOST_TEXTS
 
 PROBE_PROMPTS, PROBE_IMAGES = 32, 4
 IMAGE_KIB = 5
-HALVES_A_PAIR, N_SHIPPED_LANGUAGES = 5, 40
-"""Of the validity check: two probes in every language and one in half of them, two halves each."""
-ALWAYS_CHECKED = 1250
-"""Prompts that the check scores whatever the number of pairs: English words, captions that pairs are held against."""
 
 
 def estimate(
@@ -67,8 +64,8 @@ def seconds_each(
 
 
 def n_checked(scoring: ScoringConfig) -> int:
-    """Prompts that the validity check of a run scores besides its own."""
-    return HALVES_A_PAIR * scoring.check_pairs * N_SHIPPED_LANGUAGES + ALWAYS_CHECKED * bool(scoring.check_pairs)
+    """Prompts that the validity check of a run scores besides its own, at most; none where it was kept."""
+    return MOST_TEXTS * bool(scoring.check_pairs)
 
 
 def _time(

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Literal
+from dataclasses import dataclass, field
+from typing import Any, Literal
 
 import pandas as pd
 
@@ -20,12 +20,14 @@ RELATIVE_SCORE = "relative_disagreement"
 
 @dataclass(frozen=True, kw_only=True)
 class ScoreValidity:
-    """Whether one score rises on prompts that are strange to every model."""
+    """Whether one score rises on prompts that are strange to every model, beyond what a readable placebo shows."""
 
     score: str
     sign: Literal["holds", "unclear", "turned"]
     shares: dict[str, Estimate]
-    """By strict probe: how often the strange half of a pair scores higher."""
+    """By probe: how often the strange half of a pair scores higher."""
+    beyond: dict[str, Estimate] = field(default_factory=dict)
+    """By probe: how much oftener it does so than a placebo; empty for a check that had none."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -67,6 +69,8 @@ def read_validity(store: RunReader) -> Validity | None:
     if frame.empty:
         return None
     frame["strict"] = frame.get("strict", True)
+    if "beyond" not in frame:  # of an earlier version: what holds without a placebo may hold for nothing
+        frame = frame.assign(sign=frame["sign"].replace("holds", "unclear"), default_score=None)
     first = frame.iloc[0]
     return Validity(
         alignment=float(first.alignment),
@@ -77,8 +81,11 @@ def read_validity(store: RunReader) -> Validity | None:
 
 
 def _score_validity(score: str, part: pd.DataFrame) -> ScoreValidity:
-    shares = {
-        r.probe: Estimate(mean=to_float(r.share), low=to_float(r.low), high=to_float(r.high), n_prompts=int(r.n_pairs))
-        for r in records(part[part["strict"]])
-    }
-    return ScoreValidity(score=score, sign=part["sign"].iloc[0], shares=shares)
+    rows = list(records(part[part["strict"]]))
+    shares = {r.probe: _estimate(r.share, r.low, r.high, r.n_pairs) for r in rows}
+    beyond = {r.probe: _estimate(r.beyond, r.beyond_low, r.beyond_high, r.n_pairs) for r in rows if "beyond" in part}
+    return ScoreValidity(score=score, sign=part["sign"].iloc[0], shares=shares, beyond=beyond)
+
+
+def _estimate(mean: Any, low: Any, high: Any, n_pairs: Any) -> Estimate:
+    return Estimate(mean=to_float(mean), low=to_float(low), high=to_float(high), n_prompts=int(n_pairs))

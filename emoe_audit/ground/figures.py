@@ -28,6 +28,8 @@ class Ground:
     languages: np.ndarray
     coverage: np.ndarray
     """Share of the training captions, `[language]`."""
+    readability: np.ndarray
+    """Recall at 10 of concepts by their captions in the audited text encoder, `[language]`; NaN where not measured."""
     related: np.ndarray
     """Whether a language was never seen but shares words with one that was, `[language]`."""
     shared: np.ndarray
@@ -56,6 +58,7 @@ class Ground:
         return Ground(
             languages=self.languages[languages],
             coverage=self.coverage[languages],
+            readability=self.readability[languages],
             related=self.related[languages],
             shared=self.shared[grid],
             tokens=self.tokens[grid],
@@ -79,6 +82,18 @@ def language_partial_rho(ground: Ground, score: np.ndarray) -> float:
     """The same on ranks with the mean token count partialled out."""
     plain = ground.plain
     return partial_spearman(score[:, plain].mean(axis=1), ground.coverage, np.nanmean(ground.tokens[:, plain], axis=1))
+
+
+def readability_rho(ground: Ground, score: np.ndarray) -> float:
+    """Spearman's rho of the languages' mean scores with what the text encoder can read; -1 is a perfect audit.
+
+    Coverage is why a language is read or not, and readability what a score of a prompt can see: a language that was
+    never seen but shares words with one that was can be read a little.
+    """
+    measured = ~np.isnan(ground.readability)
+    if not measured.any():
+        return float("nan")
+    return spearman(score[np.ix_(measured, ground.plain)].mean(axis=1), ground.readability[measured])
 
 
 def region_rho(ground: Ground, score: np.ndarray) -> float:
@@ -141,6 +156,7 @@ FIGURES: dict[str, Figure] = {
     for figure in (
         language_rho,
         language_partial_rho,
+        readability_rho,
         region_rho,
         tone_rho,
         auroc_starved,

@@ -19,6 +19,7 @@ CONFIDENCE = 0.95
 HEADINGS = {
     "language_rho": "language rho",
     "language_partial_rho": "given tokens",
+    "readability_rho": "readability rho",
     "region_rho": "region rho",
     "tone_rho": "tone rho",
     "auroc_starved": "AUROC starved",

@@ -15,7 +15,7 @@ from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
 from emoe_audit.analysis.refusal import TOP
-from emoe_audit.analysis.translations import PARTS, TRANSLATION_SCORE
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import start_run
 from emoe_audit.decisions.ranking import ranking_score, read_validity
 from emoe_audit.errors import EnsembleError
@@ -39,6 +39,7 @@ from emoe_audit.validity.signs import oriented_scores
 RELATED_WORDS = 0.05
 """Share of its words that a never-seen language has in common with seen ones from which it counts as related."""
 WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*")
+READABILITY = "text_recall_at_10"
 TRAINING_CAPTIONS = 2000
 COUNTED_PROMPTS = 8
 
@@ -72,8 +73,7 @@ class BenchEngine:
         text = _gflop(lambda: self.engine.text_states(texts)) / len(texts)
         counted = {name: _gflop(lambda f=f: f(texts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
         free = dict.fromkeys(("token_count", "tokens_per_word"), 0.0)
-        parts = {"translation_mid_block": own, "translation_text": text}
-        return dict.fromkeys((TRANSLATION_SCORE, *SCORES, "feature_power"), own) | parts | free | counted
+        return dict.fromkeys((*SCORES, "feature_power"), own) | {TRANSLATION_SCORE: text} | free | counted
 
 
 def verify(
@@ -108,12 +108,12 @@ def verify(
     plain = prompts.frame.loc[is_plain(prompts.frame), "source_id"].drop_duplicates().tolist()
     store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
     with store.locked():
-        check_pending(store, engine.engine, engine.engine.config.check_pairs, progress)
+        check_pending(store, engine.engine, progress)
         judge_pending(store, progress, among=plain)
         summarize(store, progress=progress)
         store.finish()
     results = store.query("SELECT * FROM results")
-    columns = oriented_scores() | {name: (name, 1.0) for name in (*PARTS, *engine.baselines)}
+    columns = oriented_scores() | {name: (name, 1.0) for name in engine.baselines}
     ground = lay_ground(results, coverage, captions)
     grids = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
     scores = {name: grid for name, grid in grids.items() if not np.isnan(grid).all()}
@@ -162,6 +162,7 @@ def lay_ground(results: pd.DataFrame, coverage: pd.DataFrame, captions: pd.DataF
     return Ground(
         languages=tokens.index.to_numpy(dtype=str),
         coverage=known["language"].reindex(tokens.index).to_numpy(dtype=np.float64),
+        readability=_readability(coverage).reindex(tokens.index).to_numpy(dtype=np.float64),
         related=tokens.index.isin(related_languages(captions, coverage)),
         shared=texts.map(lambda text: bool(words_of([text]) & seen)).to_numpy(),
         tokens=tokens.to_numpy(dtype=np.float64),
@@ -201,6 +202,12 @@ def _languages(captions: pd.DataFrame) -> list[str]:
 
 def _language_shares(coverage: pd.DataFrame) -> pd.Series:
     return coverage[coverage["by"] == "language"].set_index("group")["coverage"]
+
+
+def _readability(coverage: pd.DataFrame) -> pd.Series:
+    """By language, from the table's column `text_recall_at_10`; empty where it has none."""
+    rows = coverage[coverage["by"] == "language"].set_index("group").reindex(columns=[READABILITY])[READABILITY]
+    return pd.to_numeric(rows, errors="coerce")
 
 
 def _drawn(captions: pd.DataFrame, coverage: pd.DataFrame) -> list[str]:

@@ -14,6 +14,7 @@ from emoe_audit.analysis.summary import COVERAGE
 from emoe_audit.decisions.ranking import ranking_score, read_validity
 from emoe_audit.errors import StoreError
 from emoe_audit.report.cloud import collect_clouds
+from emoe_audit.report.collect_company import read_company
 from emoe_audit.report.collect_findings import (
     abstention,
     adjusted,
@@ -125,7 +126,8 @@ def read_scope(store: RunStore, ranking: str) -> Scope:
     noise = store.column(f"{ranking}_noise_sd") if ranking in NOISY_SCORES else sql("NULL::DOUBLE")
     row = store.query(sql(SCOPE, ranking=store.column(ranking), noise=noise)).iloc[0]
     counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
-    return Scope(**counts, noise_share=to_float(row.noise_share), faults=_faults(store.errors()))
+    noise_share = to_float(row.noise_share)
+    return Scope(**counts, noise_share=noise_share, company=read_company(store), faults=_faults(store.errors()))
 
 
 def _faults(errors: list[RowError]) -> Faults:

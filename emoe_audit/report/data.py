@@ -216,6 +216,20 @@ class Faults:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Company:
+    """What the languages of a table could say of each other's prompts."""
+
+    n_unjudged: int
+    """Prompts with translations for which these could not say enough, see `analysis.translations`."""
+    missing: tuple[str, ...]
+    """The languages in which their captions would help most."""
+    n_read_as: int
+    """Prompts that are read well, but as another caption: faults of the table, or misread."""
+    read_as: tuple[str, ...]
+    """Some of them in words."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Scope:
     """What was audited."""
 
@@ -233,6 +247,7 @@ class Scope:
 
     NaN for a score that is not one of `NOISY_SCORES`.
     """
+    company: Company
     faults: Faults
 
 

@@ -12,10 +12,11 @@ from langcodes import Language
 from langcodes.tag_parser import LanguageTagError
 
 from emoe_audit.analysis.summary import COVERAGE
-from emoe_audit.analysis.translations import TRANSLATION_SCORE
+from emoe_audit.analysis.translations import RELIABILITY, TRANSLATION_SCORE
 
 MEASURES = {
     TRANSLATION_SCORE: "Translation disagreement",
+    RELIABILITY: "Reliability of translation disagreement",
     "relative_disagreement": "Relative disagreement",
     "disagreement": "Disagreement, plain",
     "feature_power": "Feature power",

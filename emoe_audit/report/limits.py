@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from emoe_audit.analysis.crossed import MIN_CLUSTERS
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
-from emoe_audit.report.data import LEVEL, GroupTable, Scope
+from emoe_audit.report.data import LEVEL, Company, GroupTable, Scope
 from emoe_audit.report.labels import column_label, counted
 from emoe_audit.types import RunManifest
 
@@ -23,6 +23,7 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
             f"The score that ranks is defined for {scope.n_ranked:,} of {scope.n_scored:,} scored prompts; "
             "the ranking says nothing of the others."
         )
+    said += _of_the_company(scope.company)
     if scope.faults.total:
         said.append(f"Left out: {counted(scope.faults.total, 'row')}. Whether they would change a group is not known.")
     if scope.n_truncated:
@@ -41,6 +42,21 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
         said.append("One noise per prompt: the noise floor of a score is not known in this run.")
     for table in groups:
         said += _of_a_table(table)
+    return said
+
+
+def _of_the_company(company: Company) -> list[str]:
+    said = []
+    if company.n_unjudged:
+        advice = f": add their captions in one or more of {', '.join(company.missing)}" if company.missing else ""
+        said.append(
+            f"Cannot be judged in the company of their translations: {counted(company.n_unjudged, 'prompt')}{advice}."
+        )
+    if company.n_read_as:
+        said.append(
+            f"Read well, but as another caption: {counted(company.n_read_as, 'prompt')}. Look at these translations first, "
+            f"they may be wrong or swapped: {'; '.join(company.read_as)}."
+        )
     return said
 
 

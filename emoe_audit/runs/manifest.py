@@ -14,7 +14,7 @@ from emoe_audit.errors import StoreError
 from emoe_audit.readers.typed import typed
 from emoe_audit.types import ImageConfig, RunManifest, ScoringConfig
 
-RUNS_ON = ("batch_size", "device", "check_pairs", "memory_budget", "reference_images")
+RUNS_ON = ("batch_size", "device", "check_pairs", "check", "memory_budget", "reference_images")
 """Settings that change no row of a run: how it is computed, and whether its scores are tested."""
 
 

@@ -8,9 +8,12 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.translations import MIN_LANGUAGES, PARTS, TRANSLATION_SCORE, Readers, Readings
+from emoe_audit.analysis.calibration import Calibration
+from emoe_audit.analysis.readings import Readings
+from emoe_audit.analysis.translations import MIN_LANGUAGES, READ_AS, Readers
 from emoe_audit.errors import StoreError
 from emoe_audit.progress import chunks
+from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.store import RunStore
 
 SAMPLE = 500
@@ -31,7 +34,8 @@ def append_scores(store: RunStore, scored: pd.DataFrame) -> None:
 def compare_translations(store: RunStore) -> None:
     """Write `translations`: the translation score of every prompt whose caption the run holds in enough languages.
 
-    Which languages are to be believed is learned from at most `SAMPLE` captions, those in most languages first.
+    Which languages are to be believed is known from the run's calibration; templates are found among at most `SAMPLE`
+    captions, those in most languages first, and so is what other captions a prompt may be read as.
     """
     captions = _translated(store)
     if not captions:
@@ -44,7 +48,28 @@ def compare_translations(store: RunStore) -> None:
 
 def fit_readers(store: RunStore) -> Readers:
     """The languages of a run as `compare_translations` knows them: how each reads, and how far it is to be believed."""
-    return Readers.fit(Readings.of(_rows(store, _translated(store)[:SAMPLE])))
+    return Readers.fit(Readings.of(_rows(store, _translated(store)[:SAMPLE])), read_calibration(store))
+
+
+def read_calibration(store: RunReader) -> Calibration | None:
+    """What the run learned of its ensemble's languages; None where it did not.
+
+    Raises:
+        StoreError: the table holds what is no calibration.
+    """
+    if not store.has_analysis("calibration"):
+        return None
+    try:
+        return Calibration.from_frame(store.query("SELECT * FROM calibration ORDER BY language"))
+    except ValueError as error:
+        raise StoreError(f"{store.path}: its calibration does not fit together; remove it, and score again") from error
+
+
+def missing_languages(store: RunReader) -> list[str]:
+    """The languages by which the run's captions could be judged best, of those that it holds of none."""
+    calibration = read_calibration(store)
+    held = store.query("SELECT DISTINCT language FROM prompts")["language"]
+    return [] if calibration is None else calibration.missing(held.to_list())
 
 
 def nearest(store: RunStore, key: str, n: int) -> pd.DataFrame:
@@ -98,9 +123,9 @@ def _translated(store: RunStore) -> list[str]:
 
 def _compared(store: RunStore, readers: Readers, captions: Sequence[str]) -> pd.DataFrame:
     rows = _rows(store, captions)
-    distances = readers.distances(Readings.of(rows))
-    score = {TRANSLATION_SCORE: distances.mean(axis=1)} | dict(zip(PARTS, distances.T, strict=True))
-    return rows[["key", "source_id"]].assign(**score)
+    readings = Readings.of(rows)
+    judged = readers.judge(readings).assign(**{READ_AS: readers.faults(readings)})
+    return pd.concat([rows[["key", "source_id"]], judged], axis=1)
 
 
 def _rows(store: RunStore, captions: Sequence[str]) -> pd.DataFrame:

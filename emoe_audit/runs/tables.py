@@ -55,8 +55,9 @@ _QUALITY = _columns(
     flag="flagged",
 )
 _TRANSLATIONS = _columns(
-    label="key source_id", number="translation_disagreement translation_text translation_mid_block"
+    label="key source_id", number="translation_disagreement translation_reliability", text="read_as"
 )
+_BEYOND = ("placebo", "beyond", "beyond_low", "beyond_high")
 _SCOPE = "score by group"
 _NEEDED = "key prompt_id source_id prompt language"
 
@@ -66,6 +67,9 @@ TABLES: dict[str, Table] = {
     "readings": _grown({"key": "label", "reading": "bytes"}, "key", "key reading"),
     "quality": _grown(_QUALITY, "key source_id", "key source_id"),
     "translations": _grown(_TRANSLATIONS, "key source_id", "key source_id"),
+    "calibration": Table(
+        columns={"language": "label", "mean": "bytes", "cosines": "bytes", "alike": "number"}, key=("language",)
+    ),
     "ratings": Table(columns={"prompt_id": "label"}, key=("prompt_id",), others="number"),
     "results": _grown({**_TRANSLATIONS, **_SCORES, **_QUALITY, **_PROMPTS}, "", _NEEDED),
     "groups": _table(
@@ -99,12 +103,12 @@ TABLES: dict[str, Table] = {
         columns=_columns(
             label="score sign probe",
             text="default_score",
-            number="share low high alignment",
+            number="share low high placebo beyond beyond_low beyond_high alignment",
             count="n_pairs n_languages",
             flag="strict comparable",
         ),
         key=("score", "probe"),
-        optional=frozenset({"strict", "n_languages"}),
+        optional=frozenset({"strict", "n_languages", *_BEYOND}),
         words={"sign": ("holds", "unclear", "turned")},
     ),
     "rejection_curves": _table(f"{_SCOPE} coverage", label=_SCOPE, number="coverage risk low high"),

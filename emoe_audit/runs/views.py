@@ -30,13 +30,13 @@ COLUMNS: dict[str, str] = {
 """Columns of a table that has no shard yet."""
 NO_TRANSLATIONS = (
     "CREATE TEMP TABLE translations (key VARCHAR, source_id VARCHAR, translation_disagreement DOUBLE, "
-    "translation_text DOUBLE, translation_mid_block DOUBLE)"
+    "translation_reliability DOUBLE, read_as VARCHAR)"
 )
 ANALYSES = (
     *("groups", "gaps", "disparity", "quartiles", "correlations", "validity"),
     *("rejection_curves", "rejection", "thresholds", "trust"),
     *("real_images", "judge_bias", "kid", "confounders", "adjusted", "depicted"),
-    *("expert_use", "expert_use_divergence", "abstain", "abstention"),
+    *("expert_use", "expert_use_divergence", "abstain", "abstention", "calibration"),
 )
 RATINGS = "ratings"
 """Quality that was measured elsewhere, by `prompt_id`."""

@@ -1,16 +1,13 @@
-"""Known groups for any ensemble: pairs of prompts of which one must be stranger to every model than the other.
+"""Known groups for any ensemble: texts of which one must be stranger to every model than the other, and a placebo.
 
-No knowledge of a training set is needed, because nobody can have trained on words that do not exist. A pair is matched
-on language, letters and token count, so neither length nor tokenisation can tell its halves apart.
-
-These are the strict probes, which decide whether a score is valid. Those of `assumed` need the ensemble to have been
-trained on ordinary text; they make pairs of the same kind, and only inform.
+No knowledge of a training set is needed, because nobody can have trained on words that do not exist. The three texts of
+a pair are of one language and as many tokens, so neither language, length nor tokenisation can tell them apart.
 """
 
 from __future__ import annotations
 
 from collections import Counter, defaultdict
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import islice
 from typing import Literal
@@ -18,34 +15,45 @@ from typing import Literal
 import numpy as np
 import pandas as pd
 
-Probe = Literal["pseudo-words", "shuffled letters", "rare words", "specific words", "small languages"]
-STRICT: tuple[Probe, ...] = ("pseudo-words", "shuffled letters")
-"""The probes whose strange half nobody can have trained on."""
+Probe = Literal["pseudo-words", "shuffled letters", "own translations"]
 CountTokens = Callable[[Sequence[str]], list[int]]
-TRIES = 40
-"""Strange versions made of a caption before it is given up."""
-CAPTIONS_TRIED = 20
-"""Captions tried for every pair that is wanted."""
+MOST_TEXTS = 600
+"""That go through the experts in one check."""
+TRIES, AT_ONCE = 40, 5
+"""Strange versions made of a caption before it is given up, and how many are made before they are looked at."""
 BOUNDARY = "\0"
 
 
 @dataclass(frozen=True, kw_only=True)
 class Pair:
-    """A text, and a stranger one of as many letters and tokens."""
+    """A caption, what was made of it that nobody can read, and a placebo: another caption of as many tokens."""
 
     probe: Probe
     language: str
-    """Of the strange half."""
-    cluster: str
-    """What is resampled as a whole for an interval, because its pairs are not independent.
-
-    The language of the strange half where a probe spans languages, else the most general of the words that pairs share.
-    """
     known: str
     strange: str
-    n_tokens: int
-    source_id: str = ""
-    """The caption that the strange half was made from, by its row's name; empty for words that are of none."""
+    placebo: str
+    number: int
+    """Among the pairs of its probe and language, from 0."""
+
+    @property
+    def texts(self) -> tuple[str, str, str]:
+        """The three texts."""
+        return self.known, self.strange, self.placebo
+
+
+@dataclass(frozen=True, kw_only=True)
+class Swap:
+    """Three captions of as many tokens in a language, by their rows.
+
+    Is the text of the first nearer to its own translations than to those of the second? The text of the third, which is
+    of neither, is the placebo.
+    """
+
+    language: str
+    known: int
+    other: int
+    placebo: int
 
 
 class PseudoWords:
@@ -74,60 +82,92 @@ class PseudoWords:
 
 
 def make_pairs(
-    captions: pd.DataFrame, count_tokens: CountTokens, *, n_per_language: int = 10, seed: int = 0
+    captions: pd.DataFrame,
+    words: Mapping[str, set[str]],
+    count_tokens: CountTokens,
+    *,
+    n_per_language: int,
+    seed: int = 0,
 ) -> list[Pair]:
-    """Pairs of both strict probes in every language that yields them.
+    """Pairs of both kinds of strange words in every language that yields them.
 
     Args:
-        captions: A column per language.
+        captions: In small letters, a column per language.
+        words: Those that a language is known to have.
         count_tokens: The tokenizer of the ensemble.
         n_per_language: Pairs of each probe in each language, at most.
         seed: Of everything drawn.
     """
     pairs: list[Pair] = []
-    drawn = captions.iloc[drawn_order(len(captions), seed)]
     for place, language in enumerate(captions):
         rng = np.random.default_rng([seed, place])
-        texts = dict(zip(drawn.index.astype(str), drawn[language].astype(str), strict=True))
-        words = {word for text in texts.values() for word in text.casefold().split()}
-        chain = PseudoWords(words)
-        strange: dict[Probe, Callable[[str], str]] = {
+        texts = list(dict.fromkeys(captions[language].to_numpy()[rng.permutation(len(captions))]))
+        own = words[str(language)]
+        chain = PseudoWords(own)
+        makers: dict[Probe, Callable[[str], str]] = {
             "pseudo-words": lambda word, chain=chain, rng=rng: chain.draw(len(word), rng),  # type: ignore[misc]
             "shuffled letters": lambda word, rng=rng: "".join(rng.permutation(list(word))),  # type: ignore[misc]
         }
-        for probe, make in strange.items():
-            tried = dict(islice(texts.items(), CAPTIONS_TRIED * n_per_language))
-            found = _pairs(probe, str(language), tried, make, words, count_tokens)
-            pairs += [pair for _, pair in zip(range(n_per_language), found, strict=False)]
+        counts = dict(zip(texts, count_tokens(texts), strict=True))
+        for probe, make in makers.items():
+            found = _strange_texts(counts, make, own, count_tokens)
+            pairs += [
+                Pair(probe=probe, language=str(language), known=known, strange=strange, placebo=placebo, number=number)
+                for number, (known, strange, placebo) in enumerate(islice(found, n_per_language))
+            ]
     return pairs
 
 
-def drawn_order(n_captions: int, seed: int = 0) -> np.ndarray:
-    """The order in which captions are tried, the same for all languages, so that pairs share captions."""
-    return np.random.default_rng(seed).permutation(n_captions)
+def make_swaps(captions: pd.DataFrame, count_tokens: CountTokens, *, n_per_language: int, seed: int = 0) -> list[Swap]:
+    """Threes of captions of as many tokens in every language that has them; arguments as in `make_pairs`."""
+    swaps: list[Swap] = []
+    for place, language in enumerate(captions):
+        rng = np.random.default_rng([seed, place])
+        texts = captions[language].to_list()
+        counts = np.array(count_tokens(texts))
+        found = 0
+        for known in rng.permutation(len(texts)):
+            alike = [row for row in np.flatnonzero(counts == counts[known]) if texts[row] != texts[known]]
+            if len(alike) >= 2 and found < n_per_language:
+                other, placebo = (int(row) for row in rng.choice(alike, 2, replace=False))
+                swaps.append(Swap(language=str(language), known=int(known), other=other, placebo=placebo))
+                found += 1
+    return swaps
 
 
-def _pairs(
-    probe: Probe,
-    language: str,
-    texts: dict[str, str],
-    make: Callable[[str], str],
-    words: set[str],
-    count_tokens: CountTokens,
-) -> Iterable[Pair]:
-    for source, text in texts.items():
-        own = text.casefold()
-        candidates = [" ".join(make(word) for word in own.split()) for _ in range(TRIES)]
-        counts = count_tokens([own, *candidates])
-        for candidate, count in zip(candidates, counts[1:], strict=True):
-            if count == counts[0] and len(candidate) == len(own) and not words & set(candidate.split()):
-                yield Pair(
-                    probe=probe,
-                    language=language,
-                    cluster=language,
-                    known=own,
-                    strange=candidate,
-                    n_tokens=count,
-                    source_id=source,
-                )
-                break
+def within(pairs: Iterable[Pair], most_texts: int) -> list[Pair]:
+    """The first pairs of every language, then the second ones and so on, while they hold no more texts than that."""
+    kept: list[Pair] = []
+    texts: set[str] = set()
+    for pair in sorted(pairs, key=lambda own: own.number):
+        if len(texts.union(pair.texts)) > most_texts:
+            break
+        texts.update(pair.texts)
+        kept.append(pair)
+    return kept
+
+
+def _strange_texts(
+    counts: dict[str, int], make: Callable[[str], str], words: set[str], count_tokens: CountTokens
+) -> Iterator[tuple[str, str, str]]:
+    """Texts that have a fellow of as many tokens, what is made of each, and the fellow."""
+    texts = list(counts)
+    for place, own in enumerate(texts):
+        n_tokens = counts[own]
+        fellow = next((text for text in texts[place + 1 :] + texts[:place] if counts[text] == n_tokens), None)
+        if fellow is None:
+            continue
+        strange = next(_made(own, n_tokens, make, words, count_tokens), None)
+        if strange is not None:
+            yield own, strange, fellow
+
+
+def _made(
+    own: str, n_tokens: int, make: Callable[[str], str], words: set[str], count_tokens: CountTokens
+) -> Iterator[str]:
+    """Texts made of one that have as many letters and tokens and none of the language's words."""
+    for _ in range(TRIES // AT_ONCE):
+        candidates = [" ".join(make(word) for word in own.split()) for _ in range(AT_ONCE)]
+        for candidate, count in zip(candidates, count_tokens(candidates), strict=True):
+            if count == n_tokens and len(candidate) == len(own) and not words & set(candidate.split()):
+                yield candidate

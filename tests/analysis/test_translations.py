@@ -1,4 +1,4 @@
-"""The translation score against loops written from its description, and in worlds whose good readers are known."""
+"""The translation score against loops from its description, and in worlds in which each language's skill is known."""
 
 from __future__ import annotations
 
@@ -9,240 +9,277 @@ import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scipy.stats import mannwhitneyu
 
-from emoe_audit.analysis.translations import Readers, Readings
+from emoe_audit.analysis.calibration import Calibration
+from emoe_audit.analysis.readings import Readings
+from emoe_audit.analysis.translations import READ_AS, RELIABILITY, TRANSLATION_SCORE, Readers
+from tests.analysis.worlds import GOOD, POOR, World, among, by_language, joined, many
 
-WIDTH = 24
-WORLDS = st.integers(0, 2**32 - 1).map(np.random.default_rng)
+WORLDS = st.integers(0, 2**32 - 1)
 QUICK = settings(max_examples=10, deadline=None)
 
 
-def world(rng: np.random.Generator, *, readers: int, others: int, captions: int, noise: float = 0.5) -> Readings:
-    """Every caption once in every language: `r...` read it alike but for noise, `x...` read nonsense.
-
-    Each language adds a vector of its own to all it reads.
-    """
-    meanings = rng.normal(size=(captions, 2, WIDTH))
-    vectors, languages, sources = [], [], []
-    for name in [*(f"r{i}" for i in range(readers)), *(f"x{i}" for i in range(others))]:
-        accent = 2 * rng.normal(size=(2, WIDTH))
-        error = rng.normal(size=meanings.shape)
-        vectors.append(accent + (meanings + noise * error if name.startswith("r") else error))
-        languages += [name] * captions
-        sources += [f"c{i}" for i in range(captions)]
-    return Readings(vectors=np.concatenate(vectors).astype(np.float32), languages=languages, sources=sources)
+def judged(readings: Readings, calibration: Calibration | None = None) -> pd.DataFrame:
+    return Readers.fit(readings, calibration).judge(readings)
 
 
-def rows_of(readings: Readings, rows: np.ndarray) -> Readings:
-    """Some rows, in the order given; a row may come twice."""
-    return Readings(
-        vectors=readings.vectors[rows],
-        languages=[readings.languages[row] for row in rows],
-        sources=[readings.sources[row] for row in rows],
-    )
+def scores(readings: Readings, calibration: Calibration | None = None) -> np.ndarray:
+    found: np.ndarray = judged(readings, calibration)[TRANSLATION_SCORE].to_numpy()
+    return found
 
 
-def scores(readings: Readings) -> np.ndarray:
-    return Readers.fit(readings).distances(readings)
+def raw(readings: Readings) -> np.ndarray:
+    """1 minus the cosine with the plain sum of the other languages, each without its mean over the table."""
+    names, captions = np.array(readings.languages), np.array(readings.sources)
+    own = readings.vectors.copy()
+    for name in set(readings.languages):
+        own[names == name] -= own[names == name].mean(axis=0)
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    found = []
+    for row in range(len(own)):
+        others = own[(captions == captions[row]) & (names != names[row])].sum(axis=0)
+        found.append(1 - own[row] @ others / np.linalg.norm(others))
+    return np.array(found)
 
 
-def is_reader(readings: Readings) -> np.ndarray:
-    return np.array([language.startswith("r") for language in readings.languages])
+def test_the_score_is_what_a_language_does_not_read_of_the_meaning() -> None:
+    """Whatever the company: 1 minus the loading, by arithmetic of vectors in many dimensions."""
+    world = World({"a": 0.95, "b": 0.9, "c": 0.8, "d": 0.7, "e": 0.4, "f": 0.0})
+    table = world.readings(150)
+    means = by_language(table, scores(table))
+    for name, loading in world.loadings.items():
+        assert means[name] == pytest.approx(1 - loading, abs=0.04)
 
 
-def cosine(a: np.ndarray, b: np.ndarray) -> float:
-    """NaN where one of the two is nothing."""
-    lengths = np.linalg.norm(a) * np.linalg.norm(b)
-    return float(a @ b / lengths) if lengths > 1e-9 else float("nan")
+def test_scores_follow_the_description() -> None:
+    """On readings with holes and a caption that comes twice in a language, one prompt at a time."""
+    rng, world = np.random.default_rng(3), World(many(4, 2))
+    calibration = replace(Calibration.fit(world.readings(60)), alike=0.9)
+    whole = world.readings(12)
+    kept = np.sort(rng.permutation(len(whole.languages))[:55])
+    table = joined(whole.take(kept), whole.take(kept[:2]))
+    table.vectors[-2:] += 0.05 * rng.normal(size=table.vectors[-2:].shape).astype(np.float32)
+    found = judged(table, calibration)
+
+    names = list(calibration.languages)
+    effects = table.vectors - calibration.means[[names.index(own) for own in table.languages]]
+    cells = {
+        (caption, name): np.mean(
+            [e for e, c, n in zip(effects, table.sources, table.languages, strict=True) if (c, n) == (caption, name)],
+            axis=0,
+        )
+        for caption, name in set(zip(table.sources, table.languages, strict=True))
+    }
+    for row, (caption, name) in enumerate(zip(table.sources, table.languages, strict=True)):
+        present = [other for other in names if (caption, other) in cells]
+        form = calibration.form(np.isin(names, present))
+        others = sum(
+            calibration.weights[names.index(other)] * cells[caption, other] / np.linalg.norm(cells[caption, other])
+            for other in present
+            if other != name
+        )
+        cosine = effects[row] @ others / np.linalg.norm(effects[row]) / np.linalg.norm(others)
+        place = names.index(name)
+        expected = form.reliability[place] if len(present) >= 3 else np.nan
+        assert found[RELIABILITY][row] == pytest.approx(expected, abs=1e-5, nan_ok=True)
+        if len(present) >= 3 and form.reliability[place] >= 0.6:
+            expected = 1 - (cosine + form.offset[place]) / calibration.whole[place]
+            assert found[TRANSLATION_SCORE][row] == pytest.approx(expected, abs=1e-4)
+        else:
+            assert np.isnan(found[TRANSLATION_SCORE][row])
+    assert found[TRANSLATION_SCORE].notna().mean() > 0.7
 
 
-def by_hand(readings: Readings) -> tuple[np.ndarray, list[dict[str, float]]]:
-    """Scores `[prompt, part]` and the weights of the languages for each part: one prompt and one caption at a time."""
-    languages, sources = list(readings.languages), list(readings.sources)
-    prompts, captions = range(len(languages)), sorted(set(sources))
-    known = sorted(name for name in set(languages) if languages.count(name) >= 5)
-    found, weights_of_parts = np.full((len(languages), 2), np.nan), []
-    for part in range(2):
-        vectors = readings.vectors[:, part].astype(np.float64)
-        effects: dict[int, np.ndarray] = {}
-        for name in known:
-            own = [i for i in prompts if languages[i] == name]
-            mean = sum(vectors[i] for i in own) / len(own)
-            effects |= {i: (vectors[i] - mean) / np.linalg.norm(vectors[i] - mean) for i in own}
-        prompts_of: dict[tuple[str, str], list[int]] = {}
-        for i in effects:
-            prompts_of.setdefault((languages[i], sources[i]), []).append(i)
-
-        def consensus(caption: str, but: str, weights: dict[str, float]) -> np.ndarray:
-            total = np.zeros(WIDTH)
-            for name in known:
-                own = prompts_of.get((name, caption), [])  # noqa: B023
-                if name != but and own:
-                    total += weights[name] * sum(effects[i] for i in own) / len(own)  # noqa: B023
-            return total
-
-        weights = dict.fromkeys(known, 1 / len(known))
-        for _ in range(10):
-            agreement = {}
-            for name in known:
-                of_captions = []
-                for caption in (c for c in captions if (name, c) in prompts_of):
-                    others = consensus(caption, name, weights)
-                    cosines = [cosine(effects[i], others) for i in prompts_of[name, caption]]
-                    of_captions.append(np.nan_to_num(np.mean(cosines)))  # alone with a caption, it agrees with nobody
-                agreement[name] = max(0.0, float(np.mean(of_captions))) ** 2
-            weights = {name: own / sum(agreement.values()) for name, own in agreement.items()}
-        weights_of_parts.append(weights)
-        for i in effects:
-            if sum((name, sources[i]) in prompts_of for name in known) >= 3:
-                found[i, part] = 1 - cosine(effects[i], consensus(sources[i], languages[i], weights))
-    return found, weights_of_parts
+@pytest.mark.parametrize("beside", [("g1", "p0", "p1"), ("g1", "g2", "p0"), ("g1", "g2", "g3", "g4", "g5")])
+def test_a_language_is_judged_alike_in_every_company(beside: tuple[str, ...]) -> None:
+    """What moves the plain cosine by more than 0.1 beside few readers."""
+    world = World(many(6, 6))
+    calibration, table = Calibration.fit(world.readings(100)), world.readings(150)
+    few = among(table, "g0", *beside)
+    here, there = by_language(few, scores(few, calibration)), by_language(table, scores(table, calibration))
+    for name in here:
+        assert here[name] == pytest.approx(there[name], abs=0.03)
+    if "p0" in beside and "p1" in beside:
+        assert by_language(few, raw(few))["g0"] - by_language(table, raw(table))["g0"] > 0.1
 
 
-@pytest.mark.parametrize("seed", [0, 1, 2])
-def test_scores_and_weights_follow_the_description(seed: int) -> None:
-    """On readings with holes, prompts that share caption and language, and languages of too few captions."""
-    rng = np.random.default_rng(seed)
-    whole = world(rng, readers=4, others=3, captions=9)
-    kept = rng.permutation(len(whole.languages))[:45]
-    few = [place for place, name in enumerate(whole.languages) if name == "r3"]
-    kept = np.array([*(place for place in kept if place not in few), *few[:4]])
-    twice = rng.choice(kept, size=8)
-    readings = rows_of(whole, np.concatenate([kept, twice]))
-    readings.vectors[len(kept) :] += rng.normal(size=(8, 2, WIDTH)).astype(np.float32)
-    readings.sources[-1] = "c99"  # type: ignore[index]
-
-    readers = Readers.fit(readings)
-    expected, weights = by_hand(readings)
-    assert list(readers.means.index) == sorted(weights[0])
-    np.testing.assert_allclose(readers.weights, [list(own.values()) for own in weights], atol=1e-4)
-    np.testing.assert_allclose(readers.distances(readings), expected, atol=1e-4)
-    assert 0 < np.isnan(expected).any(axis=1).sum() < len(expected) / 2
+def test_single_prompts_are_ranked_as_among_all_languages() -> None:
+    world = World(many(6, 6))
+    calibration, table = Calibration.fit(world.readings(100)), world.readings(150)
+    few = among(table, "g0", "g1", "g2", "p0")
+    own = np.isin(table.languages, ["g0", "g1", "g2", "p0"])
+    found, whole = judged(few, calibration), scores(table, calibration)[own]
+    for name in ("g0", "p0"):
+        here = np.array(few.languages) == name
+        agreement = np.corrcoef(found[TRANSLATION_SCORE][here], whole[here])[0, 1]
+        assert agreement == pytest.approx(found[RELIABILITY][here].mean(), abs=0.1)
+        assert agreement > 0.6
 
 
-@pytest.mark.parametrize(("readers", "others"), [(3, 17), (10, 10), (17, 3)])
-def test_languages_that_read_alike_score_below_those_that_do_not(readers: int, others: int) -> None:
-    readings = world(np.random.default_rng(0), readers=readers, others=others, captions=12)
-    known = is_reader(readings)
-    score = scores(readings).mean(axis=1)
-    auroc = mannwhitneyu(score[~known], score[known]).statistic / (known.sum() * (~known).sum())
-    assert auroc > 0.95
-    weights = Readers.fit(readings).weights
-    assert weights.sum(axis=1) == pytest.approx(1)
-    assert weights[:, readers:].sum(axis=1).max() < 0.05  # the names of readers come first
+def test_beside_languages_that_nobody_reads_there_is_no_number() -> None:
+    world = World(many(6, 6))
+    calibration, table = Calibration.fit(world.readings(100)), world.readings(30)
+    starved = among(table, "g0", "p0", "p1", "p2")
+    found = judged(starved, calibration)
+    is_good = np.array(starved.languages) == "g0"
+    assert found[TRANSLATION_SCORE][is_good].isna().all()
+    assert (found[RELIABILITY][is_good] < 0.5).all()
+    assert np.isnan(scores(starved)).all(), "without a calibration neither"
+    assert set(calibration.missing(["g0", "p0", "p1", "p2"])) == {"g1", "g2", "g3", "g4", "g5"}
 
 
-def test_what_is_read_alike_in_every_language_scores_zero_and_nonsense_one() -> None:
-    alike = world(np.random.default_rng(0), readers=4, others=0, captions=8, noise=0)
-    np.testing.assert_allclose(scores(alike), 0, atol=1e-5)
-    mixed = world(np.random.default_rng(0), readers=4, others=8, captions=200, noise=0)
-    assert scores(mixed)[~is_reader(mixed)].mean() == pytest.approx(1, abs=0.02)
+def test_other_captions_have_no_say() -> None:
+    """Not those of a template, nor many more; without a calibration a template moves them."""
+    world = World(many(5, 3))
+    calibration, plain = Calibration.fit(world.readings(100)), world.readings(60)
+    beside = joined(plain, world.readings(120, "flag", template=0.8), world.readings(60, "more"))
+    alone, among_all = scores(plain, calibration), scores(beside, calibration)[: len(plain.languages)]
+    np.testing.assert_allclose(alone, among_all, atol=0.01)
+    assert np.abs(scores(plain) - scores(beside)[: len(plain.languages)]).max() > 0.05
+
+
+def test_what_captions_have_in_common_is_not_taken_for_understanding() -> None:
+    """A language that reads the template alone is unsure of what is in it."""
+    world = World(many(5, 3))
+    calibration = Calibration.fit(world.readings(100))
+    flags = world.readings(60, "flag", template=0.8)
+    means = by_language(flags, scores(flags, calibration))
+    assert means["p0"] > 0.6 and means["g0"] < 0.3
+    alone = by_language(flags, 1 - cosines_without_template(flags, calibration))
+    assert alone["p0"] < 0.3
+
+
+def cosines_without_template(flags: Readings, calibration: Calibration) -> np.ndarray:
+    """With the sum of the good readers, where only the languages' means are taken out."""
+    means = dict(zip(calibration.languages, calibration.means, strict=True))
+    own = flags.vectors - np.stack([means[name] for name in flags.languages])
+    own /= np.linalg.norm(own, axis=1, keepdims=True)
+    found = []
+    for row, (caption, name) in enumerate(zip(flags.sources, flags.languages, strict=True)):
+        others = sum(
+            own[i]
+            for i, c in enumerate(flags.sources)
+            if c == caption and flags.languages[i] in {"g1", "g2", "g3"} - {name}
+        )
+        found.append(own[row] @ others / np.linalg.norm(others))
+    return np.array(found)
+
+
+def test_shuffled_captions_give_no_number_and_no_understanding() -> None:
+    world, rng = World(many(6, 0)), np.random.default_rng(0)
+    calibration, table = Calibration.fit(world.readings(100)), world.readings(100)
+    shuffled = list(table.sources)
+    for name in world.loadings:
+        own = np.flatnonzero(np.array(table.languages) == name)
+        for row, other in zip(own, rng.permutation(own), strict=True):
+            shuffled[row] = table.sources[other]
+    nonsense = replace(table, sources=shuffled)
+    assert np.isnan(scores(nonsense)).all()
+    assert scores(nonsense, calibration).mean() > 0.9
 
 
 @QUICK
 @given(WORLDS)
-def test_what_a_language_adds_to_all_it_reads_does_not_matter(rng: np.random.Generator) -> None:
-    readings = world(rng, readers=4, others=2, captions=7)
+def test_what_a_language_adds_to_all_it_reads_does_not_matter(seed: int) -> None:
+    readings = World(many(4, 2), seed).readings(7)
     moved = readings.vectors.copy()
-    moved[np.array(readings.languages) == "r1"] += rng.normal(0, 5, (2, WIDTH)).astype(np.float32)
+    moved[np.array(readings.languages) == "g1"] += np.random.default_rng(seed).normal(0, 5, 256).astype(np.float32)
     np.testing.assert_allclose(scores(replace(readings, vectors=moved)), scores(readings), atol=1e-3)
 
 
 @QUICK
-@given(WORLDS, st.tuples(*[st.floats(1e-3, 1e3)] * 2))
-def test_the_scale_of_a_part_does_not_matter(rng: np.random.Generator, scale: tuple[float, float]) -> None:
-    readings = world(rng, readers=4, others=2, captions=7)
-    scaled = readings.vectors * np.array(scale, dtype=np.float32)[:, None]
+@given(WORLDS, st.floats(1e-2, 1e3))
+def test_the_scale_of_readings_does_not_matter(seed: int, scale: float) -> None:
+    readings = World(many(4, 2), seed).readings(7)
+    scaled = (readings.vectors * scale).astype(np.float32)
     np.testing.assert_allclose(scores(replace(readings, vectors=scaled)), scores(readings), atol=1e-3)
 
 
 @QUICK
 @given(WORLDS)
-def test_the_order_of_the_prompts_does_not_matter(rng: np.random.Generator) -> None:
-    readings = world(rng, readers=4, others=2, captions=7)
-    order = rng.permutation(len(readings.languages))
-    np.testing.assert_allclose(scores(rows_of(readings, order)), scores(readings)[order], atol=1e-3)
-
-
-def test_a_part_is_scored_by_itself() -> None:
-    readings = world(np.random.default_rng(0), readers=4, others=2, captions=8)
-    other = readings.vectors.copy()
-    other[:, 1] = np.random.default_rng(1).normal(size=other[:, 1].shape)
-    before, after = scores(readings), scores(replace(readings, vectors=other))
-    np.testing.assert_array_equal(after[:, 0], before[:, 0])
-    assert (after[:, 1] != before[:, 1]).all()
+def test_the_order_of_the_prompts_does_not_matter(seed: int) -> None:
+    readings = World(many(4, 2), seed).readings(7)
+    order = np.random.default_rng(seed).permutation(len(readings.languages))
+    np.testing.assert_allclose(scores(readings.take(order)), scores(readings)[order], atol=1e-3)
 
 
 def test_prompts_are_held_against_a_reference_that_need_not_hold_them() -> None:
-    readings = world(np.random.default_rng(0), readers=4, others=2, captions=8)
+    readings = World(many(4, 2)).readings(8)
     readers, some = Readers.fit(readings), np.array([3, 17, 40])
-    np.testing.assert_allclose(
-        readers.distances(rows_of(readings, some), readings), readers.distances(readings)[some], atol=1e-6
+    own = readings.take(some)
+    pd.testing.assert_frame_equal(
+        readers.judge(own, readings), readers.judge(readings).iloc[some].reset_index(drop=True), rtol=1e-4
     )
-    strange = replace(rows_of(readings, some), vectors=-readings.vectors[some])
-    own_mean = np.stack(readers.means[[readings.languages[place] for place in some]].to_list())
-    mirrored = replace(strange, vectors=2 * own_mean - readings.vectors[some])
-    np.testing.assert_allclose(readers.distances(mirrored, readings), 2 - readers.distances(readings)[some], atol=1e-5)
-    elsewhere = replace(rows_of(readings, some), sources=["c0", "no such caption", "c0"])
-    assert np.isnan(readers.distances(elsewhere, readings)).all(axis=1).tolist() == [False, True, False]
+    elsewhere = replace(own, sources=["c0", "no such caption", "c0"])
+    assert readers.judge(elsewhere, readings)[RELIABILITY].isna().tolist() == [False, True, False]
 
 
 def test_a_caption_needs_three_languages() -> None:
-    whole = world(np.random.default_rng(0), readers=4, others=0, captions=8)
+    whole = World(many(4, 0)).readings(8)
     places = zip(whole.languages, whole.sources, strict=True)
-    missing = {("r0", "c0"), ("r1", "c0"), ("r0", "c1")}
-    readings = rows_of(whole, np.array([place for place, cell in enumerate(places) if cell not in missing]))
-    undefined = np.isnan(scores(readings))
-    assert (undefined[:, 0] == undefined[:, 1]).all()
-    assert undefined[:, 0].tolist() == [source == "c0" for source in readings.sources]
+    missing = {("g0", "c0"), ("g1", "c0"), ("g0", "c1")}
+    readings = whole.take(np.array([place for place, cell in enumerate(places) if cell not in missing]))
+    undefined = judged(readings)[RELIABILITY].isna()
+    assert undefined.tolist() == [source == "c0" for source in readings.sources]
 
 
-def test_a_language_needs_five_captions_to_be_scored_and_to_be_counted() -> None:
-    whole = world(np.random.default_rng(0), readers=3, others=0, captions=8)
-    few = [place for place, name in enumerate(whole.languages) if name == "r2"]
-    five, four = (rows_of(whole, np.delete(np.arange(24), few[n:])) for n in (5, 4))
-    scored = [source in {"c0", "c1", "c2", "c3", "c4"} for source in five.sources]
-    assert (~np.isnan(scores(five)[:, 0])).tolist() == scored
-    assert np.isnan(scores(four)).all()
-    assert list(Readers.fit(four).means.index) == ["r0", "r1"]
+def test_a_language_that_the_calibration_does_not_know_is_scored_and_has_no_voice() -> None:
+    world = World(many(4, 2) | {"new": GOOD, "newer": POOR})
+    calibration = Calibration.fit(among(world.readings(100), *many(4, 2)))
+    table = world.readings(100)
+    means = by_language(table, scores(table, calibration))
+    assert means["new"] == pytest.approx(1 - GOOD, abs=0.05)
+    assert means["newer"] == pytest.approx(1 - POOR, abs=0.05)
+    known = among(table, *many(4, 2))
+    without = scores(known, calibration)
+    np.testing.assert_allclose(
+        scores(table, calibration)[np.isin(table.languages, list(many(4, 2)))], without, atol=1e-5
+    )
 
 
-def test_a_language_that_was_not_fitted_has_no_score() -> None:
-    readings = world(np.random.default_rng(0), readers=4, others=0, captions=8)
-    new = replace(rows_of(readings, np.array([0])), languages=["xx"])
-    assert np.isnan(Readers.fit(readings).distances(new, readings)).all()
+def test_a_language_of_four_captions_that_nobody_knows_has_no_score() -> None:
+    world = World(many(4, 0) | {"new": GOOD})
+    calibration = Calibration.fit(among(world.readings(50), *many(4, 0)))
+    table = world.readings(4)
+    assert np.isnan(scores(table, calibration)).tolist() == [name == "new" for name in table.languages]
 
 
-def test_where_nobody_can_be_believed_nothing_is_scored() -> None:
-    meanings = np.random.default_rng(0).normal(size=(3, 8, 2, WIDTH))
-    opposed = np.concatenate([meanings[0], -meanings[0], meanings[1]]).astype(np.float32)
-    languages, sources = np.repeat(["a", "b", "c"], 8).tolist(), [f"c{i}" for i in range(8)] * 3
-    readings = Readings(vectors=opposed, languages=languages, sources=sources)
-    assert (Readers.fit(readings).weights == 0).all()
-    assert np.isnan(scores(readings)).all()
-
-
-def test_a_prompt_that_does_nothing_has_no_score() -> None:
-    readings = world(np.random.default_rng(0), readers=4, others=1, captions=8)
-    readings.vectors[np.array(readings.languages) == "x0", 0] = 1
-    assert (np.isnan(scores(readings)[:, 0]) == ~is_reader(readings)).all()
+def test_a_prompt_that_is_read_as_nothing_has_no_score() -> None:
+    readings = World(many(4, 1)).readings(8)
+    is_poor = np.array(readings.languages) == "p0"
+    readings.vectors[is_poor] = 1
+    assert (np.isnan(scores(readings)) == is_poor).all()
 
 
 def test_one_language_alone_and_no_prompts_at_all_have_no_scores() -> None:
-    alone = world(np.random.default_rng(0), readers=1, others=0, captions=8)
+    alone = World(many(1, 0)).readings(8)
     assert np.isnan(scores(alone)).all()
-    empty = rows_of(alone, np.array([], dtype=int))
-    assert scores(empty).shape == (0, 2)
-    assert np.isnan(Readers.fit(empty).distances(alone)).all()
+    empty = alone.take(np.array([], dtype=int))
+    assert scores(empty).shape == (0,)
+    assert np.isnan(Readers.fit(empty).judge(alone)[TRANSLATION_SCORE]).all()
+    assert Readers.fit(empty).faults(empty).tolist() == []
 
 
-def test_a_frame_holds_both_parts_in_a_row() -> None:
+def test_a_calibration_of_other_readings_is_refused() -> None:
+    calibration = Calibration.fit(World(many(4, 0)).readings(8))
+    readings = World(many(4, 0)).readings(8)
+    with pytest.raises(ValueError, match=r"256 numbers.* 128"):
+        Readers.fit(replace(readings, vectors=readings.vectors[:, :128]), calibration)
+
+
+def test_a_frame_holds_the_state_of_the_text_first() -> None:
     reading = [np.array([1, 2, 3, 4], dtype=np.float16), np.array([5, 6, 7, 8], dtype=np.float16)]
     frame = pd.DataFrame({"reading": reading, "language": ["en", "de"], "source_id": ["a", "b"]})
     readings = Readings.of(frame)
-    np.testing.assert_array_equal(readings.vectors, [[[1, 2], [3, 4]], [[5, 6], [7, 8]]])
+    np.testing.assert_array_equal(readings.vectors, [[1, 2], [5, 6]])
     assert readings.vectors.dtype == np.float32
     assert (list(readings.languages), list(readings.sources)) == (["en", "de"], ["a", "b"])
-    empty = Readings.of(frame.iloc[:0])
-    assert Readers.fit(empty).distances(empty).shape == (0, 2)
+    assert len(Readers.fit(Readings.of(frame.iloc[:0])).judge(Readings.of(frame.iloc[:0]))) == 0
+
+
+def test_columns_are_called_as_the_run_calls_them() -> None:
+    assert (TRANSLATION_SCORE, RELIABILITY, READ_AS) == (
+        "translation_disagreement",
+        "translation_reliability",
+        "read_as",
+    )

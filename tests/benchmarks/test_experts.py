@@ -34,11 +34,12 @@ from emoe_audit.ground.figures import FIGURES, Ground, replicates
 from emoe_audit.ground.members import LowestGate, base_unet, random_clusters, reconstruction_errors
 from emoe_audit.ground.verify import known_coverage, lay_ground
 from emoe_audit.prompts.emoji import caption_matrix, default_prompts, is_plain
+from emoe_audit.scoring.calibration import calibrate, calibration_captions
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.expert_use import measure_use
 from emoe_audit.scoring.loading import load_engine
 from emoe_audit.types import EnsembleSpec, Prompt, ScoringConfig
-from emoe_audit.validity.check import check, check_captions
+from emoe_audit.validity.check import check
 from tests.benchmarks.record import Row, Verdict, claim_row, merge_record, paired_ratio
 from tests.benchmarks.sd15 import all_cores, true_size_folder
 
@@ -251,12 +252,13 @@ def _compared(ground: Ground, grids: Mapping[str, np.ndarray], n_boot: int) -> l
 
 def _checked(engine: ScoringEngine, kind: str) -> list[Row]:
     """What `ensemble check` says, which knows nothing of the training."""
-    found = check(engine, check_captions(engine.ensemble.spec), n_per_language=1)
+    captions = calibration_captions(engine.ensemble.spec)
+    found = check(engine, captions, calibrate(engine, captions))
     signs = {score.name: score for score in found.scores}
     own = signs["relative_disagreement"]
     verdicts: dict[str, Verdict] = {"holds": "held", "turned": "not_held", "unclear": "inconclusive"}
     return [
-        _row(f"relative disagreement of {kind} passes the validity check", own.strength, 0.5, verdicts[own.sign]),
+        _row(f"relative disagreement of {kind} passes the validity check", own.strength, 0.0, verdicts[own.sign]),
         _row(f"{kind} are comparable", found.alignment, 0.5, _verdict(found.comparable)),
     ]
 

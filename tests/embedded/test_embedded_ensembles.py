@@ -10,7 +10,8 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from emoe_audit.analysis.translations import Readers, Readings
+from emoe_audit.analysis.readings import Readings
+from emoe_audit.analysis.translations import TRANSLATION_SCORE, Readers
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.experts.spec import EMBEDDED, embedded_names, load_spec
 from emoe_audit.prompts.emoji import SOURCE_LANGUAGE, default_prompts
@@ -61,8 +62,8 @@ def test_prompts_are_read_the_further_from_their_translations_the_less_their_lan
     scores: pd.DataFrame, coverage: pd.DataFrame
 ) -> None:
     readings = Readings.of(scores)
-    distance = Readers.fit(readings).distances(readings).mean(axis=1)
-    means = pd.Series(distance).groupby(scores["language"]).mean()
+    distance = Readers.fit(readings).judge(readings)[TRANSLATION_SCORE]
+    means = distance.groupby(scores["language"]).mean()
     assert spearmanr(means, coverage["coverage"].astype(float).reindex(means.index)).statistic < -0.7
 
 

@@ -20,6 +20,7 @@ def known_ground() -> Ground:
     return Ground(
         languages=np.array(list("abcdefgh")),
         coverage=COVERAGE,
+        readability=np.array([0.9, 0.95, 0.8, 0.6, 0.3, 0.1, 0.05, np.nan]),
         related=np.arange(8) == 7,
         tokens=rng.integers(2, 9, (8, N)).astype(float),
         quality=quality,

@@ -21,6 +21,7 @@ from emoe_audit.ground.figures import (
     language_rho,
     quality_quartiles,
     quality_rho_within_language,
+    readability_rho,
     region_rho,
     replicates,
     tone_rho,
@@ -46,6 +47,13 @@ def test_a_score_that_follows_coverage_has_every_figure_on_the_right_side(ground
     assert auroc_starved(ground, score) > 0.99
     assert quality_quartiles(ground, score) == sorted(quality_quartiles(ground, score), reverse=True)
     assert aurc(ground, score) < aurc(ground, -score)
+
+
+def test_readability_is_compared_where_it_was_measured(ground: Ground, score: np.ndarray) -> None:
+    means = score[:7, :N_PLAIN].mean(axis=1)
+    assert readability_rho(ground, score) == pytest.approx(spearmanr(means, ground.readability[:7]).statistic)
+    unknown = dataclasses.replace(ground, readability=np.full(8, np.nan))
+    assert np.isnan(readability_rho(unknown, score))
 
 
 def test_figures_of_languages_are_taken_on_plain_concepts_alone(ground: Ground, score: np.ndarray) -> None:

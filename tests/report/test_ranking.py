@@ -95,6 +95,16 @@ def test_only_strict_probes_are_told(own_run: RunStore) -> None:
     assert all(set(own.shares) == {"pseudo-words", "shuffled letters"} for own in report.validity.scores)
 
 
+def test_what_a_check_without_a_placebo_called_a_sign_is_unclear(own_run: RunStore) -> None:
+    add_check(own_run, "relative_disagreement")
+    rows = own_run.query("SELECT * EXCLUDE (placebo, beyond, beyond_low, beyond_high) FROM validity")
+    own_run.write_analysis("validity", rows)
+    validity = collect(own_run).validity
+    assert validity is not None and validity.default_score is None
+    assert {own.sign for own in validity.scores} == {"unclear"}
+    assert not any(own.beyond for own in validity.scores)
+
+
 def test_a_check_from_before_there_were_assumed_probes_holds_strict_ones(own_run: RunStore) -> None:
     add_check(own_run, "relative_disagreement")
     rows = own_run.query("SELECT * EXCLUDE (strict) FROM validity WHERE strict")

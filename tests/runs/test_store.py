@@ -146,7 +146,7 @@ def test_a_translation_score_belongs_to_a_prompt_and_its_caption(store: RunStore
     prompts = synthetic_frame(3)[["prompt_id", "prompt", "language", "region"]]
     store.write_prompts(prompts.assign(key=["k", "k", "l"], source_id=["s", "t", "s"]))
     store.append("scores", scores(["k", "l"]))
-    columns = ["translation_disagreement", "translation_text", "translation_mid_block"]
+    columns = ["translation_disagreement", "translation_reliability"]
     assert store.query("SELECT * FROM results")[columns].isna().all(axis=None)
     table = pd.DataFrame({"key": ["k", "k"], "source_id": ["t", "s"]})
     store.write_analysis("translations", table.assign(**{column: [0.5, 0.25] for column in columns}))

@@ -4,21 +4,29 @@ from __future__ import annotations
 
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
 
-from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import run_audit
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.report.collect import collect
 from emoe_audit.runs.store import RunStore
+from emoe_audit.scoring.calibration import calibrate, calibration_captions
 from emoe_audit.scoring.loading import load_engine
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 from emoe_audit.validity import check as check_module
-from emoe_audit.validity.check import check, check_captions
+from emoe_audit.validity.check import check
+from emoe_audit.validity.outcome import Check
 
 pytestmark = pytest.mark.slow
+
+
+@pytest.fixture(autouse=True)
+def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
 
 SCORING = ScoringConfig(n_noise=1, batch_size=8, device="cpu", check_pairs=2)
 NO_IMAGES = ImageConfig(n_images=0)
@@ -31,11 +39,13 @@ def run(spec: EnsembleSpec, out: Path, check_pairs: int = 2) -> RunStore:
 
 
 def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
-    found = check(load_engine(tiny_spec, SCORING), check_captions(tiny_spec), n_per_language=2)
+    engine, captions = load_engine(tiny_spec, SCORING), calibration_captions(tiny_spec)
+    found = check(engine, captions, calibrate(engine, captions), n_per_language=2)
     data = collect(run(tiny_spec, tmp_path / "run"))
     validity = data.validity
     assert validity is not None
-    assert data.ranking == (found.default_score or TRANSLATION_SCORE)
+    assert data.ranking == "relative_disagreement", "the first that a run of random weights measured"
+    assert found.default_score is None
     assert validity.default_score == found.default_score
     np.testing.assert_allclose(validity.alignment, found.alignment, rtol=1e-5)
     assert {own.score: own.sign for own in validity.scores} == {own.name: own.sign for own in found.scores}
@@ -43,7 +53,10 @@ def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Pat
         kept = validity.of(own.name)
         assert kept is not None
         assert {probe: share.mean for probe, share in kept.shares.items()} == {
-            result.probe: result.share.value for result in own.probes if result.strict
+            result.probe: result.share.value for result in own.probes
+        }
+        assert {probe: beyond.mean for probe, beyond in kept.beyond.items()} == {
+            result.probe: result.beyond.value for result in own.probes
         }
 
 
@@ -58,6 +71,26 @@ def test_the_check_is_made_once(tiny_spec: EnsembleSpec, tmp_path: Path, monkeyp
     first = collect(run(tiny_spec, tmp_path / "run")).validity
     monkeypatch.setattr(check_module, "check", lambda *_args, **_options: pytest.fail("checked again"))
     assert collect(run(tiny_spec, tmp_path / "run")).validity == first is not None
+
+
+def test_another_run_of_the_ensemble_takes_what_was_found_unless_it_is_to_check_again(
+    tiny_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    first = run(tiny_spec, tmp_path / "first")
+    made: list[str] = []
+
+    def watched(*given: Any, **options: Any) -> Check:
+        made.append("again")
+        return check(*given, **options)
+
+    monkeypatch.setattr(check_module, "check", watched)
+    second = run(tiny_spec, tmp_path / "second")
+    for table in ("validity", "calibration"):
+        assert first.query(f"SELECT * FROM {table}").equals(second.query(f"SELECT * FROM {table}"))
+    assert not made
+    scoring = replace(SCORING, check="again")
+    run_audit(default_prompts(tiny_spec), tiny_spec, tmp_path / "second", scoring=scoring, images=NO_IMAGES)
+    assert made == ["again"]
 
 
 def test_a_check_that_cannot_be_made_does_not_stop_the_run(

@@ -12,7 +12,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoe_audit.validity.probes import Pair, PseudoWords, drawn_order, make_pairs
+from emoe_audit.validity.probes import Pair, PseudoWords, make_pairs, make_swaps, within
 
 WORDS = [
     "apple",
@@ -42,45 +42,64 @@ def by_pairs_of_letters(texts: Sequence[str]) -> list[int]:
     return [len(text) - sum(text[i : i + 2] in known for i in range(len(text) - 1)) for text in texts]
 
 
+SMALL = CAPTIONS.map(str.casefold)
+KNOWN = {str(name): {word for text in SMALL[name] for word in text.split()} for name in SMALL}
+
+
+def made(n_per_language: int, captions: pd.DataFrame = SMALL, seed: int = 0) -> list[Pair]:
+    return make_pairs(captions, KNOWN, by_pairs_of_letters, n_per_language=n_per_language, seed=seed)
+
+
 @pytest.fixture(scope="module")
 def pairs() -> list[Pair]:
-    return make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6)
+    return made(6)
 
 
 def test_both_probes_come_in_every_language_up_to_the_bound(pairs: list[Pair]) -> None:
     counts = pd.Series([(p.probe, p.language) for p in pairs]).value_counts()
     assert set(counts.index) >= {("pseudo-words", "en"), ("shuffled letters", "en")}
     assert counts.max() == 6
+    assert {p.number for p in pairs if (p.probe, p.language) == ("pseudo-words", "en")} == set(range(6))
 
 
-def test_a_pair_has_as_many_letters_and_tokens_in_each_half(pairs: list[Pair]) -> None:
+def test_the_three_texts_of_a_pair_have_as_many_tokens_and_the_strange_one_as_many_letters(pairs: list[Pair]) -> None:
     for pair in pairs:
         assert len(pair.known) == len(pair.strange)
-        assert by_pairs_of_letters([pair.known, pair.strange]) == [pair.n_tokens] * 2
+        assert len(set(by_pairs_of_letters(pair.texts))) == 1
 
 
-def test_a_pair_names_the_caption_that_it_was_made_from(pairs: list[Pair]) -> None:
-    named = CAPTIONS.set_axis([f"picture {place}" for place in range(len(CAPTIONS))])
-    for pair in make_pairs(named, by_pairs_of_letters, n_per_language=6):
-        assert str(named.loc[pair.source_id, pair.language]).casefold() == pair.known
-        assert pair.cluster == pair.language
-    assert {pair.source_id for pair in pairs} <= {str(place) for place in range(12)}
+def test_the_placebo_is_another_caption_of_the_language(pairs: list[Pair]) -> None:
+    for pair in pairs:
+        captions = SMALL[pair.language].to_list()
+        assert pair.known in captions and pair.placebo in captions and pair.placebo != pair.known
 
 
-def test_captions_are_tried_in_the_same_order_in_every_language() -> None:
-    """So a few captions, read in every language, serve the pairs of all languages."""
-    captions = CAPTIONS.assign(fr=CAPTIONS["en"].str.title())
-    anything = make_pairs(captions, lambda texts: [0] * len(texts), n_per_language=2)
-    tried = drawn_order(12)
-    assert sorted(tried) == list(range(12))
-    assert {pair.language for pair in anything} == {"en", "ja", "fr"}
-    assert {pair.source_id for pair in anything if pair.probe == "pseudo-words"} == {str(own) for own in tried[:2]}
+def test_a_caption_without_a_fellow_of_as_many_tokens_makes_no_pair() -> None:
+    alone = pd.DataFrame({"en": ["apple", "apple", "maple tree house"]})
+    words = {"en": {"apple", "maple", "tree", "house"}}
+    assert make_pairs(alone, words, lambda texts: [len(text) for text in texts], n_per_language=3) == []
+
+
+def test_a_swap_names_three_captions_of_as_many_tokens() -> None:
+    swaps = make_swaps(SMALL, by_pairs_of_letters, n_per_language=4)
+    assert pd.Series([swap.language for swap in swaps]).value_counts().max() == 4
+    for swap in swaps:
+        texts = [SMALL[swap.language].iloc[row] for row in (swap.known, swap.other, swap.placebo)]
+        assert len(set(texts)) == 3
+        assert len(set(by_pairs_of_letters(texts))) == 1
+
+
+def test_no_more_texts_are_taken_than_may_be_and_every_language_comes_before_a_second_pair(pairs: list[Pair]) -> None:
+    kept = within(pairs, 12)
+    assert len({text for pair in kept for text in pair.texts}) <= 12
+    assert {pair.number for pair in kept} == {0} or len(kept) >= 4
+    assert within(pairs, 10_000) == sorted(pairs, key=lambda pair: pair.number)
+    assert within(pairs, 2) == []
 
 
 def test_no_word_of_a_strange_text_is_a_word_of_the_language(pairs: list[Pair]) -> None:
     for pair in pairs:
-        words = {word for text in CAPTIONS[pair.language] for word in text.split()}
-        assert not words & set(pair.strange.split())
+        assert not KNOWN[pair.language] & set(pair.strange.split())
 
 
 def test_shuffling_keeps_the_letters_of_every_word(pairs: list[Pair]) -> None:
@@ -89,16 +108,13 @@ def test_shuffling_keeps_the_letters_of_every_word(pairs: list[Pair]) -> None:
 
 
 def test_the_seed_makes_the_pairs(pairs: list[Pair]) -> None:
-    assert make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6) == pairs
-    assert make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6, seed=1) != pairs
+    assert made(6) == pairs
+    assert made(6, seed=1) != pairs
 
 
 @pytest.mark.parametrize("hash_seed", ["1", "2"])
 def test_the_seed_makes_the_pairs_in_every_process(pairs: list[Pair], hash_seed: str) -> None:
-    again = (
-        "from tests.validity.test_probes import *\n"
-        "print([p.strange for p in make_pairs(CAPTIONS, by_pairs_of_letters, n_per_language=6)])"
-    )
+    again = "from tests.validity.test_probes import *\nprint([p.strange for p in made(6)])"
     environment = os.environ | {"PYTHONHASHSEED": hash_seed, "PYTHONPATH": str(Path(__file__).parents[2])}
     done = subprocess.run([sys.executable, "-c", again], env=environment, capture_output=True, text=True, check=True)
     assert done.stdout.strip() == str([pair.strange for pair in pairs])

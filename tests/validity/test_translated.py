@@ -1,106 +1,97 @@
-"""The translation score of pairs: each half against the other languages of the caption that the pair was made from."""
+"""The probes of the translation score: they hold for an encoder that reads, and for none that does not."""
 
 from __future__ import annotations
-
-from collections.abc import Sequence
-from itertools import permutations
 
 import numpy as np
 import pandas as pd
 import pytest
 
-from emoe_audit.analysis.translations import Readers, Readings
-from emoe_audit.validity import translated as translated_module
-from emoe_audit.validity.probes import Pair, make_pairs
-from emoe_audit.validity.translated import translation_scores
+from emoe_audit.validity.evidence import ProbeResult
+from emoe_audit.validity.gallery import Gallery, nearest
+from emoe_audit.validity.translated import check_translations
+from tests.validity.made import MadeReader, by_letters, calibration, ignorant, knowing, made_captions, made_pairs
 
-WORDS = {
-    "en": "apple maple table cable fable stable staple beetle onion river crown grape",
-    "de": "apfel ahorn tisch kabel fabel stall heft kaefer zwiebel fluss krone traube",
-    "fi": "omena vaahtera poyta johto satu talli niitti kuoriainen sipuli joki kruunu rypale",
-}
-CAPTIONS = pd.DataFrame(
-    {own: [f"{a} {b}".title() for a, b in permutations(words.split(), 2)] for own, words in WORDS.items()}
-)[::6].set_axis(range(100, 122))
-MEANINGS = {text.casefold(): place for language in CAPTIONS for place, text in enumerate(CAPTIONS[language])}
+CAPTIONS = made_captions(12)
+PROBES = {"pseudo-words", "shuffled letters", "own translations"}
 
 
-def read(text: str) -> np.ndarray:
-    """What a caption means, whatever its language and case; nonsense for any other text."""
-    meaning = MEANINGS.get(text.casefold())
-    nonsense = [1, *text.encode()]
-    return np.random.default_rng([0, meaning] if meaning is not None else nonsense).normal(size=64)
+def found(reader: MadeReader, captions: pd.DataFrame = CAPTIONS) -> dict[str, ProbeResult]:
+    pairs = made_pairs(captions, reader.count)
+    results = check_translations(reader, calibration(reader, captions), captions, pairs)  # type: ignore[arg-type]
+    return {result.probe: result for result in results}
 
 
-def score(texts: Sequence[str]) -> pd.DataFrame:
-    return pd.DataFrame({"reading": [read(text) for text in texts]})
+def test_all_probes_hold_for_an_encoder_that_reads_and_the_placebo_is_told_from_what_cannot_be_read() -> None:
+    results = found(knowing(CAPTIONS))
+    assert set(results) == PROBES
+    for result in results.values():
+        assert result.sign == "holds"
+        assert result.share.value > 0.95
+        assert result.placebo == pytest.approx(0.5, abs=0.15)
+        assert result.n_languages == 12
 
 
-def n_letters(texts: Sequence[str]) -> list[int]:
-    return [len(text) for text in texts]
+def test_they_hold_where_half_of_the_languages_are_read_and_show_less() -> None:
+    whole, half = found(knowing(CAPTIONS)), found(knowing(CAPTIONS, n_read=8))
+    for probe in PROBES:
+        assert half[probe].sign == "holds"
+        assert half[probe].beyond.value < whole[probe].beyond.value - 0.1
 
 
-@pytest.fixture(scope="module")
-def pairs() -> list[Pair]:
-    return make_pairs(CAPTIONS, n_letters, n_per_language=4)
+@pytest.mark.parametrize("make", [ignorant, by_letters])
+def test_none_holds_for_an_encoder_that_knows_nothing(make: object) -> None:
+    for seed in range(3):
+        results = found(make(seed))  # type: ignore[operator]
+        assert not [result for result in results.values() if result.sign != "unclear"]
 
 
-def scores_of(pairs: Sequence[Pair]) -> tuple[np.ndarray, np.ndarray]:
-    halves = [score([pair.known for pair in pairs]), score([pair.strange for pair in pairs])]
-    known, strange = translation_scores(score, CAPTIONS, pairs, halves)
-    return known, strange
+def test_languages_that_share_words_prove_nothing() -> None:
+    """Every second language has the words of the one before: an encoder of letters brings them together."""
+    shared = CAPTIONS.copy()
+    for place in range(1, 12, 2):
+        shared.iloc[:, place] = shared.iloc[:, place - 1]
+    reader = by_letters(0)
+    weights = calibration(reader, shared).weights
+    assert weights.sum() == pytest.approx(1), "this agreement is taken for reading"
+    assert {result.sign for result in found(reader, shared).values()} <= {"unclear"}
 
 
-def scores_of_captions() -> dict[tuple[str, str], float]:
-    """By language and name, each caption against all its translations."""
-    rows = [(language, str(name), text) for language in CAPTIONS for name, text in CAPTIONS[language].items()]
-    frame = pd.DataFrame(rows, columns=["language", "source_id", "text"]).assign(reading=lambda f: f["text"].map(read))
-    readings = Readings.of(frame)
-    distances = Readers.fit(readings).distances(readings).mean(axis=1)
-    return dict(zip(zip(frame["language"], frame["source_id"], strict=True), distances, strict=True))
+def test_a_distance_is_one_less_the_cosine_to_the_weighted_consensus_of_other_languages() -> None:
+    reader, few = knowing(CAPTIONS), CAPTIONS.iloc[:, :4]
+    known = calibration(reader, few)
+    gallery = gallery_of(reader, few)
+    text = few.iloc[2, 0]
+    (own,) = gallery.distances(reader.read([text]), ["l00"], reader.ids([text]))
+    effect = reader.read([text])[0] - known.means[0]
+    for row, name in enumerate(few.index):
+        others = [reader.read([few.loc[name, language]])[0] - known.means[at] for at, language in enumerate(few)][1:]
+        consensus = sum(
+            weight * vector / np.linalg.norm(vector) for weight, vector in zip(known.weights[1:], others, strict=True)
+        )
+        cosine = effect @ consensus / np.linalg.norm(effect) / np.linalg.norm(consensus)
+        assert own[row] == pytest.approx(1 - cosine, abs=1e-4)
 
 
-def test_the_known_half_of_a_pair_has_the_score_of_its_caption(pairs: list[Pair]) -> None:
-    known, _ = scores_of(pairs)
-    of_captions = scores_of_captions()
-    expected = [of_captions[pair.language, pair.source_id] for pair in pairs]
-    assert len(pairs) >= 12 and np.isfinite(known).all()
-    np.testing.assert_allclose(known, expected, atol=1e-5)
+def test_a_language_that_shares_a_token_has_no_voice() -> None:
+    reader = knowing(CAPTIONS)
+    gallery = gallery_of(reader, CAPTIONS.iloc[:, :2])
+    text, other = CAPTIONS.iloc[0, 0], CAPTIONS.iloc[0, 1]
+    apart = gallery.distances(reader.read([text]), ["l00"], reader.ids([text]))[0]
+    sharing = gallery.distances(reader.read([text]), ["l00"], [[*reader.ids([text])[0], ord(other[0])]])[0]
+    assert np.isfinite(apart).all()
+    has = [other[0] in own for own in CAPTIONS.iloc[:, 1]]
+    assert np.isnan(sharing).tolist() == has
 
 
-def test_the_strange_half_is_held_against_the_same_translations(pairs: list[Pair]) -> None:
-    """Nonsense has nothing to do with them: its score is that of unrelated vectors, 1 but for chance."""
-    known, strange = scores_of(pairs)
-    assert known.max() < 0.1 < 0.4 < strange.min()
-    assert strange.mean() == pytest.approx(1, abs=0.15)
-    as_known = [Pair(**{**vars(pair), "strange": pair.known}) for pair in pairs]
-    np.testing.assert_allclose(scores_of(as_known)[1], known)
+def test_the_nearest_caption_is_found_among_those_that_are_defined() -> None:
+    assert nearest(np.array([[0.5, np.nan, 0.2], [np.nan, np.nan, np.nan]])).tolist()[0] == 0.2
+    assert np.isnan(nearest(np.array([[np.nan, np.nan]])))[0]
 
 
-def test_a_pair_of_no_caption_has_no_score(pairs: list[Pair]) -> None:
-    words = Pair(probe="rare words", language="en", cluster="en", known="a table", strange="a trivet", n_tokens=7)
-    elsewhere = Pair(**{**vars(pairs[0]), "language": "xx"})
-    known, strange = scores_of([pairs[0], words, elsewhere])
-    assert np.isnan(known).tolist() == np.isnan(strange).tolist() == [False, True, True]
+def gallery_of(reader: MadeReader, captions: pd.DataFrame) -> Gallery:
+    from emoe_audit.analysis.readings import Readings
 
-
-def test_a_pair_of_a_caption_that_was_not_read_in_every_language_has_no_score(
-    pairs: list[Pair], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """The captions that are read are those that pairs were made from first."""
-    monkeypatch.setattr(translated_module, "CAPTIONS", 6)
-    read_texts: list[str] = []
-
-    def watched(texts: Sequence[str]) -> pd.DataFrame:
-        read_texts.extend(texts)
-        return score(texts)
-
-    many = make_pairs(CAPTIONS, n_letters, n_per_language=12)
-    halves = [score([getattr(pair, half) for pair in many]) for half in ("known", "strange")]
-    known, _ = translation_scores(watched, CAPTIONS, many, halves)
-    assert len(read_texts) == 6 * 3
-    was_read = [pair.known in {text.casefold() for text in read_texts} for pair in many]
-    assert (~np.isnan(known)).tolist() == was_read
-    assert any(was_read) and not all(was_read)
-    first = make_pairs(CAPTIONS, n_letters, n_per_language=2)
-    assert {pair.known for pair in first} <= {text.casefold() for text in read_texts}
+    long = captions.melt(ignore_index=False, var_name="language", value_name="text")
+    texts = long["text"].to_list()
+    readings = Readings(vectors=reader.read(texts), languages=long["language"].to_list(), sources=list(long.index))
+    return Gallery.of(calibration(reader, captions), readings, reader.ids(texts), reader.n_tokens)

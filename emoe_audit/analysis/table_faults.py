@@ -1,0 +1,48 @@
+"""A prompt that is read well, but as another caption: a fault of the table rather than a language that is not read.
+
+A swapped or wrong translation has a high translation score like a prompt that cannot be read. What tells them apart is
+that it agrees with the consensus of another caption, which text that cannot be read does not.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from emoe_audit.analysis.readings import unit
+
+WELL_READ = 0.7
+"""Loading of a language from which its prompts can be faults; in others a misread prompt is nothing unusual."""
+OWN, OTHER = 0.3, 0.7
+"""A fault is less alike to the consensus of its own caption, and more alike to that of another."""
+
+
+def read_as(units: np.ndarray, weights: np.ndarray, languages: np.ndarray) -> np.ndarray:
+    """The place of the caption that each prompt is read as, where that is another than its own, else -1.
+
+    Args:
+        units: What captions do at unit length, `[caption, language, bucket]`; 0 for none.
+        weights: How far languages are believed, `[language]`.
+        languages: Places of the languages that are looked at.
+
+    Returns:
+        `[caption, language]`.
+    """
+    found = np.full(units.shape[:2], -1)
+    for language in languages:
+        own, other, place = likeness(units, weights, language)
+        found[:, language] = np.where((own < OWN) & (other > OTHER), place, -1)
+    return found
+
+
+def likeness(units: np.ndarray, weights: np.ndarray, language: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Cosines of a language's prompts with the other languages' consensus of captions.
+
+    Returns:
+        That with the consensus of the own caption, that with the most alike other caption, and the place of the latter;
+        each `[caption]`.
+    """
+    voices = np.einsum("cld,l->cd", units, weights) - units[:, language] * weights[language]
+    cosines = units[:, language] @ unit(voices).T
+    own = np.diagonal(cosines).copy()
+    np.fill_diagonal(cosines, -np.inf)
+    return own, cosines.max(axis=1, initial=-np.inf), cosines.argmax(axis=1)

@@ -1,0 +1,46 @@
+"""The calibration of an ensemble's languages: captions that all of them have, read by the text encoder alone."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import numpy as np
+import pandas as pd
+
+from emoe_audit.analysis.calibration import Calibration
+from emoe_audit.analysis.readings import Readings
+from emoe_audit.progress import Progress, silent
+from emoe_audit.prompts.emoji import GROUP_COLUMNS, IMAGE_COLUMNS, caption_matrix, is_plain
+from emoe_audit.prompts.shipped import shipped_captions
+from emoe_audit.types import EnsembleSpec
+
+if TYPE_CHECKING:
+    from emoe_audit.scoring.engine import ScoringEngine
+
+CAPTIONS = 100
+"""Captions that are read, each in every language."""
+
+
+def calibration_captions(spec: EnsembleSpec, seed: int = 0) -> pd.DataFrame:
+    """A column per language, a row per caption: of the ensemble's own where it has `CAPTIONS`, else those that ship.
+
+    Captions of a template (flags, skin tones) are left out: a calibration is of what captions have not in common.
+    """
+    own = caption_matrix(spec) if spec.captions else pd.DataFrame(columns=list(IMAGE_COLUMNS))
+    plain = own[is_plain(own)].set_index("source_id").drop(columns=list(GROUP_COLUMNS))
+    if len(plain) < CAPTIONS:
+        return shipped_captions()
+    chosen = np.random.default_rng(seed).permutation(len(plain))[:CAPTIONS]
+    return plain.iloc[np.sort(chosen)]
+
+
+def calibrate(engine: ScoringEngine, captions: pd.DataFrame, progress: Progress = silent) -> Calibration:
+    """Learn the languages from captions, a column per language; no expert is asked."""
+    long = captions.astype(str).melt(ignore_index=False, var_name="language", value_name="text")
+    return Calibration.fit(
+        Readings(
+            vectors=engine.read_texts(long["text"].to_list(), progress),
+            languages=long["language"].to_list(),
+            sources=long.index.astype(str).to_list(),
+        )
+    )

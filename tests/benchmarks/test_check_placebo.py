@@ -1,0 +1,136 @@
+"""How often the check calls a score valid that knows nothing: encoders of random weights, and scores that rest on them.
+
+The captions are those that ship, in forty languages; tokens are CLIP's own. An encoder is a small CLIP text model of
+random weights. From each come the translation score and two scores of single texts, the disagreement of four random
+experts and its relative form; beside these stand a hash of the text and a constant.
+"""
+
+from __future__ import annotations
+
+import zlib
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+from open_clip.tokenizer import SimpleTokenizer
+from transformers import CLIPTextConfig, CLIPTextModel
+
+from emoe_audit.analysis.calibration import Calibration
+from emoe_audit.analysis.readings import Readings
+from emoe_audit.prompts.shipped import shipped_captions
+from emoe_audit.validity.check import draw
+from emoe_audit.validity.evidence import compare
+from emoe_audit.validity.outcome import ScoreCheck
+from emoe_audit.validity.probes import Pair, make_pairs
+from emoe_audit.validity.translated import check_translations
+from tests.benchmarks.record import merge_record
+
+N_ENCODERS = 60
+WIDTH, LAYERS, LONGEST = 64, 2, 76
+PARTS = 4
+"""Sets of captions and pairs, so that placebos do not all share one."""
+
+
+@dataclass(frozen=True)
+class RandomReader:
+    """Stands for a `TextReader`: CLIP's tokens, random weights."""
+
+    seed: int
+    tokenizer: SimpleTokenizer
+
+    n_tokens = 49_408
+
+    @cached_property
+    def model(self) -> CLIPTextModel:
+        torch.manual_seed(self.seed)
+        sizes = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": LAYERS}
+        ends = {"bos_token_id": 49_406, "eos_token_id": 49_407, "pad_token_id": 49_407}
+        return CLIPTextModel(CLIPTextConfig(**sizes, **ends, num_attention_heads=4, projection_dim=WIDTH)).eval()
+
+    def ids(self, texts: list[str]) -> list[list[int]]:
+        return [self.tokenizer.encode(text)[: LONGEST - 1] for text in texts]
+
+    def count(self, texts: list[str]) -> list[int]:
+        return [len(own) for own in self.ids(texts)]
+
+    def read(self, texts: list[str]) -> np.ndarray:
+        """The state at the end of each text; causal, so that what comes after it changes nothing."""
+        ids = self.ids(texts)
+        order, rows = np.argsort([len(own) for own in ids], kind="stable"), np.empty((len(texts), WIDTH), np.float32)
+        with torch.inference_mode():
+            for part in np.array_split(order, max(1, len(order) // 128)):
+                length = max(len(ids[row]) for row in part) + 2
+                padded = [[49_406, *ids[row], *[49_407] * (length - 1 - len(ids[row]))] for row in part]
+                rows[part] = self.model(torch.tensor(padded)).pooler_output.numpy()
+        return rows
+
+
+def scores_of_texts(reader: RandomReader, pairs: list[Pair]) -> dict[str, ScoreCheck]:
+    """Scores that see one text: by experts that are random maps of the reading, by the text's hash, and none."""
+    texts = list(dict.fromkeys(text for pair in pairs for text in pair.texts))
+    experts = np.random.default_rng(reader.seed).normal(size=(4, WIDTH, WIDTH)) / np.sqrt(WIDTH)
+    features = np.tanh(np.einsum("td,edf->etf", reader.read(texts), experts))
+    disagreement = features.var(axis=0, ddof=1).mean(axis=1)
+    values = {
+        "disagreement": disagreement,
+        "relative_disagreement": disagreement / (features**2).mean(axis=(0, 2)),
+        "hash": np.array([zlib.crc32(f"{reader.seed} {text}".encode()) for text in texts], dtype=np.float64),
+        "constant": np.ones(len(texts)),
+    }
+    by_text = pd.DataFrame(values, index=texts)
+    return {
+        name: ScoreCheck(
+            name=name,
+            probes=compare(pairs, *(own[[pair.texts[half] for pair in pairs]].to_numpy() for half in range(3))),
+        )
+        for name, own in by_text.items()
+    }
+
+
+def translation_score(reader: RandomReader, captions: pd.DataFrame, pairs: list[Pair]) -> ScoreCheck:
+    """With all languages believed alike: the calibration's own refusal of random encoders is not what is tested."""
+    long = captions.melt(ignore_index=False, var_name="language", value_name="text")
+    fitted = Calibration.fit(
+        Readings(
+            vectors=reader.read(long["text"].to_list()),
+            languages=long["language"].to_list(),
+            sources=long.index.to_list(),
+        )
+    )
+    fitted.__dict__["weights"] = np.full(len(fitted.languages), 1 / len(fitted.languages))
+    return ScoreCheck(name="translation", probes=check_translations(reader, fitted, captions, pairs))  # type: ignore[arg-type]
+
+
+def measure(n_encoders: int, first_seed: int = 0) -> list[dict[str, Any]]:
+    """A row per kind of placebo, with how many of them hold, and how many are turned."""
+    tokenizer, shipped = SimpleTokenizer(), shipped_captions()
+    signs: list[tuple[str, str]] = []
+    for part in range(PARTS):
+        readers = [RandomReader(seed, tokenizer) for seed in range(first_seed + part, first_seed + n_encoders, PARTS)]
+        known = Calibration(languages=tuple(shipped), means=np.empty(0), cosines=np.empty(0), alike=1.0)
+        captions = draw(shipped, known, seed=part)
+        words = {name: {word for text in shipped[name] for word in text.casefold().split()} for name in captions}
+        pairs = make_pairs(captions, words, readers[0].count, n_per_language=3, seed=part)
+        for reader in readers:
+            found = scores_of_texts(reader, pairs) | {"translation": translation_score(reader, captions, pairs)}
+            signs += [(name, own.sign) for name, own in found.items()]
+    table = pd.DataFrame(signs, columns=["placebo", "sign"])
+    return [
+        {"placebo": str(name), "n": len(own)} | {sign: int((own == sign).sum()) for sign in ("holds", "turned")}
+        for name, own in table.groupby("placebo")["sign"]
+    ]
+
+
+@pytest.mark.benchmark
+@pytest.mark.timeout(0)
+def test_placebos_do_not_hold() -> None:
+    rows = measure(N_ENCODERS)
+    rate = sum(row["holds"] for row in rows) / sum(row["n"] for row in rows)
+    merge_record("statistics", "check placebo", {"placebo_hold_rate": rate}, rows)
+    assert sum(row["n"] for row in rows if row["placebo"] != "constant") >= 200
+    assert rate <= 0.05
+    assert all(row["holds"] / row["n"] <= 0.1 for row in rows)
