@@ -54,8 +54,8 @@ def _of_the_company(company: Company) -> list[str]:
         )
     if company.n_read_as:
         said.append(
-            f"Read well, but as another caption: {counted(company.n_read_as, 'prompt')}. Look at these translations first, "
-            f"they may be wrong or swapped: {'; '.join(company.read_as)}."
+            f"Read well, but as another caption: {counted(company.n_read_as, 'prompt')}. These translations may be "
+            f"wrong or swapped, look at them first: {'; '.join(company.read_as)}."
         )
     return said
 

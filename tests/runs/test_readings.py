@@ -106,7 +106,7 @@ def found(store: RunStore) -> pd.DataFrame:
 
 
 def test_a_run_scores_every_prompt_by_the_readings_of_its_engine(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
-    """Kept in half precision. What random weights read agrees with nothing, so there is a reliability and no score."""
+    """Kept in half precision, of which the means of the languages are then taken."""
     rows = default_prompts(tiny_spec)
     run_audit(rows, tiny_spec, tmp_path / "run", scoring=SCORING, images=NO_IMAGES)
     frame = rows.frame.assign(reading=load_engine(tiny_spec, SCORING).score(list(rows.prompts()))["reading"])
@@ -114,8 +114,8 @@ def test_a_run_scores_every_prompt_by_the_readings_of_its_engine(tiny_spec: Ense
     judged = Readers.fit(readings).judge(readings)
     results = found(RunStore.open(tmp_path / "run")).set_index("prompt_id").loc[rows.frame["prompt_id"]]
     assert len(results) == 32 and results["language"].nunique() == 4
-    np.testing.assert_allclose(results[RELIABILITY], judged[RELIABILITY], atol=0.02)
-    assert results[RELIABILITY].between(0, 0.6).all() and results[TRANSLATION_SCORE].isna().all()
+    np.testing.assert_allclose(results[COLUMNS], judged[COLUMNS], atol=0.02)
+    assert results[RELIABILITY].notna().all()
 
 
 def test_what_is_stored_is_compared_as_it_was_read(tmp_path: Path) -> None:
