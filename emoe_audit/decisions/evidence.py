@@ -16,15 +16,23 @@ import pandas as pd
 from emoe_audit.analysis.contrasts import CORRELATION_COLUMNS, MIN_POINTS
 from emoe_audit.analysis.intervals import Interval, Side, side
 from emoe_audit.analysis.rows import records, to_float
-from emoe_audit.analysis.summary import COVERAGE, PUBLISHED_RECALL, SOURCE_QUALITY
+from emoe_audit.analysis.summary import COVERAGE, GROUPED_FIRST, PUBLISHED_RECALL, SOURCE_QUALITY
 from emoe_audit.decisions.ranking import Validity, ranking_score, read_validity
-from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.query import RunReader, known_column
+from emoe_audit.runs.sql import sql
 
 Rung = Literal["coverage", "quality", "published", "checks", "design", "none", "contradicted"]
 ENOUGH_GROUPS = 10
 """Of fewer groups a rank correlation decides nothing: unrelated means would be called clear too often."""
+ENOUGH_CAPTIONS = 5
+"""Of fewer captions a group's mean is that of a few prompts, and no group's numbers are given."""
 
 
+CAPTIONS = """
+    SELECT count(DISTINCT source_id) FILTER ({score} IS NOT NULL) AS scored,
+           count(DISTINCT source_id) FILTER ({score} IS NOT NULL AND {judged} IS NOT NULL) AS judged
+    FROM results
+"""
 SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}
 
 
@@ -91,6 +99,8 @@ class Evidence:
     """`below` where it supports the ranking, `above` where it points the other way."""
     groups: int
     """How many groups were compared; 0 for what compares prompts."""
+    captions: int
+    """On how many captions their means rest; 0 for what compares prompts."""
     rho: Interval | None
     """Spearman's, of the groups' means; None for what compares prompts."""
     given_tokens: Interval | None
@@ -108,6 +118,14 @@ class Standing:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Captions:
+    """How many captions of a run have the score that ranks, and how many of these a judged image of a known source."""
+
+    scored: int
+    judged: int
+
+
+@dataclass(frozen=True, kw_only=True)
 class Reader:
     """The public text encoder of a run, see `experts.public_readers`."""
 
@@ -118,28 +136,36 @@ class Reader:
 def read_standing(store: RunReader) -> Standing:
     """What the ranking of a run rests on; of a run that was not analysed yet, the check alone."""
     validity = read_validity(store)
+    score = ranking_score(store, validity)
     correlations = pd.DataFrame(columns=CORRELATION_COLUMNS)
     if store.has_analysis("correlations"):
         correlations = store.query("SELECT * FROM correlations")
-    return standing(ranking_score(store, validity), correlations, validity, _read_reader(store))
+    return standing(score, correlations, _count_captions(store, score), validity, _read_reader(store))
 
 
 def standing(
-    score: str, correlations: pd.DataFrame, validity: Validity | None = None, reader: Reader | None = None
+    score: str,
+    correlations: pd.DataFrame,
+    captions: Captions,
+    validity: Validity | None = None,
+    reader: Reader | None = None,
 ) -> Standing:
     """What a ranking by this score rests on.
 
     Args:
         score: That ranks.
         correlations: As `analysis.summary` gives them.
+        captions: How many captions these rest on.
         validity: What the check found; None where it was left out.
         reader: The public text encoder that the run reads with, where it is one.
     """
     own = correlations[correlations["x"] == score]
     found = [
-        _against(own, "coverage", COVERAGE, "the known training coverage of {groups}"),
-        _against(own, "quality", SOURCE_QUALITY, "the image quality of {groups} by their source captions"),
-        _published(own, reader),
+        _against(own, "coverage", COVERAGE, captions.scored, "the known training coverage of {groups}"),
+        _against(
+            own, "quality", SOURCE_QUALITY, captions.judged, "the image quality of {groups} by their source captions"
+        ),
+        _published(own, captions.scored, reader),
         _checked(score, validity),
     ]
     order = list(LADDER)
@@ -175,6 +201,8 @@ def _named(evidence: Evidence) -> str:
         return evidence.name
     if evidence.groups < ENOUGH_GROUPS:
         return f"{evidence.name}, which are too few"
+    if evidence.captions < ENOUGH_CAPTIONS:
+        return f"{evidence.name}, of too few captions"
     given = "" if evidence.given_tokens is None else f"; {_given(evidence.given_tokens, evidence.side)}"
     return f"{evidence.name} ({in_words(evidence.rho)}{given})"
 
@@ -184,9 +212,9 @@ def _given(tokens: Interval, whole: Side) -> str:
     return f"{clear}given the number of tokens, {_signed(tokens.value)}"
 
 
-def _against(own: pd.DataFrame, rung: Rung, measure: str, name: str) -> Evidence | None:
+def _against(own: pd.DataFrame, rung: Rung, measure: str, captions: int, name: str) -> Evidence | None:
     """The score's means against a measure over groups; None where fewer than three groups have both."""
-    rows = own[(own["y"] == measure) & (own["level"] != "prompt") & (own["n"] >= MIN_POINTS)]
+    rows = own[(own["y"] == measure) & own["level"].isin(GROUPED_FIRST) & (own["n"] >= MIN_POINTS)]
     plain, given = rows[rows["given"].isna()], rows[rows["given"].notna()]
     if plain.empty:
         return None
@@ -196,20 +224,21 @@ def _against(own: pd.DataFrame, rung: Rung, measure: str, name: str) -> Evidence
     return Evidence(
         rung=rung,
         name=name.format(groups=f"{n:,} {row.level.replace('_', ' ')}s"),
-        side=side(row.low, row.high) if n >= ENOUGH_GROUPS else "unclear",
+        side=side(row.low, row.high) if n >= ENOUGH_GROUPS and captions >= ENOUGH_CAPTIONS else "unclear",
         groups=n,
+        captions=captions,
         rho=_interval(row),
         given_tokens=None if partial is None else _interval(partial),
     )
 
 
-def _published(own: pd.DataFrame, reader: Reader | None) -> Evidence | None:
+def _published(own: pd.DataFrame, captions: int, reader: Reader | None) -> Evidence | None:
     """The score's means against published recall; a score that is no more than a count of tokens follows it too."""
     if reader is None:
         return None
     of = "its text encoder" if reader.exact else "a text encoder of the same design"
     name = f"the published recall of {of}, {reader.name}, in {{groups}}"
-    found = _against(own, "published" if reader.exact else "design", PUBLISHED_RECALL, name)
+    found = _against(own, "published" if reader.exact else "design", PUBLISHED_RECALL, captions, name)
     if found is None or found.given_tokens is None or found.side == found.given_tokens.side:
         return found
     return replace(found, side="unclear")
@@ -224,9 +253,17 @@ def _checked(score: str, validity: Validity | None) -> Evidence | None:
         name="the check on strange prompts",
         side=SIDES[tested.sign],
         groups=0,
+        captions=0,
         rho=None,
         given_tokens=None,
     )
+
+
+def _count_captions(store: RunReader, score: str) -> Captions:
+    columns = store.columns()
+    judged = known_column(SOURCE_QUALITY, columns, store.path) if SOURCE_QUALITY in columns else sql("NULL")
+    row = store.query(sql(CAPTIONS, score=known_column(score, columns, store.path), judged=judged)).iloc[0]
+    return Captions(scored=int(row["scored"]), judged=int(row["judged"]))
 
 
 def _read_reader(store: RunReader) -> Reader | None:

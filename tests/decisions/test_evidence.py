@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 from typing import Any, Literal
 
 import pandas as pd
@@ -11,8 +12,20 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoe_audit.analysis.intervals import Estimate
-from emoe_audit.decisions.evidence import ENOUGH_GROUPS, LADDER, Reader, Rung, Standing, standing
+from emoe_audit.decisions.evidence import (
+    ENOUGH_CAPTIONS,
+    ENOUGH_GROUPS,
+    LADDER,
+    Captions,
+    Reader,
+    Rung,
+    Standing,
+    read_standing,
+    standing,
+)
 from emoe_audit.decisions.ranking import ScoreValidity, Validity
+from emoe_audit.runs.store import RunStore
+from tests.synthetic import synthetic_frame, synthetic_plan
 
 SCORE = "translation_disagreement"
 CLEAR, UNCLEAR, TURNED = -0.8, -0.05, 0.8
@@ -48,9 +61,12 @@ def checked(sign: Sign, *, score: str = SCORE, comparable: bool = True) -> Valid
     return Validity(alignment=0.9, comparable=comparable, default_score=score, scores=(own,))
 
 
-def weighed(*rows: Row, check: Validity | None = None, reader: Reader | None = None) -> Standing:
+def weighed(
+    *rows: Row, check: Validity | None = None, reader: Reader | None = None, scored: int = 40, judged: int = 8
+) -> Standing:
     columns = ["x", "y", "level", "given", "n", "rho", "low", "high"]
-    return standing(SCORE, pd.DataFrame(rows, columns=columns), check, reader)
+    captions = Captions(scored=scored, judged=judged)
+    return standing(SCORE, pd.DataFrame(rows, columns=columns), captions, check, reader)
 
 
 HOLDS = checked("holds")
@@ -103,6 +119,13 @@ def test_few_languages_neither_confirm_nor_contradict_and_are_told() -> None:
         found = weighed(coverage(rho, n=9), check=HOLDS)
         assert found.rung == "checks"
         assert "undecided: the known training coverage of 9 languages, which are too few" in found.sentence
+
+
+def test_the_means_of_few_captions_are_those_of_prompts_and_decide_nothing() -> None:
+    few = weighed(quality(CLEAR), judged=ENOUGH_CAPTIONS - 1)
+    assert few.rung == "none" and few.sentence.endswith("by their source captions, of too few captions.")
+    assert weighed(quality(CLEAR), judged=ENOUGH_CAPTIONS).rung == "quality"
+    assert weighed(coverage(CLEAR), scored=ENOUGH_CAPTIONS - 1).rung == "none"
 
 
 def test_groups_of_another_column_stand_in_where_languages_are_few() -> None:
@@ -192,11 +215,7 @@ def test_nothing_is_confirmed_without_clear_quality_or_coverage(
     assert found.sentence.endswith(".") and ". " not in found.sentence
 
 
-def test_a_run_that_was_not_analysed_stands_on_nothing(tmp_path: Any) -> None:
-    from emoe_audit.decisions.evidence import read_standing
-    from emoe_audit.runs.store import RunStore
-    from tests.synthetic import synthetic_frame, synthetic_plan
-
+def test_a_run_that_was_not_analysed_stands_on_nothing(tmp_path: Path) -> None:
     frame = synthetic_frame(30)
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
     store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language"]])

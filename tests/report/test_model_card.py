@@ -158,6 +158,7 @@ def test_verdict_validity_limits_and_command_are_told(tokens: list[Token], repor
     verdict = report.verdict
     for text in (verdict.where, verdict.quality, verdict.validity, verdict.trust, *report.limits):
         assert text in told
+    assert f"{report.standing.word}. {verdict.trust}" in told
     assert [token.content for token in tokens if token.type == "fence"] == [report.manifest.command + "\n"]
     assert report.manifest.ensemble_hash in told and report.manifest.prompts_hash in told
 

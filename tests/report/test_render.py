@@ -178,6 +178,7 @@ def test_the_verdict_the_command_and_the_hashes_are_on_the_page(parsed: Page, re
     text = " ".join(e["text"] for e in parsed.all("main"))
     for said in (report.verdict.where, report.verdict.quality, report.verdict.trust, report.manifest.command):
         assert said in text
+    assert [e["text"] for e in parsed.all("p") if "status" in e["attrs"].get("class", "")] == [report.standing.word]
     assert report.manifest.ensemble_hash in text and report.manifest.prompts_hash in text
     for limit in report.limits:
         assert limit in text
@@ -255,7 +256,7 @@ def test_report_json_is_strict_json_without_images(run: RunStore) -> None:
     stored = json.loads(text, parse_constant=refuse)
     assert "data_uri" not in text
     assert stored["gallery"]["rows"][0]["cells"][0]["image"].startswith("images/")
-    assert stored["verdict"]["status"] == "confirmed"
+    assert stored["standing"]["rung"] == "coverage"
 
 
 def test_an_unfinished_run_says_so(tmp_path: Path) -> None:
