@@ -13,7 +13,7 @@ from typing import Any, Literal
 
 import pandas as pd
 
-from emoe_audit.analysis.contrasts import CORRELATION_COLUMNS, MIN_POINTS
+from emoe_audit.analysis.contrasts import CORRELATION_COLUMNS
 from emoe_audit.analysis.intervals import Interval, Side, side
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import COVERAGE, GROUPED_FIRST, PUBLISHED_RECALL, SOURCE_QUALITY
@@ -213,8 +213,8 @@ def _given(tokens: Interval, whole: Side) -> str:
 
 
 def _against(own: pd.DataFrame, rung: Rung, measure: str, captions: int, name: str) -> Evidence | None:
-    """The score's means against a measure over groups; None where fewer than three groups have both."""
-    rows = own[(own["y"] == measure) & own["level"].isin(GROUPED_FIRST) & (own["n"] >= MIN_POINTS)]
+    """The score's means against a measure over groups; None where there is none, as of fewer than three groups."""
+    rows = own[(own["y"] == measure) & own["level"].isin(GROUPED_FIRST) & own["rho"].notna()]
     plain, given = rows[rows["given"].isna()], rows[rows["given"].notna()]
     if plain.empty:
         return None

@@ -6,6 +6,7 @@ import math
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pandas as pd
 import pytest
 from hypothesis import given
@@ -119,6 +120,35 @@ def test_few_languages_neither_confirm_nor_contradict_and_are_told() -> None:
         found = weighed(coverage(rho, n=9), check=HOLDS)
         assert found.rung == "checks"
         assert "undecided: the known training coverage of 9 languages, which are too few" in found.sentence
+
+
+def unrelated_intervals(n_groups: int, n_runs: int = 600, n_boot: int = 200) -> np.ndarray:
+    """Spearman's interval of each run in which score and quality of the groups have nothing to do, groups resampled."""
+    rng = np.random.default_rng(n_groups)
+    drawn = rng.integers(n_groups, size=(n_runs, n_boot, n_groups))
+    run = np.arange(n_runs)[:, None, None]
+    score, judged = (_centred_ranks(rng.normal(size=(n_runs, n_groups))[run, drawn]) for _ in range(2))
+    with np.errstate(invalid="ignore"):
+        rho = (score * judged).sum(-1) / np.sqrt((score**2).sum(-1) * (judged**2).sum(-1))
+    return np.nanquantile(rho, [0.025, 0.975], axis=1).T
+
+
+def _centred_ranks(values: np.ndarray) -> np.ndarray:
+    above, same = values[..., None] > values[..., None, :], values[..., None] == values[..., None, :]
+    ranks = above.sum(-1) + same.sum(-1) / 2
+    return ranks - ranks.mean(-1, keepdims=True)
+
+
+def test_unrelated_means_of_enough_groups_seldom_decide_anything() -> None:
+    """A clear end in 5% of runs is what an interval of 95% promises; five groups break that, and decide nothing."""
+    rungs = [
+        weighed(quality((low + high) / 2, half=(high - low) / 2, n=ENOUGH_GROUPS)).rung
+        for low, high in unrelated_intervals(ENOUGH_GROUPS)
+    ]
+    assert rungs.count("quality") <= 0.045 * len(rungs) and rungs.count("contradicted") <= 0.045 * len(rungs)
+    few = unrelated_intervals(5)
+    assert np.mean((few[:, 1] < 0) | (few[:, 0] > 0)) > 0.1
+    assert {weighed(quality((low + high) / 2, half=(high - low) / 2, n=5)).rung for low, high in few} == {"none"}
 
 
 def test_the_means_of_few_captions_are_those_of_prompts_and_decide_nothing() -> None:
