@@ -23,7 +23,7 @@ from tests.illustrated import HOSTILE, illustrated_frame, known_coverage
 from tests.synthetic import synthetic_plan, synthetic_run
 
 FIVE_MB = 5_000_000
-WITH_INTERVAL = ("relative_disagreement", "disagreement", "clip_cosine")
+WITH_INTERVAL = ("relative_disagreement", "disagreement", "clip_cosine_source")
 VOID = {"meta", "img", "br", "line", "ellipse"}
 Attributes = dict[str, str | None]
 
@@ -76,7 +76,7 @@ def table_of(page: Page, **data: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_numbers_of_the_groups_table_are_those_of_plain_pandas(parsed: Page) -> None:
-    expected = illustrated_frame().groupby("language")[["relative_disagreement", "disagreement", "clip_cosine"]].mean()
+    expected = illustrated_frame().groupby("language")[list(WITH_INTERVAL)].mean()
     table = table_of(parsed, table="groups", by="language")
     rows = [r for r in parsed.within(table, "tr") if "data-group" in r["attrs"]]
     assert len(rows) == len(expected)
