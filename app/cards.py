@@ -15,7 +15,6 @@ from emoe_audit.report.charts import SIDES
 from emoe_audit.report.data import ReportData, scores_from
 from emoe_audit.report.gallery import embed_image
 from emoe_audit.report.labels import clip_text, counted, decimals, group_label, measure_label, number
-from emoe_audit.report.render import STATUS_TEXT
 
 IMAGE_BYTES = 60_000
 SIDE_WORDS = {side: words for side, (words, _, _) in SIDES.items()}
@@ -43,8 +42,7 @@ def run_head(report: ReportData) -> str:
 
 
 def _status(report: ReportData) -> str:
-    status = report.verdict.status
-    return f'<br><span class="status {status}">{STATUS_TEXT[status]}</span>'
+    return f'<br><span class="status {report.standing.rung}">{report.standing.word}</span>'
 
 
 def legend() -> str:

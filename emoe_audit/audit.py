@@ -17,6 +17,7 @@ from emoe_audit.steps.checks import check_pending, watch_experts
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.mending import mend
 from emoe_audit.steps.plan import check_drawable, plan_run
+from emoe_audit.steps.readers import keep_reader
 from emoe_audit.steps.references import measure_references
 from emoe_audit.steps.scores import Engine, score_pending, take_prompts
 from emoe_audit.steps.summary import RunResult, count, summarize
@@ -89,6 +90,7 @@ def start_run(
         if ours is not None:
             check_pending(store, ours, progress)
             watch_experts(store, ours, progress)
+            keep_reader(store, ours.ensemble.public_reader)
     return store
 
 

@@ -52,7 +52,7 @@ def offer_report(run: Path) -> None:
 
 def show_worst(table: GroupTable) -> None:
     """The first groups of a column with what was measured of them."""
-    measures = [m for m in (table.score, "clip_cosine", "training_coverage") if m in table.rows[0].estimates]
+    measures = [m for m in (table.score, table.quality, "training_coverage") if m in table.rows[0].estimates]
     rows = pd.DataFrame(
         {
             table.by.capitalize().replace("_", " "): [row.label for row in table.ranked[:WORST]],

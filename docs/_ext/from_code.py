@@ -14,6 +14,7 @@ from sphinx.util.docutils import SphinxDirective
 MAKERS: dict[str, Callable[[], str]] = {
     "commands": reference.commands,
     "ensemble-keys": reference.ensemble_keys,
+    "evidence-ladder": reference.evidence_ladder,
     "exit-codes": reference.exit_codes,
     "house": house.house,
     "policy-keys": reference.policy_keys,

@@ -16,6 +16,7 @@ import emoe_audit
 from emoe_audit.analysis.summary import GROUP_COLUMNS
 from emoe_audit.cli import console
 from emoe_audit.cli.main import cli
+from emoe_audit.decisions.evidence import LADDER
 from emoe_audit.decisions.gate import Policy, Rule
 from emoe_audit.prompts.columns import KNOWN
 from emoe_audit.readers import limits as readers_limits
@@ -86,6 +87,12 @@ def ensemble_keys() -> str:
 def policy_keys() -> str:
     """The keys of a policy's YAML file."""
     return _sections([("The file", Policy), ("Each of `rules`", Rule)])
+
+
+def evidence_ladder() -> str:
+    """Every rung with what it rests on, the highest first."""
+    rows = [(own.word, own.rests_on, f"{own.sentence.partition(':')[0]}.") for own in LADDER.values()]
+    return table(("word", "rests on", "what to do"), rows)
 
 
 def prompt_columns() -> str:

@@ -17,6 +17,11 @@ class Interval:
     low: float
     high: float
 
+    @property
+    def side(self) -> Side:
+        """Where the whole interval lies as seen from zero."""
+        return side(self.low, self.high)
+
 
 @dataclass(frozen=True, kw_only=True)
 class Estimate:

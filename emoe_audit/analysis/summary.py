@@ -34,7 +34,9 @@ from emoe_audit.types import SET_ASIDE, AnalysisConfig
 
 SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement")
 """The scores of a run; the first that is measured ranks where the validity check chooses none."""
-QUALITY = ("clip_cosine", "clip_cosine_source")
+SOURCE_QUALITY = "clip_cosine_source"
+"""Of an image with the caption that its prompt was translated from, which a judge of one language reads."""
+QUALITY = ("clip_cosine", SOURCE_QUALITY)
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
 NOT_GROUPS = {
     *("key", "prompt_id", "source_id", "prompt", "source_prompt", "parallel"),
@@ -43,10 +45,13 @@ NOT_GROUPS = {
 MAX_GROUPS = 300
 """All countries are fewer."""
 GROUP_COLUMNS = Limit("GROUP_COLUMNS", 16, "columns to group by")
-GROUPED_FIRST = ("language", "region", "skin_tone")
+PLACES = ("language", "region")
+GROUPED_FIRST = (*PLACES, "skin_tone")
 LARGE_GROUP = 5
 """Prompts of a group that holds enough of them to be compared."""
 COVERAGE = "training_coverage"
+PUBLISHED_RECALL = "published_recall"
+"""How well the text encoder of the run is known to read a language, see `experts.public_readers`."""
 ESTIMATES = ["mean", "low", "high", "gap", "gap_low", "gap_high"]
 
 
@@ -56,6 +61,7 @@ def analyze(
     config: AnalysisConfig | None = None,
     *,
     training_coverage: pd.DataFrame | None = None,
+    published_recall: pd.Series | None = None,
     ratings: Sequence[str] = (),
 ) -> dict[str, pd.DataFrame]:
     """The tables of a run by name, each the rows of the functions that are called here.
@@ -65,6 +71,7 @@ def analyze(
         by: Group columns.
         config: What the statistics rest on.
         training_coverage: Where it is known, `[by, group, coverage]`, as `read_coverage` gives it.
+        published_recall: Where its text encoder is a public one, how well that is known to read each language, by tag.
         ratings: Columns of quality that was measured elsewhere, more being better; set against the scores as the
             judge's own measures are.
     """
@@ -73,6 +80,9 @@ def analyze(
     scores, quality = [s for s in SCORES if s in measures], [q for q in (*ratings, *QUALITY) if q in measures]
     options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
     known = known_groups(training_coverage, by)
+    outside = [(column, COVERAGE, coverage) for column, coverage in known.items()]
+    if published_recall is not None and "language" in by:
+        outside.append(("language", PUBLISHED_RECALL, published_recall))
     compared = [(column, measure) for column in by for measure in (*scores, *quality)]
     refused = [refusal_tables(results, s, by=by, target=config.target_risk, seed=config.seed) for s in scores]
     tables: dict[str, tuple[list[pd.DataFrame], list[str]]] = {
@@ -86,7 +96,7 @@ def analyze(
             QUARTILE_COLUMNS,
         ),
         "correlations": (
-            list(_correlations(results, scores, quality, measures, known, options)),
+            list(_correlations(results, scores, quality, measures, outside, options)),
             CORRELATION_COLUMNS,
         ),
         "confounders": ([confounders(results, m) for m in (*scores, *quality)], CONFOUNDER_COLUMNS),
@@ -179,18 +189,21 @@ def _correlations(
     scores: list[str],
     quality: list[str],
     measures: list[str],
-    known: dict[str, pd.Series],
+    outside: list[tuple[str, str, pd.Series]],
     options: dict[str, Any],
 ) -> Iterator[pd.DataFrame]:
-    """Scores against quality over prompts and over languages, and what might explain scores against known coverage."""
+    """Scores against quality over prompts and places, and what might explain scores against what is known of groups.
+
+    `outside` is what is known: group column, name, and a value for each group that was not measured in the run.
+    """
     for score, own in itertools.product(scores, quality):
         yield correlate_prompts(results, score, own)
-    for score, own in itertools.product(scores, quality):
-        yield correlate_groups(results, score, own, by="language", **options)
-    for column, coverage in known.items():
+    for score, own, column in itertools.product(scores, quality, [c for c in PLACES if c in results]):
+        yield correlate_groups(results, score, own, by=column, **options)
+    for column, name, values in outside:
         for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:
             for given in (None, "n_tokens") if measure != "n_tokens" else (None,):
-                yield correlate_groups(results, measure, COVERAGE, by=column, given=given, known=coverage, **options)
+                yield correlate_groups(results, measure, name, by=column, given=given, known=values, **options)
 
 
 def _stack(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

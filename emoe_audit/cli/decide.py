@@ -45,9 +45,11 @@ def compare(
 @output_options
 def gate(run_folder: Path, policy: Path, as_json: bool, quiet: bool) -> int:
     """Hold a run against a policy: pass (exit 0), fail (1) or inconclusive (3)."""
+    from emoe_audit.decisions.evidence import read_standing
     from emoe_audit.decisions.gate import judge_run, overall, read_policy, to_json, to_text
     from emoe_audit.runs.store import RunStore
 
-    findings = judge_run(RunStore.open(run_folder), read_policy(policy))
-    click.echo(json.dumps(to_json(findings), allow_nan=False) if as_json else to_text(findings))
+    store = RunStore.open(run_folder)
+    findings, standing = judge_run(store, read_policy(policy)), read_standing(store)
+    click.echo(json.dumps(to_json(findings, standing), allow_nan=False) if as_json else to_text(findings, standing))
     return {"pass": 0, "fail": EXIT_GATE_FAILED, "inconclusive": EXIT_INCONCLUSIVE}[overall(findings)]

@@ -19,6 +19,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from emoe_audit.analysis.group_bounds import Figure, group_bounds
+from emoe_audit.decisions.evidence import Standing
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.documents import read_yaml
 from emoe_audit.readers.typed import typed
@@ -98,16 +99,17 @@ def overall(findings: Sequence[Finding]) -> Verdict:
     return next((verdict for verdict in WORST_FIRST if verdict in verdicts), "inconclusive")
 
 
-def to_json(findings: Sequence[Finding]) -> dict[str, Any]:
-    """The verdict and what it rests on; what is unknown is None."""
+def to_json(findings: Sequence[Finding], standing: Standing) -> dict[str, Any]:
+    """The verdict and what it rests on, and what the ranking score rests on; what is unknown is None."""
     rows = [asdict(finding) for finding in findings]
     for row in rows:
         row |= {key: None for key in ("value", "low", "high") if not isfinite(row[key])}
-    return {"verdict": overall(findings), "findings": rows}
+    ranking = {"rung": standing.rung, "word": standing.word, "sentence": standing.sentence}
+    return {"verdict": overall(findings), "ranking": ranking, "findings": rows}
 
 
-def to_text(findings: Sequence[Finding]) -> str:
-    """A line for every group that is not kept, the worst first, and the count of those that are."""
+def to_text(findings: Sequence[Finding], standing: Standing) -> str:
+    """A line for every group that is not kept, worst first, the count of the others, and what the ranking rests on."""
     kept = sum(finding.verdict == "pass" for finding in findings)
     others = sorted((f for f in findings if f.verdict != "pass"), key=lambda f: WORST_FIRST.index(f.verdict))
     lines = [
@@ -115,7 +117,8 @@ def to_text(findings: Sequence[Finding]) -> str:
         f"({_interval(f)}), {' and '.join(f'{words} {bound:g}' for words, bound in _bounds(f.rule).items())}"
         for f in others
     ]
-    return "\n".join([*lines, f"{kept} of {len(findings)} groups keep their bounds", f"verdict: {overall(findings)}"])
+    lines += [f"{kept} of {len(findings)} groups keep their bounds", f"ranking: {standing.word}. {standing.sentence}"]
+    return "\n".join([*lines, f"verdict: {overall(findings)}"])
 
 
 def read_policy(path: Path) -> Policy:

@@ -21,6 +21,7 @@ from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, j
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.own_texts import warn_of_own_texts
 from emoe_audit.experts.paths import read_path
+from emoe_audit.experts.public_readers import PublicReader, recognise
 from emoe_audit.experts.residency import Footprint, Residency, Streamed, Survey, TensorMover, choose_residency
 from emoe_audit.experts.sources import UNetWeights
 from emoe_audit.experts.spec import load_spec
@@ -51,6 +52,8 @@ class Ensemble:
     """Tokens of a prompt, begin and end included; what is longer is cut."""
     text_encoders: Sequence[TextEncoder]
     """The base's, whose states all experts are given: one, or the two of SDXL."""
+    public_reader: PublicReader | None
+    """The public text encoder that these are, or look like; None for any other."""
     scheduler: SchedulerMixin
     unets: Sequence[UNet2DConditionModel]
     """One per expert, ending after the mid-block; tensors that are the same share memory."""
@@ -104,6 +107,7 @@ def load_ensemble(
         tokenizer=texts[0].tokenizer,
         max_length=texts[0].max_length,
         text_encoders=parts.text_encoders(residency),
+        public_reader=recognise(texts),
         scheduler=base.scheduler,
         unets=unets,
         footprint=footprint,

@@ -10,8 +10,9 @@ import pandas as pd
 
 from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.analysis.rows import records, to_float
-from emoe_audit.analysis.summary import COVERAGE
-from emoe_audit.decisions.ranking import ranking_score, read_validity
+from emoe_audit.analysis.summary import COVERAGE, SOURCE_QUALITY
+from emoe_audit.decisions.evidence import read_standing
+from emoe_audit.decisions.ranking import count_values, ranking_score, read_validity
 from emoe_audit.errors import StoreError
 from emoe_audit.report.cloud import collect_clouds
 from emoe_audit.report.collect_company import read_company
@@ -91,7 +92,7 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
     manifest = published(store.manifest() or store.plan())
     validity = read_validity(store)
     ranking = ranking_score(store, validity)
-    quality = next(iter(store.ratings()), QUALITY)
+    quality, standing = quality_measure(store), read_standing(store)
     groups, scope = group_tables(store, ranking, quality), read_scope(store, ranking)
     columns = [table.by for table in groups]
     quartiles, correlations = quartile_tables(store, ranking), correlation_rows(store, ranking)
@@ -101,7 +102,18 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
         manifest=manifest,
         ranking=ranking,
         quality=quality,
-        verdict=verdict(manifest.ensemble.name, ranking, groups, quartiles, correlations, validity, quality),
+        verdict=verdict(
+            manifest.ensemble.name,
+            ranking,
+            groups,
+            quartiles,
+            correlations,
+            standing=standing,
+            scope=scope,
+            validity=validity,
+            quality=quality,
+        ),
+        standing=standing,
         validity=validity,
         scope=scope,
         groups=groups,
@@ -119,6 +131,12 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
         gallery=collect_gallery(store, ranking, gallery_concepts),
         limits=limits(manifest, scope, groups, complete=store.is_complete),
     )
+
+
+def quality_measure(store: RunStore) -> str:
+    """The first measure that was imported, else the judge's, by the source caption where there is one."""
+    is_judged = SOURCE_QUALITY in store.columns() and count_values(store, [store.column(SOURCE_QUALITY)]) != [0]
+    return next(iter(store.ratings()), SOURCE_QUALITY if is_judged else QUALITY)
 
 
 def read_scope(store: RunStore, ranking: str) -> Scope:

@@ -12,6 +12,7 @@ from typing import Literal
 
 from emoe_audit.analysis.intervals import Estimate, Side, side
 from emoe_audit.analysis.summary import SCORES
+from emoe_audit.decisions.evidence import Standing
 from emoe_audit.decisions.ranking import RELATIVE_SCORE, Validity
 from emoe_audit.report.findings import (
     Abstention,
@@ -25,12 +26,10 @@ from emoe_audit.report.findings import (
 )
 from emoe_audit.types import RunManifest
 
-Trust = Literal["confirmed", "unconfirmed", "contradicted", "unchecked"]
-
 PLAIN_SCORE = "disagreement"
 """The published score, shown next to the ranking score."""
 QUALITY = "clip_cosine"
-"""The quality measure that the verdict rests on where none was imported: image against native prompt."""
+"""Image against native prompt: what the verdict says of images where none was imported and captions have no source."""
 NOISY_SCORES = (RELATIVE_SCORE, PLAIN_SCORE)
 """The scores that average over noises, so that the noise in one is known."""
 
@@ -253,13 +252,12 @@ class Scope:
 
 @dataclass(frozen=True, kw_only=True)
 class Verdict:
-    """The report in four sentences, and whether this run confirms the sign of the score."""
+    """The report in four sentences."""
 
     where: str
     quality: str
     validity: str
     trust: str
-    status: Trust
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -274,8 +272,11 @@ class ReportData:
     ranking: str
     """The score by which groups and prompts are ranked, see `decisions.ranking`."""
     quality: str
-    """The measure of quality that the verdict rests on: one that was imported, else the judge's."""
+    """What the verdict says of images: a measure that was imported, else the judge's, by the source caption if there is
+    one."""
     verdict: Verdict
+    standing: Standing
+    """What the ranking rests on."""
     validity: Validity | None
     """None where the check was left out."""
     scope: Scope

@@ -11,7 +11,7 @@ from functools import cache
 from langcodes import Language
 from langcodes.tag_parser import LanguageTagError
 
-from emoe_audit.analysis.summary import COVERAGE
+from emoe_audit.analysis.summary import COVERAGE, PUBLISHED_RECALL
 from emoe_audit.analysis.translations import RELIABILITY, TRANSLATION_SCORE
 
 MEASURES = {
@@ -28,6 +28,7 @@ MEASURES = {
     "log_length": "Length in characters",
     "script": "Script",
     COVERAGE: "Training coverage",
+    PUBLISHED_RECALL: "Published recall of the text encoder",
 }
 GROUP_COLUMNS = {"language": ("language", "languages"), "region": ("region", "regions")}
 SCORE_NAMES = {"disagreement": "plain disagreement"}

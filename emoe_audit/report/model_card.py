@@ -20,7 +20,6 @@ from markupsafe import Markup
 from emoe_audit.report import labels
 from emoe_audit.report.data import GroupRow, GroupTable, ReportData, side_by_side
 from emoe_audit.report.export import NO_TEXT
-from emoe_audit.report.render import STATUS_TEXT
 from emoe_audit.runs.files import replace_file
 
 SPECIAL = re.compile(r"[\\`*_\[\]<>&|~#$]|^[-+=]|^\d+[.)](?= |$)")
@@ -47,7 +46,6 @@ def model_card(data: ReportData) -> str:
     """The section: what was audited, the verdict, both ends of each ranking, limits, and how to do it again."""
     return _environment().get_template("model_card.md.j2").render(
         data=data,
-        status=STATUS_TEXT[data.verdict.status],
         metrics=Markup(_yaml({"model-index": [model_index(data)]})),
         command=Markup(fenced(data.manifest.command)),
     )  # fmt: skip

@@ -22,7 +22,7 @@ from emoe_audit.analysis.summary import COVERAGE
 from emoe_audit.decisions.ranking import RELATIVE_SCORE
 from emoe_audit.report import charts, labels
 from emoe_audit.report.collect import collect
-from emoe_audit.report.data import NOISY_SCORES, PLAIN_SCORE, GroupTable, ReportData, Trust, side_by_side
+from emoe_audit.report.data import NOISY_SCORES, PLAIN_SCORE, GroupTable, ReportData, side_by_side
 from emoe_audit.report.gap_charts import WORDS, gaps_figure
 from emoe_audit.report.heat_map import experts_figure
 from emoe_audit.report.refusal_charts import refusal_figure
@@ -46,12 +46,6 @@ SECTIONS = (
     ("limits", "Limits"),
     ("reproduce", "Reproduce"),
 )
-STATUS_TEXT: dict[Trust, str] = {
-    "confirmed": "✓ Sign confirmed in this run",
-    "unconfirmed": "? Sign not confirmed in this run",
-    "contradicted": "✗ Sign contradicted in this run",
-    "unchecked": "? Sign not checked in this run",
-}
 SPREAD_WORDS = {
     "max_minus_min": "Largest minus smallest mean",
     "worst_to_best_ratio": "Worst over best mean",
@@ -94,7 +88,6 @@ def render_html(data: ReportData) -> str:
         data=data,
         sections=SECTIONS,
         created=_date(data.manifest.created),
-        status_text=STATUS_TEXT[data.verdict.status],
         side_names={side: text for side, (text, _, _) in charts.SIDES.items()},
         gallery_places=labels.decimals([column.score for column in data.gallery.columns]),
         heights={name: forms["wide"]["layout"]["height"] for name, forms in figures.items()},

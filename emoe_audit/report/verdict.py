@@ -6,16 +6,12 @@ A claim is made only where a whole interval lies on one side; otherwise the sent
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-from dataclasses import dataclass
 
-from emoe_audit.analysis.intervals import Estimate, Side
-from emoe_audit.analysis.summary import COVERAGE
+from emoe_audit.analysis.intervals import Estimate, Interval
+from emoe_audit.decisions.evidence import Standing, in_words
 from emoe_audit.decisions.ranking import Validity
-from emoe_audit.report.data import QUALITY, Correlation, GroupRow, GroupTable, QuartileTable, Trust, Verdict
-from emoe_audit.report.labels import column_label, listing, measure_label, number, score_name, score_words
-
-SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}
+from emoe_audit.report.data import QUALITY, Correlation, GroupRow, GroupTable, QuartileTable, Scope, Verdict
+from emoe_audit.report.labels import column_label, counted, listing, measure_label, number, score_name, score_words
 
 
 def verdict(
@@ -24,55 +20,21 @@ def verdict(
     groups: tuple[GroupTable, ...],
     quartiles: tuple[QuartileTable, ...],
     correlations: tuple[Correlation, ...],
+    *,
+    standing: Standing,
+    scope: Scope,
     validity: Validity | None = None,
     quality: str = QUALITY,
 ) -> Verdict:
     """Say in plain words what the numbers support of a ranking by the score `ranking`, and nothing more."""
-    own = tuple(c for c in correlations if c.x == ranking)
-    checks = sign_checks(ranking, own, validity, quality)
-    status = trust_status([check.side for check in checks])
+    table = next((t for t in quartiles if (t.score, t.measure) == (ranking, quality)), None)
+    found = next((c for c in correlations if (c.x, c.y, c.level) == (ranking, quality, "prompt")), None)
     return Verdict(
         where=_where(ensemble, groups),
-        quality=_quality(ranking, quality, quartiles, own),
+        quality=_quality(table, found, scope),
         validity=_validity(ranking, validity),
-        trust=_trust(status, checks, own),
-        status=status,
+        trust=standing.sentence,
     )
-
-
-@dataclass(frozen=True, kw_only=True)
-class SignCheck:
-    """What shows whether a high score means trouble: `below` where it does, `above` where it means the reverse."""
-
-    name: str
-    side: Side
-
-
-def sign_checks(
-    ranking: str, own: tuple[Correlation, ...], validity: Validity | None = None, quality: str = QUALITY
-) -> list[SignCheck]:
-    """What this run holds against the ranking score: image quality, known training coverage, strange prompts.
-
-    `own` are the correlations of that score. Quality and coverage must be less, and the score of a strange prompt more,
-    where a score is right.
-    """
-    wanted = [(quality, "prompt"), (COVERAGE, "language")]
-    found = (_find(own, measure, level) for measure, level in wanted)
-    checks = [SignCheck(name=_name(correlation), side=correlation.side) for correlation in found if correlation]
-    tested = validity.of(ranking) if validity else None
-    if validity and tested:
-        side = SIDES[tested.sign] if validity.comparable else "unclear"
-        checks.append(SignCheck(name="the check on strange prompts", side=side))
-    return checks
-
-
-def trust_status(sides: Sequence[Side]) -> Trust:
-    """`contradicted` by any check on the wrong side, `confirmed` when all are on the right one."""
-    if not sides:
-        return "unchecked"
-    if "above" in sides:
-        return "contradicted"
-    return "confirmed" if set(sides) == {"below"} else "unconfirmed"
 
 
 def _validity(ranking: str, validity: Validity | None) -> str:
@@ -103,18 +65,15 @@ def _share(probe: str, share: Estimate) -> str:
     return f"{share.mean:.0%} of the pairs with {probe}{interval}"
 
 
-def _find(own: tuple[Correlation, ...], measure: str, level: str, given: bool = False) -> Correlation | None:
-    for c in own:
-        if (c.y, c.level) == (measure, level) and (c.given is not None) == given:
-            return c
-    return None
-
-
 def _where(ensemble: str, groups: tuple[GroupTable, ...]) -> str:
-    if not groups or len(groups[0].ranked) < 2:
-        return f"This run holds no two groups to compare, so it cannot say where {ensemble} is most unsure."
+    asked = f"where {ensemble} is most unsure"
+    if not groups or len(groups[0].rows) < 2:
+        return f"This run holds no two groups to compare, so it cannot say {asked}."
     table, ranked = groups[0], groups[0].ranked
     plural, words = column_label(table.by, plural=True), score_words(groups[0].score)
+    if len(ranked) < 2:
+        few = "only one holds" if ranked else "none holds"
+        return f"Of {len(table.rows)} {plural} {few} scored captions enough to be compared: it is not clear {asked}."
     above, below = table.on_side("above"), table.on_side("below")
     if not above:
         return (
@@ -139,53 +98,32 @@ def _times(row: GroupRow, table: GroupTable) -> str:
     return number(row.mean(table.score) / table.overall[table.score], 2)
 
 
-def _quality(ranking: str, quality: str, quartiles: tuple[QuartileTable, ...], own: tuple[Correlation, ...]) -> str:
-    table = next((t for t in quartiles if (t.score, t.measure) == (ranking, quality)), None)
-    correlation = _find(own, quality, "prompt")
-    if table is None or correlation is None or len(table.quartiles) < 2:
-        return "No images were judged in this run, so it cannot say whether unsure prompts come out worse as images."
+def _quality(table: QuartileTable | None, found: Correlation | None, scope: Scope) -> str:
+    asked = "whether unsure prompts come out worse as images"
+    if found is None or not found.n:
+        if scope.n_judged:
+            return f"No prompt with a judged image has the score that ranks, so this run cannot say {asked}."
+        return f"No images were judged in this run, so it cannot say {asked}."
+    known = f"Image quality is known of {counted(found.n, 'prompt')} in this run"
+    if table is None or len(table.quartiles) < 2:
+        return f"{known}, too few to say {asked}."
+    if not math.isfinite(found.low):
+        return f"{known}, of too few captions to say {asked}."
+    return _over_quarters(table, found, scope)
+
+
+def _over_quarters(table: QuartileTable, found: Correlation, scope: Scope) -> str:
     first, last = table.quartiles[0].quality.mean, table.quartiles[-1].quality.mean
-    more = score_words(ranking).more
+    more = score_words(table.score).more
     opening, verb = {
         "below": (f"Images fit their captions less well {more}", "falls"),
         "above": (f"Images fit their captions better, not worse, {more}", "rises"),
         "unclear": ("Disagreement and image quality are not clearly related in this run", "goes"),
-    }[correlation.side]
+    }[found.side]
+    unread = table.measure == QUALITY and scope.n_languages > 1
+    judge = ", by a judge of which it is not known how well it reads each language" if unread else ""
+    rho = in_words(Interval(value=found.rho, low=found.low, high=found.high))
     return (
-        f"{opening}: from the surest quarter of prompts to the most unsure, mean {measure_label(quality)} {verb} "
-        f"from {number(first, 2)} to {number(last, 2)} ({_rho(correlation)}, over {correlation.n:,} prompts)."
+        f"{opening}: from the surest quarter of prompts to the most unsure, mean {measure_label(table.measure)} {verb} "
+        f"from {number(first, 2)} to {number(last, 2)} ({rho}, over {found.n:,} prompts){judge}."
     )
-
-
-def _trust(status: Trust, checks: list[SignCheck], own: tuple[Correlation, ...]) -> str:
-    named = {side: listing([c.name for c in checks if c.side == side]) for side in ("below", "unclear", "above")}
-    if status == "unchecked":
-        return (
-            "Do not act on the ranking yet: nothing in this run checks the sign of the score, neither images nor known "
-            "training coverage nor strange prompts."
-        )
-    if status == "contradicted":
-        return f"Do not use the ranking: in this run the score points the wrong way against {named['above']}."
-    if status == "unconfirmed":
-        support = f", although {named['below']} supports it" if named["below"] else ""
-        return f"Do not act on the ranking yet: the sign of the score is not confirmed by {named['unclear']}{support}."
-    return f"Trust the ranking as a lead to follow: its sign is confirmed by {named['below']}{_beyond(own)}."
-
-
-def _name(check: Correlation) -> str:
-    if check.y != COVERAGE:
-        return "image quality"
-    return f"the known training coverage of {check.n} languages ({_rho(check)})"
-
-
-def _beyond(own: tuple[Correlation, ...]) -> str:
-    partial = _find(own, COVERAGE, "language", given=True)
-    if partial is None:
-        return ""
-    if partial.side == "below":
-        return f", beyond what the number of tokens explains ({number(partial.rho, 2)} with it partialled out)"
-    return f", but not beyond what the number of tokens explains ({_rho(partial)}, with it partialled out)"
-
-
-def _rho(c: Correlation) -> str:
-    return f"Spearman {number(c.rho, 2)}, 95% interval {number(c.low, 2)} to {number(c.high, 2)}"

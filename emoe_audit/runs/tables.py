@@ -58,6 +58,8 @@ _TRANSLATIONS = _columns(
     label="key source_id", number="translation_disagreement translation_reliability", text="read_as"
 )
 _BEYOND = ("placebo", "beyond", "beyond_low", "beyond_high")
+PUBLIC_READERS = ("ViT-L-14/openai", "ViT-H-14/laion2b_s32b_b79k", "ViT-bigG-14/laion2b_s39b_b160k")
+"""The text encoders of which it is published how well they read a language, by open_clip's names."""
 _SCOPE = "score by group"
 _NEEDED = "key prompt_id source_id prompt language"
 
@@ -111,6 +113,7 @@ TABLES: dict[str, Table] = {
         optional=frozenset({"strict", "n_languages", *_BEYOND}),
         words={"sign": ("holds", "unclear", "turned")},
     ),
+    "text_encoder": _table("name", label="name", flag="exact", words={"name": PUBLIC_READERS}),
     "rejection_curves": _table(f"{_SCOPE} coverage", label=_SCOPE, number="coverage risk low high"),
     "rejection": _table(
         _SCOPE,

@@ -33,7 +33,7 @@ NO_TRANSLATIONS = (
     "translation_reliability DOUBLE, read_as VARCHAR)"
 )
 ANALYSES = (
-    *("groups", "gaps", "disparity", "quartiles", "correlations", "validity"),
+    *("groups", "gaps", "disparity", "quartiles", "correlations", "validity", "text_encoder"),
     *("rejection_curves", "rejection", "thresholds", "trust"),
     *("real_images", "judge_bias", "kid", "confounders", "adjusted", "depicted"),
     *("expert_use", "expert_use_divergence", "abstain", "abstention", "calibration"),

@@ -10,6 +10,7 @@ from emoe_audit.experts.coverage import read_coverage
 from emoe_audit.progress import Progress, silent
 from emoe_audit.runs.readings import compare_translations
 from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.readers import known_recall
 from emoe_audit.types import AnalysisConfig
 
 
@@ -34,7 +35,12 @@ def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: P
     coverage = None if file is None else read_coverage(file)
     by = group_columns(store.query("SELECT * FROM prompts"))
     tables = analyze(
-        store.query("SELECT * FROM results"), by, config, training_coverage=coverage, ratings=store.ratings()
+        store.query("SELECT * FROM results"),
+        by,
+        config,
+        training_coverage=coverage,
+        published_recall=known_recall(store),
+        ratings=store.ratings(),
     )
     for name, table in tables.items():
         store.write_analysis(name, table)

@@ -61,8 +61,8 @@ def test_the_runs_are_listed_and_the_chosen_one_shows_its_verdict(open_app: Open
     assert sorted(option.split(" ")[0] for option in app.selectbox[0].options) == ["hostile", "plain"]
     from emoe_audit.report import collect
 
-    verdict = collect(RunStore.open(runs_root / "plain")).verdict
-    for said in (verdict.where, verdict.quality, verdict.trust):
+    report = collect(RunStore.open(runs_root / "plain"))
+    for said in (report.verdict.where, report.verdict.quality, report.verdict.trust, report.standing.word):
         assert said in texts(app)
 
 

@@ -11,6 +11,7 @@ import pytest
 from scipy.stats import binomtest
 
 from emoe_audit.cli.main import cli
+from emoe_audit.decisions.evidence import LADDER, read_standing
 from emoe_audit.decisions.gate import Finding, Policy, Rule, judge_run, overall, read_policy, to_json, to_text
 from emoe_audit.errors import AuditError
 from emoe_audit.runs.store import RunStore
@@ -139,6 +140,20 @@ def test_the_command_says_its_verdict_and_exits_by_it(
     assert json.loads(capsys.readouterr().out)["verdict"] == verdict
     cli.main(arguments, standalone_mode=False)
     assert f"verdict: {verdict}" in capsys.readouterr().out
+
+
+def test_the_command_says_what_the_ranking_of_the_run_rests_on(
+    store: RunStore, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    policy = tmp_path / "policy.yaml"
+    policy.write_text("rules:\n  - {by: language, measure: relative_disagreement, at_most: 1}\n")
+    rests = read_standing(store)
+    arguments = ["gate", str(store.path), "--policy", str(policy)]
+    cli.main([*arguments, "--json"], standalone_mode=False)
+    said = {"rung": rests.rung, "word": rests.word, "sentence": rests.sentence}
+    assert json.loads(capsys.readouterr().out)["ranking"] == said
+    cli.main(arguments, standalone_mode=False)
+    assert f"ranking: {LADDER['none'].word}. {rests.sentence}" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from emoe_audit.decisions.evidence import LADDER
 from tests.docs.texts import DOCS, README, ROOT
 
 OTHER = "on `emoji-a`: "
@@ -34,6 +35,13 @@ def test_the_table_of_truth_is_the_record(page: Path) -> None:
     for name, cells in said.items():
         ensemble = "emoji-a" if name.startswith(OTHER) else "emoji-b"
         assert cells == recorded(ensemble, NAMES[name.removeprefix(OTHER)])
+
+
+def test_the_words_of_a_verdict_are_those_of_the_code() -> None:
+    lines = README.read_text(encoding="utf-8").splitlines()
+    start = lines.index("| the word | what to do |") + 2
+    told = [tuple(cell.strip() for cell in line.split("|")[1:-1]) for line in lines[start : start + len(LADDER)]]
+    assert told == [(own.word, own.sentence.partition(":")[0]) for own in LADDER.values()]
 
 
 def recorded(ensemble: str, score: str) -> list[str]:

@@ -11,6 +11,7 @@ import reference
 
 import emoe_audit
 from emoe_audit.cli import console
+from emoe_audit.decisions.evidence import LADDER
 from emoe_audit.decisions.gate import POLICY_KEYS, RULE_KEYS, Policy, Rule
 from emoe_audit.experts.spec_reader import EMERGENT_KEYS, EXPERT_KEYS, SPEC_KEYS
 from emoe_audit.prompts.columns import KNOWN
@@ -69,6 +70,12 @@ def test_every_object_and_key_of_the_report_is_there() -> None:
     assert keys <= set(first_cells(made.split("\n## ")[0]))
     assert "| `ranking` | string" in made
     assert "| `verdict` | [Verdict](#verdict) |" in made
+
+
+def test_every_rung_is_there_with_what_it_rests_on() -> None:
+    made = reference.evidence_ladder()
+    assert made.count("\n") == len(LADDER) + 1
+    assert all(f"| {own.word} | {own.rests_on} |" in made for own in LADDER.values())
 
 
 def test_every_public_name_is_there() -> None:

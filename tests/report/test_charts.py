@@ -20,7 +20,7 @@ def table(report: ReportData) -> GroupTable:
 
 def test_every_group_is_drawn_once_in_every_panel_at_its_place(table: GroupTable) -> None:
     figure = groups_figure(table)
-    for axis, measure in (("x", "relative_disagreement"), ("x2", "disagreement"), ("x3", "clip_cosine")):
+    for axis, measure in (("x", "relative_disagreement"), ("x2", "disagreement"), ("x3", "clip_cosine_source")):
         drawn = {y: x for t in figure.data if t.xaxis == axis for x, y in zip(t.x, t.y, strict=True)}
         assert drawn == pytest.approx({i: row.mean(measure) for i, row in enumerate(table.rows)}, rel=1e-5)
 
@@ -34,7 +34,7 @@ def test_bars_end_where_the_intervals_end(table: GroupTable) -> None:
 
 def test_the_line_of_a_panel_is_its_overall_mean(table: GroupTable) -> None:
     lines = [shape.x0 for shape in groups_figure(table).layout.shapes]
-    assert lines == [table.overall[m] for m in ("relative_disagreement", "disagreement", "clip_cosine")]
+    assert lines == [table.overall[m] for m in ("relative_disagreement", "disagreement", "clip_cosine_source")]
 
 
 def test_the_narrow_chart_keeps_only_the_ranking_score(table: GroupTable) -> None:
@@ -42,8 +42,8 @@ def test_the_narrow_chart_keeps_only_the_ranking_score(table: GroupTable) -> Non
 
 
 def test_a_measure_that_no_group_has_takes_no_panel(table: GroupTable) -> None:
-    nan = replace(table.rows[0].estimates["clip_cosine"], mean=math.nan)
-    rows = tuple(replace(row, estimates=row.estimates | {"clip_cosine": nan}) for row in table.rows)
+    nan = replace(table.rows[0].estimates["clip_cosine_source"], mean=math.nan)
+    rows = tuple(replace(row, estimates=row.estimates | {"clip_cosine_source": nan}) for row in table.rows)
     assert {trace.xaxis for trace in groups_figure(replace(table, rows=rows)).data} == {"x", "x2"}
 
 

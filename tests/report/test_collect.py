@@ -89,10 +89,10 @@ def test_left_out_rows_are_counted_and_told_with_their_place(report: ReportData)
 
 
 def test_few_prompts_are_shown_one_by_one(report: ReportData) -> None:
-    drawn = FRAME.dropna(subset=["clip_cosine"])
+    drawn = FRAME.dropna(subset=["clip_cosine_source"])
     cloud = report.clouds[0]
     assert cloud.kind == "prompts"
-    assert sorted(p.y for p in cloud.points) == pytest.approx(sorted(drawn["clip_cosine"]))
+    assert sorted(p.y for p in cloud.points) == pytest.approx(sorted(drawn["clip_cosine_source"]))
 
 
 def test_many_prompts_are_counted_on_the_grid_that_numpy_counts(tmp_path: Path) -> None:

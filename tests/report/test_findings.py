@@ -30,7 +30,7 @@ def test_a_languages_gap_is_students_paired_t_against_the_others(report: ReportD
 
 
 def test_in_quality_the_worst_is_the_lowest(report: ReportData) -> None:
-    order = [gap.difference for gap in next(t for t in report.gaps if t.measure == "clip_cosine").gaps]
+    order = [gap.difference for gap in next(t for t in report.gaps if t.measure == "clip_cosine_source").gaps]
     assert order == sorted(order)
 
 

@@ -125,7 +125,7 @@ def test_the_section_has_the_headings_of_the_hubs_cards(tokens: list[Token]) -> 
 
 
 def test_the_table_of_languages_holds_the_means_of_plain_pandas_worst_first(tokens: list[Token]) -> None:
-    measures = ["relative_disagreement", "disagreement", "clip_cosine"]
+    measures = ["relative_disagreement", "disagreement", "clip_cosine_source"]
     means = illustrated_frame().groupby("language")[measures].mean().sort_values(measures[0], ascending=False)
     rows = table_rows(tokens, 0)
     assert [row[0] for row in rows] == [str(rank) for rank in range(1, len(means) + 1)]
@@ -158,6 +158,7 @@ def test_verdict_validity_limits_and_command_are_told(tokens: list[Token], repor
     verdict = report.verdict
     for text in (verdict.where, verdict.quality, verdict.validity, verdict.trust, *report.limits):
         assert text in told
+    assert f"{report.standing.word}. {verdict.trust}" in told
     assert [token.content for token in tokens if token.type == "fence"] == [report.manifest.command + "\n"]
     assert report.manifest.ensemble_hash in told and report.manifest.prompts_hash in told
 
@@ -167,16 +168,18 @@ def test_the_hub_reads_the_metrics(card: str) -> None:
     results = as_the_hub_reads(card).eval_results
     assert {(r.task_type, r.dataset_name) for r in results} == {("text-to-image", "synthetic")}
     values = {r.metric_name: r.metric_value for r in results}
-    assert values["CLIP cosine, mean over all prompts"] == pytest.approx(frame["clip_cosine"].mean(), rel=1e-5)
+    judged = frame["clip_cosine_source"].mean()
+    assert values["CLIP cosine, source caption, mean over all prompts"] == pytest.approx(judged, rel=1e-5)
     worst = frame.groupby("language")["relative_disagreement"].mean().max()
     assert values["Relative disagreement, Swahili, most unsure of 10 languages"] == pytest.approx(worst, rel=1e-5)
 
 
 def test_an_undefined_number_is_a_dash_in_the_table_and_no_metric(report: ReportData) -> None:
     table = report.groups[0]
-    nothing = replace(table.rows[0].estimates["clip_cosine"], mean=float("nan"), low=float("nan"), high=float("nan"))
-    rows = tuple(replace(row, estimates=row.estimates | {"clip_cosine": nothing}) for row in table.rows)
-    overall = {measure: mean for measure, mean in table.overall.items() if measure != "clip_cosine"}
+    nan, known = float("nan"), table.rows[0].estimates["clip_cosine_source"]
+    nothing = replace(known, mean=nan, low=nan, high=nan)
+    rows = tuple(replace(row, estimates=row.estimates | {"clip_cosine_source": nothing}) for row in table.rows)
+    overall = {measure: mean for measure, mean in table.overall.items() if measure != "clip_cosine_source"}
     card = model_card(replace(report, groups=(replace(table, rows=rows, overall=overall),)))
     assert {row[5] for row in table_rows(parse(body(card)), 0)} == {"–"}
     assert not any("CLIP" in result.metric_name for result in as_the_hub_reads(card).eval_results)

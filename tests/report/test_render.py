@@ -23,7 +23,7 @@ from tests.illustrated import HOSTILE, illustrated_frame, known_coverage
 from tests.synthetic import synthetic_plan, synthetic_run
 
 FIVE_MB = 5_000_000
-WITH_INTERVAL = ("relative_disagreement", "disagreement", "clip_cosine")
+WITH_INTERVAL = ("relative_disagreement", "disagreement", "clip_cosine_source")
 VOID = {"meta", "img", "br", "line", "ellipse"}
 Attributes = dict[str, str | None]
 
@@ -76,7 +76,7 @@ def table_of(page: Page, **data: str) -> dict[str, Any]:
 
 @pytest.mark.slow
 def test_numbers_of_the_groups_table_are_those_of_plain_pandas(parsed: Page) -> None:
-    expected = illustrated_frame().groupby("language")[["relative_disagreement", "disagreement", "clip_cosine"]].mean()
+    expected = illustrated_frame().groupby("language")[list(WITH_INTERVAL)].mean()
     table = table_of(parsed, table="groups", by="language")
     rows = [r for r in parsed.within(table, "tr") if "data-group" in r["attrs"]]
     assert len(rows) == len(expected)
@@ -178,6 +178,7 @@ def test_the_verdict_the_command_and_the_hashes_are_on_the_page(parsed: Page, re
     text = " ".join(e["text"] for e in parsed.all("main"))
     for said in (report.verdict.where, report.verdict.quality, report.verdict.trust, report.manifest.command):
         assert said in text
+    assert [e["text"] for e in parsed.all("p") if "status" in e["attrs"].get("class", "")] == [report.standing.word]
     assert report.manifest.ensemble_hash in text and report.manifest.prompts_hash in text
     for limit in report.limits:
         assert limit in text
@@ -255,7 +256,7 @@ def test_report_json_is_strict_json_without_images(run: RunStore) -> None:
     stored = json.loads(text, parse_constant=refuse)
     assert "data_uri" not in text
     assert stored["gallery"]["rows"][0]["cells"][0]["image"].startswith("images/")
-    assert stored["verdict"]["status"] == "confirmed"
+    assert stored["standing"]["rung"] == "coverage"
 
 
 def test_an_unfinished_run_says_so(tmp_path: Path) -> None:

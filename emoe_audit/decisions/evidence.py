@@ -1,0 +1,281 @@
+"""A ladder of evidence: what the ranking of a run rests on, and the words for it wherever a verdict is given.
+
+A score ranks rightly where it is high on what the ensemble reads or draws badly. What shows that is not of one kind:
+the highest rung that is reached gives the word, and what was looked at and decides nothing is said beside it. Whatever
+clearly points the other way, on any rung, contradicts the ranking.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Literal
+
+import pandas as pd
+
+from emoe_audit.analysis.contrasts import CORRELATION_COLUMNS
+from emoe_audit.analysis.intervals import Interval, Side, side
+from emoe_audit.analysis.rows import records, to_float
+from emoe_audit.analysis.summary import COVERAGE, GROUPED_FIRST, PUBLISHED_RECALL, SOURCE_QUALITY
+from emoe_audit.decisions.ranking import Validity, ranking_score, read_validity
+from emoe_audit.runs.query import RunReader, known_column
+from emoe_audit.runs.sql import sql
+
+Rung = Literal["coverage", "quality", "published", "checks", "design", "none", "contradicted"]
+ENOUGH_GROUPS = 10
+"""Of fewer groups a rank correlation decides nothing: unrelated means would be called clear too often."""
+ENOUGH_CAPTIONS = 5
+"""Of fewer captions a group's mean is that of a few prompts, and no group's numbers are given."""
+
+
+CAPTIONS = """
+    SELECT count(DISTINCT source_id) FILTER ({score} IS NOT NULL) AS scored,
+           count(DISTINCT source_id) FILTER ({score} IS NOT NULL AND {judged} IS NOT NULL) AS judged
+    FROM results
+"""
+SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}
+
+
+@dataclass(frozen=True, kw_only=True)
+class RungWords:
+    """What one rung is called, what has to be there for it, and what may be done with a ranking that reaches it."""
+
+    word: str
+    rests_on: str
+    sentence: str
+    """`{basis}` is the evidence in words."""
+
+
+LADDER: dict[Rung, RungWords] = {
+    "coverage": RungWords(
+        word="Confirmed by known training coverage",
+        rests_on="the share of the training captions is known of ten groups or more, and the score rises as it falls",
+        sentence="Act on the ranking: the score rises as {basis} falls",
+    ),
+    "quality": RungWords(
+        word="Confirmed by image quality",
+        rests_on="images were judged of ten languages or regions or more, and the score rises as their cosine with the "
+        "source caption falls",
+        sentence="Act on the ranking where images count: the score rises as {basis} falls",
+    ),
+    "published": RungWords(
+        word="Supported by published readings of its text encoder",
+        rests_on="the text encoder is a public one, byte for byte, and over ten languages or more the score rises as "
+        "its published recall falls, beyond what the number of tokens explains",
+        sentence="Follow the ranking as a lead: the score rises as {basis} falls",
+    ),
+    "checks": RungWords(
+        word="Supported by checks beyond placebo",
+        rests_on="prompts that must be strange to every model score higher than their placebos do",
+        sentence="Take the ranking as a question to ask: it is supported by {basis}",
+    ),
+    "design": RungWords(
+        word="Hinted at by published readings of the same design",
+        rests_on="as for published readings, of a text encoder of the same design whose weights may be others",
+        sentence="Take the ranking as a hint: the score rises as {basis} falls",
+    ),
+    "none": RungWords(
+        word="Supported by nothing in this run",
+        rests_on="nothing of the above",
+        sentence="Do not act on the ranking: nothing in this run supports it",
+    ),
+    "contradicted": RungWords(
+        word="Contradicted in this run",
+        rests_on="any of the above clearly points the other way",
+        sentence="Do not use the ranking: the score points the wrong way against {basis}",
+    ),
+}
+"""Every rung by falling weight; below them what stands on none."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Evidence:
+    """One thing that was held against the ranking score."""
+
+    rung: Rung
+    name: str
+    """In words."""
+    side: Side
+    """`below` where it supports the ranking, `above` where it points the other way."""
+    groups: int
+    """How many groups were compared; 0 for what compares prompts."""
+    captions: int
+    """On how many captions their means rest; 0 for what compares prompts."""
+    rho: Interval | None
+    """Spearman's, of the groups' means; None for what compares prompts."""
+    given_tokens: Interval | None
+    """The same with the number of tokens partialled out, where that was asked."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Standing:
+    """The rung that the ranking of a run has reached, in words, and everything that was held against it."""
+
+    rung: Rung
+    word: str
+    sentence: str
+    evidence: tuple[Evidence, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Captions:
+    """How many captions of a run have the score that ranks, and how many of these a judged image of a known source."""
+
+    scored: int
+    judged: int
+
+
+@dataclass(frozen=True, kw_only=True)
+class Reader:
+    """The public text encoder of a run, see `experts.public_readers`."""
+
+    name: str
+    exact: bool
+
+
+def read_standing(store: RunReader) -> Standing:
+    """What the ranking of a run rests on; of a run that was not analysed yet, the check alone."""
+    validity = read_validity(store)
+    score = ranking_score(store, validity)
+    correlations = pd.DataFrame(columns=CORRELATION_COLUMNS)
+    if store.has_analysis("correlations"):
+        correlations = store.query("SELECT * FROM correlations")
+    return standing(score, correlations, _count_captions(store, score), validity, _read_reader(store))
+
+
+def standing(
+    score: str,
+    correlations: pd.DataFrame,
+    captions: Captions,
+    validity: Validity | None = None,
+    reader: Reader | None = None,
+) -> Standing:
+    """What a ranking by this score rests on.
+
+    Args:
+        score: That ranks.
+        correlations: As `analysis.summary` gives them.
+        captions: How many captions these rest on.
+        validity: What the check found; None where it was left out.
+        reader: The public text encoder that the run reads with, where it is one.
+    """
+    own = correlations[correlations["x"] == score]
+    found = [
+        _against(own, "coverage", COVERAGE, captions.scored, "the known training coverage of {groups}"),
+        _against(
+            own, "quality", SOURCE_QUALITY, captions.judged, "the image quality of {groups} by their source captions"
+        ),
+        _published(own, captions.scored, reader),
+        _checked(score, validity),
+    ]
+    order = list(LADDER)
+    evidence = tuple(sorted((e for e in found if e is not None), key=lambda e: order.index(e.rung)))
+    rung, basis, aside = _weighed(evidence, comparable=validity is None or validity.comparable)
+    sentence = LADDER[rung].sentence.format(basis=basis)
+    return Standing(rung=rung, word=LADDER[rung].word, sentence=f"{sentence}{aside}.", evidence=evidence)
+
+
+def in_words(rho: Interval) -> str:
+    """A rank correlation with its interval."""
+    return f"Spearman {_signed(rho.value)}, 95% interval {_signed(rho.low)} to {_signed(rho.high)}"
+
+
+def _weighed(evidence: Sequence[Evidence], *, comparable: bool) -> tuple[Rung, str, str]:
+    """The rung, what it rests on, and what else is to be said."""
+    names = {of: [_named(e) for e in evidence if e.side == of] for of in ("below", "unclear", "above")}
+    undecided = f"; undecided: {', '.join(names['unclear'])}" if names["unclear"] else ""
+    if names["above"]:
+        spite = f", in spite of {', '.join(names['below'])}" if names["below"] else ""
+        return "contradicted", ", ".join(names["above"]), spite + undecided
+    if not comparable:
+        return "none", "", ", as its experts cannot be compared"
+    if not names["below"]:
+        return "none", "", undecided
+    first, *others = (e for e in evidence if e.side == "below")
+    too = f"; supported by {', '.join(map(_named, others))} too" if others else ""
+    return first.rung, _named(first), too + undecided
+
+
+def _named(evidence: Evidence) -> str:
+    if evidence.rho is None:
+        return evidence.name
+    if evidence.groups < ENOUGH_GROUPS:
+        return f"{evidence.name}, which are too few"
+    if evidence.captions < ENOUGH_CAPTIONS:
+        return f"{evidence.name}, of too few captions"
+    given = "" if evidence.given_tokens is None else f"; {_given(evidence.given_tokens, evidence.side)}"
+    return f"{evidence.name} ({in_words(evidence.rho)}{given})"
+
+
+def _given(tokens: Interval, whole: Side) -> str:
+    clear = "" if whole == "unclear" or tokens.side == whole else "not clear "
+    return f"{clear}given the number of tokens, {_signed(tokens.value)}"
+
+
+def _against(own: pd.DataFrame, rung: Rung, measure: str, captions: int, name: str) -> Evidence | None:
+    """The score's means against a measure over groups; None where there is none, as of fewer than three groups."""
+    rows = own[(own["y"] == measure) & own["level"].isin(GROUPED_FIRST) & own["rho"].notna()]
+    plain, given = rows[rows["given"].isna()], rows[rows["given"].notna()]
+    if plain.empty:
+        return None
+    row = max(records(plain), key=lambda r: (r.level == "language" and r.n >= ENOUGH_GROUPS, r.n))
+    partial = next(iter(records(given[given["level"] == row.level])), None)
+    n = int(row.n)
+    return Evidence(
+        rung=rung,
+        name=name.format(groups=f"{n:,} {row.level.replace('_', ' ')}s"),
+        side=side(row.low, row.high) if n >= ENOUGH_GROUPS and captions >= ENOUGH_CAPTIONS else "unclear",
+        groups=n,
+        captions=captions,
+        rho=_interval(row),
+        given_tokens=None if partial is None else _interval(partial),
+    )
+
+
+def _published(own: pd.DataFrame, captions: int, reader: Reader | None) -> Evidence | None:
+    """The score's means against published recall; a score that is no more than a count of tokens follows it too."""
+    if reader is None:
+        return None
+    of = "its text encoder" if reader.exact else "a text encoder of the same design"
+    name = f"the published recall of {of}, {reader.name}, in {{groups}}"
+    found = _against(own, "published" if reader.exact else "design", PUBLISHED_RECALL, captions, name)
+    if found is None or found.given_tokens is None or found.side == found.given_tokens.side:
+        return found
+    return replace(found, side="unclear")
+
+
+def _checked(score: str, validity: Validity | None) -> Evidence | None:
+    tested = validity.of(score) if validity else None
+    if tested is None:
+        return None
+    return Evidence(
+        rung="checks",
+        name="the check on strange prompts",
+        side=SIDES[tested.sign],
+        groups=0,
+        captions=0,
+        rho=None,
+        given_tokens=None,
+    )
+
+
+def _count_captions(store: RunReader, score: str) -> Captions:
+    columns = store.columns()
+    judged = known_column(SOURCE_QUALITY, columns, store.path) if SOURCE_QUALITY in columns else sql("NULL")
+    row = store.query(sql(CAPTIONS, score=known_column(score, columns, store.path), judged=judged)).iloc[0]
+    return Captions(scored=int(row["scored"]), judged=int(row["judged"]))
+
+
+def _read_reader(store: RunReader) -> Reader | None:
+    if not store.has_analysis("text_encoder"):
+        return None
+    row = store.query("SELECT name, exact FROM text_encoder").iloc[0]
+    return Reader(name=str(row["name"]), exact=bool(row["exact"]))
+
+
+def _interval(row: Any) -> Interval:
+    return Interval(value=to_float(row.rho), low=to_float(row.low), high=to_float(row.high))
+
+
+def _signed(value: float) -> str:
+    return f"{value:.2f}".replace("-", "−")
