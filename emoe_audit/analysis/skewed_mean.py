@@ -34,7 +34,7 @@ SOURCES_PER_CUBED_Z = 1.8
 """An error of d in the skewness makes a miss exp(d z^3 / (3 sqrt(n))) times as likely. As d is of the size sqrt(6 / n),
 that factor stays the same where n grows with z^3; by simulation it is small enough from 1.8 z^3 on."""
 LEAST_Z = 3.0
-"""Nearer than this what doubt costs decides: it goes by z^2 / n, and leaves three quarters of the power from 5.4 z^2 on."""
+"""Nearer than this what doubt costs decides: it goes by z^2 / n, and leaves 3 quarters of the power from 5.4 z^2 on."""
 
 
 @dataclass(frozen=True, kw_only=True)

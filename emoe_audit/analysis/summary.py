@@ -198,7 +198,8 @@ def _correlations(
     """
     for score, own in itertools.product(scores, quality):
         yield correlate_prompts(results, score, own)
-    for score, own, column in itertools.product(scores, quality, [c for c in PLACES if c in results]):
+    places = [column for column in PLACES if column in results and results[column].nunique() > 2]
+    for score, own, column in itertools.product(scores, quality, places):
         yield correlate_groups(results, score, own, by=column, **options)
     for column, name, values in outside:
         for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:

@@ -88,7 +88,7 @@ class ScoringEngine:
     def read_texts(self, texts: Sequence[str], progress: Progress = silent) -> Float[np.ndarray, "text bucket"]:
         """The first part of the readings, for which no expert is asked; equal texts are read once."""
         place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-        found = []
+        found: list[np.ndarray] = []
         for part in chunks(list(place), self.batch_size):
             progress("reading", len(found) * self.batch_size, len(place))
             found.append(sketch(self.text_states(part).summary).cpu().numpy())

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 
+import numpy as np
 import pandas as pd
 import pytest
 
@@ -134,3 +135,15 @@ def test_a_group_column_of_any_name_that_is_not_reserved_gives_the_numbers_of_an
         for column in free if "by" in table else ():
             expected, own = (table[table["by"] == by].drop(columns="by") for by in ("job", column))
             pd.testing.assert_frame_equal(own.reset_index(drop=True), expected.reset_index(drop=True), obj=name)
+
+
+def test_quality_is_held_against_scores_over_languages_and_regions_of_more_than_two() -> None:
+    frame = synthetic_frame(120)
+    frame["region"] = np.array(["DE", "FR", "JP"])[np.arange(120) // 10 % 3]
+    levels = {
+        n: set(analyze(frame[frame["region"].isin(["DE", "FR", "JP"][:n])], ["language"], AnalysisConfig(n_boot=20))[
+            "correlations"
+        ].query("y == 'clip_cosine_source'")["level"])
+        for n in (2, 3)
+    }  # fmt: skip
+    assert levels == {2: {"prompt", "language"}, 3: {"prompt", "language", "region"}}

@@ -27,7 +27,8 @@ def calibrated(rng: np.random.Generator, n_languages: int, n_captions: int) -> t
 def starved(rng: np.random.Generator, n_languages: int, n_captions: int) -> tuple[np.ndarray, np.ndarray]:
     """The same, and three languages in ten of which next to nothing is readable, as predicted."""
     unreadable = rng.random((n_languages, 1)) < 0.3
-    risk = np.where(unreadable, *(rng.beta(*own, (n_languages, n_captions)) for own in ((5, 0.7), (0.5, 0.8))))
+    size = n_languages, n_captions
+    risk: np.ndarray = np.where(unreadable, rng.beta(5, 0.7, size), rng.beta(0.5, 0.8, size))
     return risk, risk
 
 

@@ -8,6 +8,7 @@ experts and its relative form; beside these stand a hash of the text and a const
 from __future__ import annotations
 
 import zlib
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -51,13 +52,13 @@ class RandomReader:
         ends = {"bos_token_id": 49_406, "eos_token_id": 49_407, "pad_token_id": 49_407}
         return CLIPTextModel(CLIPTextConfig(**sizes, **ends, num_attention_heads=4, projection_dim=WIDTH)).eval()
 
-    def ids(self, texts: list[str]) -> list[list[int]]:
+    def ids(self, texts: Sequence[str]) -> list[list[int]]:
         return [self.tokenizer.encode(text)[: LONGEST - 1] for text in texts]
 
-    def count(self, texts: list[str]) -> list[int]:
+    def count(self, texts: Sequence[str]) -> list[int]:
         return [len(own) for own in self.ids(texts)]
 
-    def read(self, texts: list[str]) -> np.ndarray:
+    def read(self, texts: Sequence[str]) -> np.ndarray:
         """The state at the end of each text; causal, so that what comes after it changes nothing."""
         ids = self.ids(texts)
         order, rows = np.argsort([len(own) for own in ids], kind="stable"), np.empty((len(texts), WIDTH), np.float32)

@@ -12,12 +12,12 @@ import pytest
 
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.scoring.calibration import calibrate, calibration_captions
-from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.loading import load_engine
 from emoe_audit.types import ScoringConfig
 from emoe_audit.validity.check import check
 from emoe_audit.validity.probes import MOST_TEXTS
 from tests.benchmarks.record import merge_record
+from tests.validity.asked import texts_asked_for
 
 PROMPTS = "prompt_id,prompt,language,source_id\n1,a red apple,en,1\n2,ein roter Apfel,de,1\n3,une pomme rouge,fr,1\n"
 ASKED = 50
@@ -28,12 +28,8 @@ ASKED = 50
 @pytest.mark.timeout(0)
 def test_few_texts_go_through_the_experts(monkeypatch: pytest.MonkeyPatch) -> None:
     """Counted where the experts are asked, for an ensemble in forty languages."""
-    engine, passed = load_engine(load_spec("emoji-a"), ScoringConfig(n_noise=1, device="cpu")), []
-    score, features = ScoringEngine.score, ScoringEngine.features
-    monkeypatch.setattr(ScoringEngine, "score", lambda own, prompts: passed.append(len(prompts)) or score(own, prompts))
-    monkeypatch.setattr(
-        ScoringEngine, "features", lambda own, states, noise: passed.append(len(states)) or features(own, states, noise)
-    )
+    engine = load_engine(load_spec("emoji-a"), ScoringConfig(n_noise=1, device="cpu"))
+    passed = texts_asked_for(monkeypatch)
     captions = calibration_captions(engine.ensemble.spec)
     check(engine, captions, calibrate(engine, captions), n_per_language=ASKED)
     merge_record("statistics", "check price", {"check_unet_texts": sum(passed)}, [])

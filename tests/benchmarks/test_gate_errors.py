@@ -116,7 +116,7 @@ def measure_errors(
     n_policies: int, sizes: Sequence[int], groups: Sequence[int]
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """A row per measure, number of groups and of captions: the grid's, and those that are just enough."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (name, measure), n_groups in itertools.product((GRID | HELD_OUT).items(), groups):
         tail = ALPHA / n_groups
         for n in sorted({*sizes, sources_needed(tail)}):
@@ -125,7 +125,7 @@ def measure_errors(
             rows.append(found | _rates(cell, n, tail) | ({} if measure.exact else _power_loss(cell, tail)))
 
     def most(of: Mapping[str, Measure], *columns: str) -> float:
-        return max(row[column] for row in rows for column in columns if row["measure"] in of)
+        return max(float(row[column]) for row in rows for column in columns if row["measure"] in of)
 
     judged = [row for row in rows if row["measure"] in GRID and row["captions"] >= row["needed"]]
     wrong = most(GRID, *MISSED)

@@ -211,7 +211,7 @@ def test_places_of_captions_among_different_others_are_not_compared(tmp_path: Pa
     b = ranked_run(tmp_path / "b", {}, candidates_hash="d" * 64)
     with pytest.raises(StoreError, match=r"among 100 captions \(cccccccc\) and .* among 100 others \(dddddddd\), so"):
         compare_runs(a, b, score="source_rank")
-    assert compare_runs(a, b, n_boot=5, n_permutations=9).score == "relative_disagreement"
+    assert compare_runs(a, b, n_permutations=9).score == "relative_disagreement"
 
 
 def test_a_prompt_that_stands_twice_in_a_run_counts_once(tmp_path: Path, rows: dict[str, pd.DataFrame]) -> None:

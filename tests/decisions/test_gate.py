@@ -67,14 +67,14 @@ def test_few_captions_decide_nothing_and_are_told_how_many_are_needed(store: Run
     few = findings(store, at_most=0.9)["sw"]
     assert few.verdict == "inconclusive"
     assert few.needed_sources is not None and few.needed_sources >= 28, "5.4 times 2.241 squared: four groups at 5%"
-    assert f"(3 captions, needs {few.needed_sources}), at most 0.9" in to_text([few])
+    assert f"(3 captions, needs {few.needed_sources}), at most 0.9" in to_text([few], read_standing(store))
 
 
 def test_captions_of_one_value_decide_nothing(store: RunStore) -> None:
     same = findings(store, measure="same", at_most=0.9)["en"]
     assert (same.verdict, same.needed_sources) == ("inconclusive", None)
-    assert "in language en: 0.3 (40 captions of one value), at most 0.9" in to_text([same])
-    row = to_json([same])["findings"][0]
+    assert "in language en: 0.3 (40 captions of one value), at most 0.9" in to_text([same], read_standing(store))
+    row = to_json([same], read_standing(store))["findings"][0]
     assert (row["value"], row["low"], row["high"]) == (pytest.approx(0.3), None, None)
     assert findings(store, measure="same", figure="gap", at_most=0.9)["en"].verdict == "inconclusive"
 

@@ -24,7 +24,7 @@ from emoe_audit.experts.spec import load_spec, save_spec
 from emoe_audit.experts.tiny import write_text_encoder
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import EnsembleSpec, ExpertSpec, Prompt, ScoringConfig
-from tests.experts.test_single_file import UNET, original
+from tests.experts.original import UNET, original_name
 from tests.naive_segmoe import random_gates
 
 pytestmark = pytest.mark.slow
@@ -76,7 +76,7 @@ def make_checkpoint(root: Path, name: str, text: CLIPTextModel, config: Path) ->
     shutil.copytree(config / "scheduler", folder / "scheduler")
     single_file._tokenizer(config / "tokenizer").save_pretrained(folder / "tokenizer")
     up_attention = ["CrossAttn" in kind for kind in unet.config.up_block_types]
-    stored = {UNET + original(key, up_attention): tensor for key, tensor in state.items()}
+    stored = {UNET + original_name(key, up_attention): tensor for key, tensor in state.items()}
     stored |= {f"cond_stage_model.transformer.text_model.{key}": t for key, t in text.state_dict().items()}
     save_file({key: tensor.clone() for key, tensor in stored.items()}, root / f"{name}.safetensors")
     return Checkpoint(unet=state, folder=folder, file=root / f"{name}.safetensors")

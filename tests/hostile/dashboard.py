@@ -55,9 +55,12 @@ def dashboard_readers() -> Iterator[Reader]:
         def check(folder: Path, name: str = f"table{ending}") -> Any:
             return uploads.check_upload(name, (folder / name).read_bytes())
 
+        def upload(folder: Path, name: str = f"table{ending}") -> None:
+            write_table(folder / name, rows())
+
         yield Reader(
             name=f"upload{ending}",
-            make=lambda folder, name=f"table{ending}": write_table(folder / name, rows()),
+            make=upload,
             file=f"table{ending}",
             alter=BY_ENDING[ending],
             weight=10,

@@ -220,9 +220,13 @@ def text_readers() -> Iterator[Reader]:
             lambda lines, file: None if lines == file.read_bytes().decode("utf-8-sig").splitlines() else "other lines",
         ),
     ):
+
+        def make(folder: Path, name: str = name, text: str = text) -> None:
+            written(folder / name, text)
+
         yield Reader(
             name=name,
-            make=lambda folder, name=name, text=text: written(folder / name, text),
+            make=make,
             file=name,
             alter=own,
             weight=10,

@@ -10,6 +10,7 @@ from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.decisions.evidence import LADDER, Standing
 from emoe_audit.decisions.ranking import ScoreValidity, Validity
 from emoe_audit.report.data import (
+    Company,
     Correlation,
     Faults,
     GroupRow,
@@ -33,6 +34,7 @@ def counted(n_judged: int = 40, n_languages: int = 10) -> Scope:
     return Scope(
         n_prompts=400, n_scored=400, n_ranked=400, n_sources=40, n_languages=n_languages, n_regions=2,
         n_judged=n_judged, n_truncated=0, noise_share=0.1, faults=Faults(total=0, by_stage={}, examples=()),
+        company=Company(n_unjudged=0, missing=(), n_read_as=0, read_as=()),
     )  # fmt: skip
 
 

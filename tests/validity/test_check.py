@@ -19,6 +19,7 @@ from emoe_audit.types import EnsembleSpec, Prompt, ScoringConfig
 from emoe_audit.validity.check import alignment, check, draw
 from emoe_audit.validity.outcome import Check
 from emoe_audit.validity.probes import MOST_TEXTS
+from tests.validity.asked import texts_asked_for
 
 SCORING = ScoringConfig(n_noise=1, batch_size=64, device="cpu")
 
@@ -57,12 +58,8 @@ def test_captions_that_yield_no_pair_are_refused(engine: ScoringEngine) -> None:
 @pytest.mark.slow
 def test_at_most_so_many_texts_go_through_the_experts(tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     """Captions in forty languages; what the experts are asked for is counted where they are asked."""
-    engine, passed = load_engine(replace(tiny_spec, captions=None), SCORING), []
-    score, features = ScoringEngine.score, ScoringEngine.features
-    monkeypatch.setattr(ScoringEngine, "score", lambda own, prompts: passed.append(len(prompts)) or score(own, prompts))
-    monkeypatch.setattr(
-        ScoringEngine, "features", lambda own, states, noise: passed.append(len(states)) or features(own, states, noise)
-    )
+    engine = load_engine(replace(tiny_spec, captions=None), SCORING)
+    passed = texts_asked_for(monkeypatch)
     captions = shipped_captions()
     found = check(engine, captions, calibrate(engine, captions), n_per_language=50)
     assert 300 < sum(passed) <= MOST_TEXTS
@@ -100,7 +97,7 @@ def test_the_values_of_a_pair_are_those_of_its_texts(tiny_spec: EnsembleSpec, en
     drawn = draw(captions, known)
     words = {name: {word for text in drawn[name] for word in text.split()} for name in drawn}
     pairs = make_pairs(drawn, words, TextReader(engine=engine).count, n_per_language=1)
-    share = {}
+    share: dict[str, list[float]] = {}
     for pair in pairs:
         real, strange = (
             engine.score([Prompt(prompt_id="x", prompt=text)])["disagreement"].iloc[0]
