@@ -113,7 +113,7 @@ def test_confounders_are_the_coefficients_of_statsmodels_on_standardised_columns
     columns_of_x, covariance = sm.add_constant(x).to_numpy(), expected.cov_params()
     errors = {name: covariance.loc[name, name] ** 0.5 for name in x.columns[:-1]}
     for place, name in enumerate(x.columns[:-1], start=1):
-        ends = tested(columns_of_x, place, groups.T, expected.params[name], errors[name])
+        ends = tested(columns_of_x, place, [*groups.T], expected.params[name], errors[name])
         assert found.loc[name, ["low", "high", "p"]].tolist() == pytest.approx(ends)
     whole = model.fit().ssr
     for name, own in {**{name: [name] for name in NUMBERS}, "script": ["CYRILLIC", "GREEK"]}.items():
