@@ -11,7 +11,9 @@ caption and by language:
 degrees of freedom, G of the way with fewer clusters; one of fewer than `MIN_CLUSTERS` gives none, and prompts of one
 language answer for that language alone.
 
-PLACE
+Of unrelated scores and qualities of 8 to 50 captions in 5 to 40 languages, whose effects were none to as large as all
+else, 3 to 6% were called related at 5%; with captions as the only clusters up to 80%. A correlation of -0.5 was found
+in 85% and more with 10 languages, in 37 to 100% with 5.
 """
 
 from __future__ import annotations

@@ -3,9 +3,7 @@
 One caption gives one difference, and captions are the independent units, so a group's mean difference is tested with
 Student's paired t (Student 1908), moved for skewness, and its interval is that of `skewed` over captions. With fewer
 than `MIN_FOR_INTERVAL` captions there is neither. (In a real run languages differ from the others with a skewness of at
-most 1.1.) Where no group differs, the chance that any of 40 languages is called different was PLACE_RUN on captions of
-that run, and PLACE_100 for 100, PLACE_20 for 20 captions of exponential values (16 and 39% without moving t): with few
-captions and strong skewness the smallest p-values are not to be trusted.
+most 1.1.) With few captions and strong skewness the smallest p-values are not to be trusted.
 
 Equivalence is two one-sided tests (TOST, Schuirmann 1987): the difference is above -margin, and below margin.
 """

@@ -12,13 +12,17 @@ import hashlib
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pandas as pd
 from langcodes import Language, standardize_tag
-from transformers import CLIPTextConfig
 
 from emoe_audit.experts.sources import TEXT_ENCODER_STEM, weight_files
-from emoe_audit.experts.text_encoders import TextEncoderWeights
+
+if TYPE_CHECKING:
+    from transformers import CLIPTextConfig
+
+    from emoe_audit.experts.text_encoders import TextEncoderWeights
 
 RECALL = Path(__file__).parent / "xm3600_recall_at_10.csv"
 VIT_L, VIT_H, VIT_BIG_G = "ViT-L-14/openai", "ViT-H-14/laion2b_s32b_b79k", "ViT-bigG-14/laion2b_s39b_b160k"

@@ -22,5 +22,5 @@ def known_recall(store: RunStore) -> pd.Series | None:
     """Published recall by language of the run; None where its text encoder is no public one."""
     if not store.has_analysis(TABLE):
         return None
-    name = str(store.query(f"SELECT name FROM {TABLE}")["name"].iloc[0])
+    name = str(store.query("SELECT name FROM text_encoder")["name"].iloc[0])
     return published_recall(name, store.query("SELECT DISTINCT language FROM prompts ORDER BY language")["language"])

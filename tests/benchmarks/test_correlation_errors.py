@@ -24,7 +24,7 @@ from tests.benchmarks.test_statistics import processes
 CAPTIONS, LANGUAGES, EFFECTS = (8, 20, 50, 200), (2, 5, 10, 40), (0.0, 0.5, 1.0)
 GROUPS = (5, 6, 8, 10, 20, 40)
 REFUSED = (20, 50), (5, 10, 40), (0.0, 1.0)
-N_AUDITS, N_GROUPED, N_REFUSED, N_CONTROL = 2000, 1000, 300, 200
+N_AUDITS, N_GROUPED, N_REFUSED, N_CONTROL = 4000, 2000, 500, 200
 N_BOOT = 100
 CHUNK = 50
 PLANTED = -0.5

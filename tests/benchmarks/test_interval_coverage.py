@@ -94,9 +94,9 @@ def measure(pool: Executor, n_samples: int, n_audits: int) -> list[Row]:
         row("quarter", f"normal, {n_languages} languages, effect {effect:g}", n, ends)
         for (effect, n_languages, n), ends in zip(crossed_cells, quarters, strict=True)
     ]
-    of_groups = list(itertools.product(("normal", "exponential"), (20, 50, 200)))
-    spreads = list(pool.map(partial(of_spreads, n_audits), *zip(*of_groups, strict=True)))
-    return rows + [row("disparity", *cell, ends) for cell, ends in zip(of_groups, spreads, strict=True)]
+    unequal = list(itertools.product(("normal", "exponential"), (20, 50, 200)))
+    spreads = list(pool.map(partial(of_spreads, n_audits), *zip(*unequal, strict=True)))
+    return rows + [row("disparity", *cell, ends) for cell, ends in zip(unequal, spreads, strict=True)]
 
 
 def row(figure: str, family: str, captions: int, ends: np.ndarray) -> Row:

@@ -95,7 +95,7 @@ def test_the_values_of_a_pair_are_those_of_its_texts(tiny_spec: EnsembleSpec, en
     captions = calibration_captions(tiny_spec)
     known = calibrate(engine, captions)
     drawn = draw(captions, known)
-    words = {name: {word for text in drawn[name] for word in text.split()} for name in drawn}
+    words = {name: {word for text in captions[name] for word in str(text).casefold().split()} for name in drawn}
     pairs = make_pairs(drawn, words, TextReader(engine=engine).count, n_per_language=1)
     share: dict[str, list[float]] = {}
     for pair in pairs:
