@@ -137,13 +137,14 @@ def test_a_group_column_of_any_name_that_is_not_reserved_gives_the_numbers_of_an
             pd.testing.assert_frame_equal(own.reset_index(drop=True), expected.reset_index(drop=True), obj=name)
 
 
-def test_quality_is_held_against_scores_over_languages_and_regions_of_more_than_two() -> None:
+@pytest.mark.parametrize(
+    ("regions", "levels"),
+    [(["DE", "FR"], {"prompt", "language"}), (["DE", "FR", "JP"], {"prompt", "language", "region"})],
+)
+def test_quality_is_held_against_scores_by_region_where_there_are_more_than_two(
+    regions: list[str], levels: set[str]
+) -> None:
     frame = synthetic_frame(120)
-    frame["region"] = np.array(["DE", "FR", "JP"])[np.arange(120) // 10 % 3]
-    levels = {
-        n: set(analyze(frame[frame["region"].isin(["DE", "FR", "JP"][:n])], ["language"], AnalysisConfig(n_boot=20))[
-            "correlations"
-        ].query("y == 'clip_cosine_source'")["level"])
-        for n in (2, 3)
-    }  # fmt: skip
-    assert levels == {2: {"prompt", "language"}, 3: {"prompt", "language", "region"}}
+    frame["region"] = [regions[place // 10 % len(regions)] for place in range(120)]
+    found = analyze(frame, ["language"], AnalysisConfig(n_boot=20))["correlations"]
+    assert set(found.query("y == 'clip_cosine_source'")["level"]) == levels
