@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from langcodes import Language, standardize_tag
 
-from emoe_audit.experts.sources import TEXT_ENCODER_STEM, weight_files
-
 if TYPE_CHECKING:
     from transformers import CLIPTextConfig
 
@@ -96,6 +94,8 @@ def _design(config: CLIPTextConfig) -> tuple[int, int, int, str, int]:
 
 def _digest(where: Path) -> str:
     """SHA-256 of the one file of an encoder in a folder of its own; empty for any other form."""
+    from emoe_audit.experts.sources import TEXT_ENCODER_STEM, weight_files  # loads torch
+
     files = weight_files(where, TEXT_ENCODER_STEM) if where.is_dir() else []
     if len(files) != 1:
         return ""

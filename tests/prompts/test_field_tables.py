@@ -35,9 +35,7 @@ def test_export_roundtrip_every_column_of_the_run_is_set_aside() -> None:
     table = read_prompts(FIELD / "export-roundtrip" / "prompts.csv")
     assert len(table.frame) == 6
     kept = [name for name in table.frame.columns[5:] if not name.endswith(" (yours)")]
-    assert kept == ["translation_text", "translation_mid_block"], (
-        "scores of an earlier version, which a run has no more"
-    )
+    assert kept == ["translation_text", "translation_mid_block"], "scores of an earlier version"
     assert len(table.warnings) == 1
 
 
