@@ -109,7 +109,8 @@ class Readers:
         well_read = np.flatnonzero((known >= WELL_READ) & (self.calibration.weights > 0))
         places = read_as(view.units, self.weights, well_read)
         at, language = view.cells.sources.get_indexer(pd.Index(readings.sources)), self._places(readings)
-        found = np.where(language >= 0, places[at, language], -1) if len(at) else at
+        found, known_one = np.full(len(at), -1), language >= 0
+        found[known_one] = places[at[known_one], language[known_one]]
         return np.array([view.cells.sources[place] if place >= 0 else None for place in found], dtype=object)
 
     def _places(self, readings: Readings) -> np.ndarray:

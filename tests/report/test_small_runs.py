@@ -62,7 +62,7 @@ def small_report(path: Path, frame: pd.DataFrame) -> ReportData:
     store.append("quality", frame.loc[frame["clip_cosine"].notna(), ["key", "source_id", *QUALITY]])
     for name, table in analyze(frame, group_columns(frame[PROMPTS]), AnalysisConfig(n_boot=40)).items():
         store.write_analysis(name, table)
-    return collect(store)
+    return collect(store, gallery_concepts=0)
 
 
 @pytest.mark.slow

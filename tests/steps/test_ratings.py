@@ -21,7 +21,7 @@ pytestmark = pytest.mark.slow
 
 @pytest.fixture
 def run(tmp_path: Path) -> RunStore:
-    return illustrated_run(tmp_path / "run", 200)
+    return illustrated_run(tmp_path / "run", 400)
 
 
 def rated(run: RunStore, folder: Path) -> Path:
