@@ -44,7 +44,7 @@ def read_parquet_rows(
 
 
 def read_parquet(path: Path, error: type[AuditError], columns: Sequence[str] | None = None) -> pa.Table:
-    """All rows at once, of all columns or some.
+    """All rows at once, of all columns or some, without what others have noted in the foot.
 
     Raises:
         error: the file cannot be read, holds more than is taken, or a text that is no UTF-8.
@@ -55,7 +55,7 @@ def read_parquet(path: Path, error: type[AuditError], columns: Sequence[str] | N
         with pq.ParquetFile(path) as file:
             table = pa.Table.from_batches(list(_bounded(file, path, error, columns)), own)
             table.validate(full=True)
-            return table
+            return table.replace_schema_metadata()
     except (pa.ArrowException, OSError, ValueError, OverflowError) as fault:
         raise error(f"{path}: not a readable Parquet file: {fault}") from fault
 

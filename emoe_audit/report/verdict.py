@@ -108,7 +108,7 @@ def _quality(table: QuartileTable | None, found: Correlation | None, scope: Scop
     if table is None or len(table.quartiles) < 2:
         return f"{known}, too few to say {asked}."
     if not math.isfinite(found.low):
-        return f"{known}, of too few captions to say {asked}."
+        return f"{known}, which is not enough to say {asked}."
     return _over_quarters(table, found, scope)
 
 

@@ -204,7 +204,7 @@ class RunStore(RunReader):
         self._forget_join()
         for shard in views.shards(self.path, table):
             columns_of(table, shard)
-            frame = read_parquet(shard, StoreError).to_pandas(ignore_metadata=True)
+            frame = read_parquet(shard, StoreError).to_pandas()
             kept = frame[wanted(frame)]
             if kept.empty:
                 self.ledger.remove(self._name(shard))

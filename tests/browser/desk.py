@@ -173,6 +173,7 @@ class Visit:
 
     def rows(self, table: Locator) -> list[dict[str, str]]:
         """What a table shows: each row by the names of its columns. Its canvas tells its cells a moment late."""
+        self.settle()
         table.locator("canvas tbody td").first.wait_for(state="attached")
         read: Any = []
         for _ in range(40):

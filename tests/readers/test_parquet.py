@@ -65,6 +65,12 @@ def test_a_text_that_is_no_utf_8_is_told(tmp_path: Path) -> None:
         read_parquet(write(tmp_path / "latin.parquet", {"path": torn}), PromptTableError)
 
 
+def test_what_is_noted_in_the_foot_is_passed_over(tmp_path: Path) -> None:
+    noted = pa.table({"key": ["a"]}).replace_schema_metadata({"pandas": b"\xff"})
+    pq.write_table(noted, tmp_path / "noted.parquet")
+    assert read_parquet(tmp_path / "noted.parquet", PromptTableError).to_pandas()["key"].to_list() == ["a"]
+
+
 def test_a_table_of_ten_million_short_prompts_is_admitted(tmp_path: Path) -> None:
     numbers = pa.array(range(10_000_000)).cast(pa.string())
     schema = check_parquet(write(tmp_path / "large.parquet", {"prompt": numbers}), PromptTableError)

@@ -201,7 +201,7 @@ def test_few_images_are_counted_and_not_denied(n_judged: int, found: Correlation
 def test_quality_of_one_caption_is_no_trend() -> None:
     said = said_of(GROUPS, FALLING, (correlation("clip_cosine", math.nan),)).quality
     assert said == (
-        "Image quality is known of 40 prompts in this run, of too few captions to say whether unsure prompts come out "
+        "Image quality is known of 40 prompts in this run, which is not enough to say whether unsure prompts come out "
         "worse as images."
     )
 

@@ -27,7 +27,8 @@ def run(tmp_path: Path) -> RunStore:
 def rated(run: RunStore, folder: Path) -> Path:
     """Ratings that fall as the score rises, in a file with a prompt that the run does not have."""
     rows = run.query(
-        "SELECT prompt_id, 5 - 10 * relative_disagreement AS stars, relative_disagreement AS pain FROM results"
+        "SELECT prompt_id, 5 - 10 * relative_disagreement + 0.1 * feature_power AS stars, "
+        "relative_disagreement AS pain FROM results"
     )
     extra = pd.DataFrame({"prompt_id": ["nobody"], "stars": [3.0], "pain": [1.0]})
     pd.concat([rows, extra]).to_csv(folder / "ratings.csv", index=False)
