@@ -145,6 +145,8 @@ def confounders(results: pd.DataFrame, measure: str, *, confidence: float = 0.95
     if len(np.unique(y)) < 2 or len(y) <= used.sum() + 1:
         table.loc[used, "reason"] = NO_SPREAD
         return table[CONFOUNDER_COLUMNS]
+    if not used.any():
+        return table[CONFOUNDER_COLUMNS]
     ways = [codes for codes in ways if codes.max() > 0] or ways[:1]
     fit = clustered_ols((y - y.mean()) / y.std(ddof=1), np.column_stack([np.ones(len(y)), x[:, used]]), ways)
     table.loc[used, estimates[:4]] = fit.intervals(np.eye(used.sum() + 1)[1:], confidence).to_numpy()

@@ -1,9 +1,8 @@
 """Bounds on a mean that keep their level far out in the tail, where a policy of many groups has to look.
 
-The mean over its standard error, T, leans to one side where the measure is skewed: of exponential values, Student's t
-with a tail of 0.00125 misses on the long side ten times as often, percentiles of a bootstrap thirty times. So each end
-is moved by the skewness g, the Cornish-Fisher expansion of T (Hall 1992, chapter 2.6) with the kurtosis of a gamma
-distribution, 1.5 g^2:
+The mean over its standard error, T, leans to one side where the measure is skewed: of 50 exponential values, Student's
+t with a tail of 0.00125 misses on the long side eight times as often. So each end is moved by the skewness g, the
+Cornish-Fisher expansion of T (Hall 1992, chapter 2.6) with the kurtosis of a gamma distribution, 1.5 g^2:
 
     c(g) = t + g (2 z^2 + 1) / (6 sqrt(n)) + g^2 z (11 z^2 + 22) / (72 n)
     low = mean - c(-g) * error, high = mean + c(g) * error
@@ -34,7 +33,7 @@ SOURCES_PER_CUBED_Z = 1.8
 """An error of d in the skewness makes a miss exp(d z^3 / (3 sqrt(n))) times as likely. As d is of the size sqrt(6 / n),
 that factor stays the same where n grows with z^3; by simulation it is small enough from 1.8 z^3 on."""
 LEAST_Z = 3.0
-"""Nearer than this what doubt costs decides: it goes by z^2 / n, and leaves 3 quarters of the power from 5.4 z^2 on."""
+"""Below it the price of doubt decides: it goes by z^2 / n and leaves three quarters of the power from 5.4 z^2 on."""
 
 
 @dataclass(frozen=True, kw_only=True)
