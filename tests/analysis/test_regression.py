@@ -58,11 +58,11 @@ def test_errors_by_clusters_in_one_way_and_in_two_are_those_of_statsmodels() -> 
         np.testing.assert_allclose(fit.covariance, expected.cov_params(), rtol=1e-8)
         np.testing.assert_allclose(table["estimate"], expected.params)
         for place in range(3):
-            low, high, p = ends_of(x, place, ways, expected.params[place], expected.bse[place], 0.9)
+            low, high, p = by_effective_clusters(x, place, ways, expected.params[place], expected.bse[place], 0.9)
             assert table.loc[place, ["low", "high", "p"]].tolist() == pytest.approx([low, high, p])
 
 
-def ends_of(
+def by_effective_clusters(
     x: np.ndarray, place: int, ways: Sequence[np.ndarray], estimate: float, error: float, confidence: float = 0.95
 ) -> tuple[float, float, float]:
     """Ends and p-value of one coefficient from statsmodels' error, of the effective clusters, counted by a loop."""
@@ -113,7 +113,7 @@ def test_confounders_are_the_coefficients_of_statsmodels_on_standardised_columns
     columns_of_x, covariance = sm.add_constant(x).to_numpy(), expected.cov_params()
     errors = {name: covariance.loc[name, name] ** 0.5 for name in x.columns[:-1]}
     for place, name in enumerate(x.columns[:-1], start=1):
-        ends = ends_of(columns_of_x, place, [*groups.T], expected.params[name], errors[name])
+        ends = by_effective_clusters(columns_of_x, place, [*groups.T], expected.params[name], errors[name])
         assert found.loc[name, ["low", "high", "p"]].tolist() == pytest.approx(ends)
     whole = model.fit().ssr
     for name, own in {**{name: [name] for name in NUMBERS}, "script": ["CYRILLIC", "GREEK"]}.items():
@@ -155,7 +155,9 @@ def test_one_language_leaves_captions_as_the_only_clusters() -> None:
     expected = plain.fit(cov_type="cluster", cov_kwds={"groups": rows["source_id"]}, use_t=True)
     for place, name in enumerate(NUMBERS, start=1):
         x = sm.add_constant(numbers.astype(float)).to_numpy()
-        ends = ends_of(x, place, [rows["source_id"].to_numpy()], expected.params[name], expected.bse[name])
+        ends = by_effective_clusters(
+            x, place, [rows["source_id"].to_numpy()], expected.params[name], expected.bse[name]
+        )
         assert found.loc[name, "p"] == pytest.approx(ends[2])
     assert found.loc["script", "reason"] == "constant"
     assert set(found["n_languages"]) == {1}
@@ -208,7 +210,7 @@ def test_adjusted_differences_are_those_of_statsmodels_with_a_dummy_for_every_ca
     errors = test.sd * np.sqrt((n - x.shape[1]) / (n - slopes))
     for place, error in enumerate(errors):
         turned = x.to_numpy() @ np.linalg.inv(np.vstack([contrast[place], np.eye(x.shape[1])[1:]]))
-        low, high, _ = ends_of(turned, 0, [rows["source_id"].to_numpy()], test.effect[place], error)
+        low, high, _ = by_effective_clusters(turned, 0, [rows["source_id"].to_numpy()], test.effect[place], error)
         assert (table.loc[place, "low"], table.loc[place, "high"]) == pytest.approx((low, high))
     assert set(table["given"]) == {", ".join(NUMBERS)}
 

@@ -194,7 +194,7 @@ def test_a_run_is_counted_by_language_and_as_a_whole_against_the_reference(tmp_p
     own = table.set_index(["group", "class"])
     assert own.loc[("all", "light"), ["n_images", "n_drawn", "n_sources"]].tolist() == [44, 48, 24]
     assert own.loc[("fi", "dark"), ["n_images", "n_drawn", "n_sources"]].tolist() == [20, 24, 20]
-    assert own.loc[("all", "light"), "share_seen"] == pytest.approx(17 / 22)
+    assert own.loc[("all", "light"), "share_seen"] == pytest.approx(34 / 44)
     assert own.loc[("fi", "dark"), "share_seen"] == pytest.approx(0.5)
     assert own.loc[("en", "light"), "difference"] == pytest.approx(0.8, abs=0.05)
     assert own.loc[("en", NO_TONE), ["reference", "difference"]].isna().all()
@@ -224,7 +224,7 @@ def test_nothing_is_said_of_a_group_whose_images_mostly_show_something_else(tmp_
 
 def test_a_judge_that_knows_no_subject_without_a_tone_is_asked_for_tones_only(tmp_path: Path) -> None:
     judge = ExactJudge()
-    results = run_of(tmp_path, judge, {"en": [toned(HAND, "light")] * 20})
+    results = run_of(tmp_path, judge, {"en": [toned(HAND, "light")] * 24})
     labelled = labelled_by(judge)
     reference = dict.fromkeys(TONES, 0.2)
     blind = LabelledImages(
