@@ -116,12 +116,12 @@ def measure_errors(
     n_policies: int, sizes: Sequence[int], groups: Sequence[int]
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """A row per measure, number of groups and of captions: the grid's, and those that are just enough."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for (name, measure), n_groups in itertools.product((GRID | HELD_OUT).items(), groups):
         tail = ALPHA / n_groups
         for n in sorted({*sizes, sources_needed(tail)}):
             cell = simulated(measure, n, n_groups, n_policies)
-            found = {"measure": name, "captions": n, "groups": n_groups, "needed": sources_needed(tail)}
+            found: dict[str, Any] = {"measure": name, "captions": n, "groups": n_groups, "needed": sources_needed(tail)}
             rows.append(found | _rates(cell, n, tail) | ({} if measure.exact else _power_loss(cell, tail)))
 
     def most(of: Mapping[str, Measure], *columns: str) -> float:
