@@ -121,7 +121,7 @@ def measure_errors(
         tail = ALPHA / n_groups
         for n in sorted({*sizes, sources_needed(tail)}):
             cell = simulated(measure, n, n_groups, n_policies)
-            found = {"measure": name, "captions": n, "groups": n_groups, "needed": sources_needed(tail)}
+            found: dict[str, Any] = {"measure": name, "captions": n, "groups": n_groups, "needed": sources_needed(tail)}
             rows.append(found | _rates(cell, n, tail) | ({} if measure.exact else _power_loss(cell, tail)))
 
     def most(of: Mapping[str, Measure], *columns: str) -> float:
