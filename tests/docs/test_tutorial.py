@@ -60,9 +60,9 @@ def test_its_commands_lead_from_a_run_to_a_decision(studio: Path) -> None:
 @pytest.mark.parametrize(
     ("sentence", "words"),
     [
-        ("where", "most unsure about prompts in Tamil, Indonesian and Swahili"),
-        ("quality", "falls from 0.66 to 0.02"),
-        ("validity", "in 84% of the pairs with pseudo-words"),
+        ("where", "most unsure about prompts in Tamil, Georgian and Arabic"),
+        ("quality", "falls from 0.70 to 0.01"),
+        ("validity", "in 78% of the pairs with pseudo-words"),
     ],
 )
 def test_what_it_says_of_the_run_stands_in_the_report_that_is_kept(sentence: str, words: str) -> None:
@@ -75,7 +75,7 @@ def test_why_the_run_that_is_kept_fails_its_policy() -> None:
     (languages,) = [table["rows"] for table in kept_report()["groups"] if table["by"] == "language"]
     gaps = {row["label"]: row["gap"] for row in languages}
     broken = {label for label, gap in gaps.items() if gap["mean"] - 2 * (gap["mean"] - gap["low"]) > 0.2}
-    assert {"Tamil", "Indonesian", "Swahili"} <= broken
+    assert broken == {"Tamil", "Georgian"}
     assert {row["estimates"]["clip_cosine_source"]["n_prompts"] for row in languages} == {8}
 
 
