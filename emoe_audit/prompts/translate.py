@@ -121,6 +121,7 @@ class Translator:
         try:
             check_part(folder, TEXT_ENCODER_STEM)
             self._tokenizer = MarianTokenizer.from_pretrained(folder, **ONLY_HERE)
+            self._tokenizer("a")  # some of its configuration is first looked at here
             network, info = MarianMTModel.from_pretrained(
                 folder, use_safetensors=True, output_loading_info=True, **ONLY_HERE
             )

@@ -48,7 +48,7 @@ def _validity(ranking: str, validity: Validity | None) -> str:
     tested = validity.of(ranking)
     if tested is None or not tested.shares:
         return "The check on strange prompts says nothing of the score that ranks."
-    shares = listing([_share(probe, share) for probe, share in tested.shares.items()])
+    shares = listing([_share(probe, share, tested.beyond.get(probe)) for probe, share in tested.shares.items()])
     sign = {"holds": "its sign holds", "unclear": "its sign is unclear", "turned": "its sign is wrong"}[tested.sign]
     best = validity.default_score
     if best is None:
@@ -60,9 +60,13 @@ def _validity(ranking: str, validity: Validity | None) -> str:
     return f"Of a real and a strange prompt the score puts the strange one higher in {shares}: {sign}, and {choice}."
 
 
-def _share(probe: str, share: Estimate) -> str:
-    interval = f" (95% interval {share.low:.0%} to {share.high:.0%})" if math.isfinite(share.low) else ""
-    return f"{share.mean:.0%} of the pairs with {probe}{interval}"
+def _share(probe: str, share: Estimate, beyond: Estimate | None) -> str:
+    said = f"{share.mean:.0%} of the pairs with {probe}"
+    if beyond is not None and math.isfinite(beyond.mean):
+        more, low, high = (f"{100 * own:.0f}" for own in (beyond.mean, beyond.low, beyond.high))
+        interval = f", 95% interval {low} to {high}" if math.isfinite(beyond.low) else ""
+        return f"{said} (a readable placebo in {share.mean - beyond.mean:.0%}: {more} points more{interval})"
+    return said + (f" (95% interval {share.low:.0%} to {share.high:.0%})" if math.isfinite(share.low) else "")
 
 
 def _where(ensemble: str, groups: tuple[GroupTable, ...]) -> str:

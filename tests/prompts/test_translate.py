@@ -132,6 +132,7 @@ def test_pickled_weights_are_refused_with_the_way_out(marian: Path, tmp_path: Pa
 @pytest.mark.parametrize(("file", "key", "value"), [
     ("config.json", "encoder_ffn_dim", "nan"),
     ("tokenizer_config.json", "added_tokens_decoder", []),
+    ("tokenizer_config.json", "model_max_length", "many"),
 ])  # fmt: skip
 def test_a_value_of_another_type_is_no_traceback(
     marian: Path, tmp_path: Path, file: str, key: str, value: object

@@ -238,6 +238,15 @@ def test_the_outcome_of_the_check_is_told_with_its_interval() -> None:
     assert "its sign holds, and no other score does better" in said
 
 
+def test_what_a_placebo_shows_is_told_beside_it() -> None:
+    share = Estimate(mean=0.78, low=0.7, high=0.9, n_prompts=40)
+    beyond = Estimate(mean=0.32, low=0.2, high=0.44, n_prompts=40)
+    probe = "pseudo-words"
+    own = ScoreValidity(score=RELATIVE, sign="holds", shares={probe: share}, beyond={probe: beyond})
+    said = said_of(validity=validity("holds", scores=(own,))).validity
+    assert "with pseudo-words (a readable placebo in 46%: 32 points more, 95% interval 20 to 44)" in said
+
+
 def test_too_few_languages_for_an_interval_give_none() -> None:
     share = Estimate(mean=0.8, low=math.nan, high=math.nan, n_prompts=4)
     own = ScoreValidity(score=RELATIVE, sign="unclear", shares={"pseudo-words": share})
