@@ -51,7 +51,8 @@ def default_prompts(spec: EnsembleSpec, *, n_concepts: int = 100, seed: int = 0)
 def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:
     """The images of an ensemble's captions file that have a caption in every language.
 
-    A row per image: `source_id`, `region`, `skin_tone` (None where there is none), and a column per language.
+    A row per image: `source_id`, `region`, `skin_tone` (None where there is none), and a column per language. A language
+    that is no text is none.
 
     Raises:
         PromptTableError: the ensemble brings no captions, or none with languages.
@@ -66,6 +67,7 @@ def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:
         )
     if annotations["image_id"].map(type).nunique() > 1:
         raise PromptTableError(f"{spec.captions}: some image_id are numbers and some are texts; make them one")
+    annotations = annotations[annotations["language"].map(lambda language: isinstance(language, str))]
     matrix = annotations.pivot_table(index="image_id", columns="language", values="caption", aggfunc="first").dropna()
     if matrix.empty:
         raise PromptTableError(f"{spec.captions}: no image has a caption in every language")

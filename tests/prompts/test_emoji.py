@@ -55,8 +55,8 @@ def test_an_ensemble_without_captions_asks_for_a_table(tiny_spec: EnsembleSpec) 
         default_prompts(dataclasses.replace(tiny_spec, captions=None))
 
 
-def test_captions_that_can_be_no_prompts_are_left_out_and_told(tmp_path: Path) -> None:
-    captions = [("en", "a dog"), ("xx-yy-zz", "ein Hund"), ("en", " "), ("xx-yy-zz", "eine Katze")]
+def own_captions(folder: Path, captions: list[tuple[object, str]]) -> EnsembleSpec:
+    """An ensemble with two images, of two captions each."""
     coco = {
         "images": [{"id": place, "file_name": name} for place, name in enumerate(["dog.png", "cat.png"])],
         "annotations": [
@@ -64,9 +64,23 @@ def test_captions_that_can_be_no_prompts_are_left_out_and_told(tmp_path: Path) -
             for place, (language, caption) in enumerate(captions)
         ],
     }
-    (tmp_path / "captions.json").write_text(json.dumps(coco), encoding="utf-8")
+    (folder / "captions.json").write_text(json.dumps(coco), encoding="utf-8")
     base = ExpertSpec(name="base", source="base")
-    spec = EnsembleSpec(name="own", base=base, experts=(base,), captions=str(tmp_path / "captions.json"))
-    table = default_prompts(spec)
+    return EnsembleSpec(name="own", base=base, experts=(base,), captions=str(folder / "captions.json"))
+
+
+def test_captions_that_can_be_no_prompts_are_left_out_and_told(tmp_path: Path) -> None:
+    captions: list[tuple[object, str]] = [
+        *(("en", "a dog"), ("xx-yy-zz", "ein Hund")),
+        *(("en", " "), ("xx-yy-zz", "eine Katze")),
+    ]
+    table = default_prompts(own_captions(tmp_path, captions))
     assert table.frame[["source_id", "prompt", "language"]].values.tolist() == [["dog", "a dog", "en"]]
     assert sorted(error.column or "" for error in table.row_errors) == ["language", "language", "prompt"]
+
+
+def test_a_language_that_is_no_text_is_none(tmp_path: Path) -> None:
+    captions: list[tuple[object, str]] = [("en", "a dog"), ({}, "ein Hund"), ("en", "a cat"), (5, "eine Katze")]
+    matrix = caption_matrix(own_captions(tmp_path, captions))
+    assert matrix.set_index("source_id")["en"].to_dict() == {"dog": "a dog", "cat": "a cat"}
+    assert matrix.columns.tolist() == ["source_id", "region", "skin_tone", "en"]
