@@ -51,8 +51,8 @@ def default_prompts(spec: EnsembleSpec, *, n_concepts: int = 100, seed: int = 0)
 def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:
     """The images of an ensemble's captions file that have a caption in every language.
 
-    A row per image: `source_id`, `region`, `skin_tone` (None where there is none), and a column per language. A language
-    that is no text is none.
+    A row per image: `source_id`, `region`, `skin_tone` (None where there is none), and a column per language. A
+    language that is no text is none.
 
     Raises:
         PromptTableError: the ensemble brings no captions, or none with languages.
