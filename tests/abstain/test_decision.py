@@ -133,6 +133,18 @@ def test_the_limit_for_languages_never_seen_counts_languages_as_draws() -> None:
     assert 0 < np.mean([share_broken(*true, limit.threshold, 0.2) for limit in learned]) <= 0.1
 
 
+def test_three_languages_of_nineteen_that_are_always_misread_are_too_many_whatever_captions_say() -> None:
+    """They look a little worse than the others, and no caption is misread in more than three of nineteen, a sixth."""
+    caption, place = (axis.ravel() for axis in np.indices((100, 19)))
+    rows = pd.DataFrame({"source_id": caption, "language": place, "p_good": 0.9 - place / 1000 - caption / 1e6})
+    rows = rows.assign(bad=(place >= 16) * 1.0)
+    limit = Limit.for_a_language(rows, target=0.2, delta=0.1)
+    assert limit.promise == FOR_A_LANGUAGE
+    assert limit.accepted_share == pytest.approx(16 / 19)
+    assert (limit.risk, limit.languages_above) == (0, 0)
+    assert Limit.for_captions(rows, target=0.2, delta=0.1).accepted_share > 0.9
+
+
 def test_a_limit_says_in_how_many_languages_more_was_misread_than_the_target() -> None:
     """Of five languages one is misread always, one in half of its captions; the others never."""
     rows = held_out(100).assign(p_good=0.9, bad=0.0)

@@ -90,8 +90,8 @@ def test_in_as_many_captions_as_were_held_out_it_is_broken_once_in_ten_at_the_mo
     """The promise itself, with few captions, where chance alone breaks it; not kept by accepting nothing."""
     world = World(predictions="calibrated", language_effect=1.0, caption_effect=0.0)
     rng = np.random.default_rng(0)
-    found = [threshold_of(rows_of(*world.drawn(rng, 19, 30))) for _ in range(60)]
-    broken = [share_broken(*world.drawn(rng, 50, 30), threshold, TARGET) for threshold in found]
+    found = [threshold_of(rows_of(*world.drawn(rng, 19, 60))) for _ in range(60)]
+    broken = [share_broken(*world.drawn(rng, 50, 60), threshold, TARGET) for threshold in found]
     assert np.isfinite(found).mean() > 0.5
     assert 0.02 < np.mean(broken) <= DELTA
 
