@@ -78,8 +78,9 @@ def test_a_new_language_breaks_the_promise_no_more_often_than_was_said_and_capti
     broken = []
     for seed in range(20):
         rows = rows_of(*world.drawn(rng, 40, 200))
-        options = {"target": TARGET, "delta": DELTA}
-        by_caption = controlled_threshold(rows["score"], rows["loss"], rows["caption"], **options, seed=seed)
+        by_caption = controlled_threshold(
+            rows["score"], rows["loss"], rows["caption"], target=TARGET, delta=DELTA, seed=seed
+        )
         broken.append([share_broken(*true, own, TARGET) for own in (threshold_of(rows), by_caption.threshold)])
     by_language, captions = np.mean(broken, axis=0)
     assert 0 < by_language <= DELTA
