@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from pathlib import Path
 
 import numpy as np
@@ -59,21 +60,29 @@ def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:
     """
     if spec.captions is None:
         raise PromptTableError(f"{spec.name} brings no captions of its own; give a prompt table")
-    coco, _ = load_coco(Path(spec.captions))
+    path = Path(spec.captions)
+    changed = path.stat().st_mtime_ns if path.is_file() else None
+    return _read_matrix(path, changed).copy()
+
+
+@lru_cache(maxsize=4)
+def _read_matrix(path: Path, changed: int | None) -> pd.DataFrame:
+    """The matrix of a file, read once for as long as it stays as it is: a run asks for it several times."""
+    coco, _ = load_coco(path)
     annotations = pd.DataFrame(coco.dataset["annotations"])
     if "language" not in annotations:
         raise PromptTableError(
-            f"{spec.captions}: its annotations have no 'language'; give the file as PROMPTS to take them as they are"
+            f"{path}: its annotations have no 'language'; give the file as PROMPTS to take them as they are"
         )
     if annotations["image_id"].map(type).nunique() > 1:
-        raise PromptTableError(f"{spec.captions}: some image_id are numbers and some are texts; make them one")
+        raise PromptTableError(f"{path}: some image_id are numbers and some are texts; make them one")
     annotations = annotations[annotations["language"].map(lambda language: isinstance(language, str))]
     matrix = annotations.pivot_table(index="image_id", columns="language", values="caption", aggfunc="first").dropna()
     if matrix.empty:
-        raise PromptTableError(f"{spec.captions}: no image has a caption in every language")
+        raise PromptTableError(f"{path}: no image has a caption in every language")
     images = [coco.imgs.get(image_id, {}) for image_id in matrix.index]
     if not all(isinstance(image.get("file_name"), str) for image in images):
-        raise PromptTableError(f"{spec.captions}: an image with captions has no 'file_name', which names its concept")
+        raise PromptTableError(f"{path}: an image with captions has no 'file_name', which names its concept")
     for place, column in enumerate(GROUP_COLUMNS):
         matrix.insert(place, column, [image.get(column) for image in images])
     matrix.insert(0, "source_id", [Path(image["file_name"]).stem for image in images])

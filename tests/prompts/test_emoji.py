@@ -50,6 +50,15 @@ def test_the_matrix_holds_a_column_a_language_and_the_groups(planted: EnsembleSp
     assert matrix["region"].dropna().tolist() == ["014", "155", "155"]
 
 
+def test_the_matrix_is_the_readers_own_and_that_of_the_file_as_it_is_now(planted: EnsembleSpec) -> None:
+    del caption_matrix(planted)["de"]
+    assert "de" in caption_matrix(planted)
+    path = Path(str(planted.captions))
+    text = path.read_text(encoding="utf-8")
+    path.write_text(text.replace('"language": "de"', '"language": "nl"'), encoding="utf-8")
+    assert list(caption_matrix(planted).columns)[3:] == ["en", "hi", "ja", "nl"]
+
+
 def test_an_ensemble_without_captions_asks_for_a_table(tiny_spec: EnsembleSpec) -> None:
     with pytest.raises(PromptTableError, match="tiny brings no captions of its own; give a prompt table"):
         default_prompts(dataclasses.replace(tiny_spec, captions=None))
