@@ -12,7 +12,8 @@ EMBEDDED := emoji-a emoji-b
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 HELD := ^torch(vision)?==
-TWO_WORKERS := -n 2 --dist loadfile --no-loadscope-reorder
+# Three on two cores: a browser and its server wait for each other, and for the page to settle.
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 # Tests start many processes, and each compiles the package where none may keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 FAST := -m 'not slow and not browser and not benchmark'
@@ -34,10 +35,10 @@ dashboard: $(STAMP) ## look at the runs under reports/ in a browser
 	$(BIN)/emoe-audit dashboard --runs reports
 
 test: $(STAMP) ## all tests
-	$(BIN)/python -m pytest $(TWO_WORKERS)
+	$(BIN)/python -m pytest $(WORKERS)
 
 check: lint ## what to run all day: style, types, floors and the fast tests
-	$(BIN)/python -m pytest $(FAST) $(TWO_WORKERS)
+	$(BIN)/python -m pytest $(FAST) $(WORKERS)
 
 newest:
 	$(PYTHON) -m venv --clear $(NEWEST)
@@ -45,7 +46,7 @@ newest:
 	$(NEWEST)/bin/python -m pip install --quiet --constraint $(NEWEST)/held.txt --editable '.[dev,docs,recipes]'
 
 test-newest: newest ## all tests with the newest versions that pyproject.toml allows; run it before each release
-	$(NEWEST)/bin/python -m pytest $(TWO_WORKERS)
+	$(NEWEST)/bin/python -m pytest $(WORKERS)
 
 constraints: newest ## name those newest versions in constraints.txt; torch is held, change its lines by hand
 	$(NEWEST)/bin/python -m pip freeze --exclude-editable > $(NEWEST)/frozen.txt
@@ -57,7 +58,7 @@ test-oldest: ## the fast tests with the lowest versions that pyproject.toml allo
 	$(PYTHON) -m venv --clear $(OLDEST)
 	(grep -E '$(HELD)' constraints.txt; $(PYTHON) -m tests.oldest) > $(OLDEST)/lowest.txt
 	$(OLDEST)/bin/python -m pip install --quiet --constraint $(OLDEST)/lowest.txt --editable '.[dev,recipes]'
-	$(OLDEST)/bin/python -m pytest $(TWO_WORKERS) -W default $(FAST)
+	$(OLDEST)/bin/python -m pytest $(WORKERS) -W default $(FAST)
 
 lint: $(STAMP) ## style, types and the floors of the package
 	$(BIN)/ruff check .

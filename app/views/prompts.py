@@ -36,6 +36,7 @@ def show_prompts(run: Path) -> None:
         st.session_state["page"] = pages
     shown, place = st.columns([4, 1], vertical_alignment="bottom")
     number = int(place.number_input("Page", 1, pages, key="page", bind="query-params"))
+    opened = st.session_state.setdefault("opened", 0)
     shown.caption(f"{count:,} prompts, page {number:,} of {pages:,}. Choose a row to open its prompt.")
     event = show.table(
         "prompts",
@@ -44,12 +45,13 @@ def show_prompts(run: Path) -> None:
         "Prompts with their scores",
         on_select="rerun",
         selection_mode="single-row",
-        key=f"prompts-{run.name}-{chosen}-{order}-{number}",
+        key=f"prompts-{run.name}-{chosen}-{order}-{number}-{opened}",
         height="content",
     )
     if event.selection.rows:
         rows = data.prompts_page(run, chosen, order, number)
         st.query_params["prompt"] = rows.prompt_id.iloc[event.selection.rows[0]]
+        st.session_state["opened"] += 1  # another table on the way back, or the row chosen in this one opens again
         st.rerun()
 
 

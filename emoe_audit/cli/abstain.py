@@ -70,10 +70,13 @@ def predict(run_folder: Path, model: Path | None, by: str, as_json: bool, quiet:
     from emoe_audit.abstain.runs import abstention_rates, decided_results, predict_run
     from emoe_audit.runs.store import RunStore
 
-    store = RunStore.open(run_folder)
+    store, abstainer = RunStore.open(run_folder), load_abstainer(model or model_folder(run_folder))
     with store.locked():
-        predict_run(store, load_abstainer(model or model_folder(run_folder)))
+        predict_run(store, abstainer)
         rates = abstention_rates(decided_results(store), by)
         store.write_analysis("abstention", rates)
+    if not quiet:
+        seen, unseen = (limit.promise for limit in (abstainer.limits.seen, abstainer.limits.unseen))
+        click.echo(f"promised in languages learned from: {seen}; in a language never seen: {unseen}", err=True)
     click.echo(rates.to_json(orient="records") if as_json else rates.to_string(index=False, float_format="%.3f"))
     return 0

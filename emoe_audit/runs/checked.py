@@ -22,7 +22,7 @@ from emoe_audit.runs.tables import TABLES, Kind
 
 ADVICE = "remove it, and the command that wrote it makes it again"
 MOST_KNOWN = 512
-"""Sets of files of which it is kept that they were looked at."""
+"""Sets of files of which it is kept that they were looked at; then the oldest is forgotten."""
 FIXED = re.compile(
     r"BOOLEAN|U?(TINY|SMALL|BIG|HUGE)?INT|U?INTEGER|FLOAT|DOUBLE|DECIMAL\(\d+,\d+\)|DATE|TIME.*|INTERVAL|UUID|\"?NULL\"?"
 )
@@ -51,12 +51,14 @@ def check_table(connection: duckdb.DuckDBPyConnection, table: str, files: Sequen
     stamps = tuple(map(_stamp, files))
     schemas = [_schema(table, stamp) for stamp in stamps]
     COLUMNS.check(len({name for schema in schemas for name in schema.names}), files[0].parent, StoreError)
-    if (table, stamps) not in _known:
+    known = _known.get((table, stamps))
+    if known is None:
         _check_cells(connection, table, files)
+        known = len(files) == 1 and _is_each_key_once(connection, table, files)
         if len(_known) >= MOST_KNOWN:
-            _known.clear()
-        _known[table, stamps] = len(files) == 1 and _is_each_key_once(connection, table, files)
-    return _known[table, stamps]
+            _known.pop(next(iter(_known)), None)
+        _known[table, stamps] = known
+    return known
 
 
 def columns_of(table: str, file: Path) -> list[str]:

@@ -51,7 +51,9 @@ def test_fit_then_predict(run: Path, tmp_path: Path) -> None:
 def test_the_clearest_language_is_refused_less_than_the_least_clear(run: Path, tmp_path: Path) -> None:
     invoke("fit", run, "--labellers", 4)
     larger = made_run(tmp_path / "larger", n_captions=40).path
-    lines = invoke("predict", larger, "--model", run / "abstain").stdout.splitlines()
+    told = invoke("predict", larger, "--model", run / "abstain")
+    assert told.stderr == "promised in languages learned from: nothing; in a language never seen: nothing\n"
+    lines = told.stdout.splitlines()
     groups = [line.split()[1] for line in lines[1:]]
     assert groups.index("l7") < groups.index("l0")
 

@@ -24,7 +24,7 @@ from tests.naive import NaiveEnsemble
 pytestmark = pytest.mark.slow
 
 N_CONCEPTS = 20
-"""Captions of each kind that are scored, and that are drawn in the languages that are looked at."""
+"""Captions of each kind that are read, a third of which are drawn in the languages that are looked at."""
 TOP = 10
 
 
@@ -45,11 +45,8 @@ def prompts(spec: EnsembleSpec) -> list[Prompt]:
 
 
 @pytest.fixture(scope="module")
-def scores(spec: EnsembleSpec, prompts: list[Prompt]) -> pd.DataFrame:
-    engine = ScoringEngine(load_ensemble(spec, device="cpu"), ScoringConfig(n_noise=2, batch_size=64, device="cpu"))
-    return engine.score(prompts).assign(
-        language=[prompt.language for prompt in prompts], source_id=[prompt.source_id for prompt in prompts]
-    )
+def engine(spec: EnsembleSpec) -> ScoringEngine:
+    return ScoringEngine(load_ensemble(spec, device="cpu"), ScoringConfig(n_noise=2, batch_size=64, device="cpu"))
 
 
 def test_the_weights_are_small_and_hold_no_pickle(spec: EnsembleSpec) -> None:
@@ -59,22 +56,28 @@ def test_the_weights_are_small_and_hold_no_pickle(spec: EnsembleSpec) -> None:
 
 
 def test_prompts_are_read_the_further_from_their_translations_the_less_their_language_was_trained_on(
-    scores: pd.DataFrame, coverage: pd.DataFrame
+    engine: ScoringEngine, prompts: list[Prompt], coverage: pd.DataFrame
 ) -> None:
-    readings = Readings.of(scores)
+    readings = Readings(
+        vectors=engine.read_texts([prompt.prompt for prompt in prompts]),
+        languages=[str(prompt.language) for prompt in prompts],
+        sources=[str(prompt.source_id) for prompt in prompts],
+    )
     distance = Readers.fit(readings).judge(readings)[TRANSLATION_SCORE]
-    means = distance.groupby(scores["language"]).mean()
+    means = distance.groupby(np.array(readings.languages)).mean()
     assert spearmanr(means, coverage["coverage"].astype(float).reindex(means.index)).statistic < -0.7
 
 
-def test_scores_equal_the_naive_implementation(spec: EnsembleSpec, prompts: list[Prompt], scores: pd.DataFrame) -> None:
-    chosen = np.linspace(0, len(prompts) - 1, 12).astype(int)
-    naive = NaiveEnsemble(spec)
-    features = np.stack([naive.features([prompts[i].prompt for i in chosen], seed=0, noise_index=n) for n in range(2)])
+def test_scores_equal_the_naive_implementation(
+    spec: EnsembleSpec, engine: ScoringEngine, prompts: list[Prompt]
+) -> None:
+    chosen = [prompts[place] for place in np.linspace(0, len(prompts) - 1, 12).astype(int)]
+    scores, naive = engine.score(chosen), NaiveEnsemble(spec)
+    features = np.stack([naive.features([own.prompt for own in chosen], seed=0, noise_index=n) for n in range(2)])
     variance = features.var(axis=1, ddof=1).mean(axis=(2, 3, 4))
     power = np.square(features).mean(axis=(1, 3, 4, 5))
-    np.testing.assert_allclose(scores["disagreement"].iloc[chosen], variance.mean(axis=0), rtol=1e-5)
-    np.testing.assert_allclose(scores["relative_disagreement"].iloc[chosen], (variance / power).mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(scores["disagreement"], variance.mean(axis=0), rtol=1e-5)
+    np.testing.assert_allclose(scores["relative_disagreement"], (variance / power).mean(axis=0), rtol=1e-5)
 
 
 def test_bfloat16_ranks_prompts_as_float32_does(spec: EnsembleSpec, prompts: list[Prompt]) -> None:
@@ -98,16 +101,16 @@ def test_what_was_learned_can_be_seen_and_an_unknown_script_cannot(
     sources = source_captions(Path(spec.captions))
     features = judge.text_features(list(sources.values()))
 
-    def top10(language: str) -> float:
-        own = [prompt for prompt in prompts if prompt.language == language]
+    def top10(languages: pd.Index) -> float:
+        own = [prompt for prompt in prompts if prompt.language in languages][::3]
         similarity = judge.image_features(maker.make(own)) @ features.T
         wanted = [list(sources).index(prompt.source_id) for prompt in own]
         better = (similarity > similarity[np.arange(len(own)), wanted][:, None]).sum(axis=1)
         return float((better < TOP).mean())
 
     alone = coverage[(coverage["drawn"].astype(int) == 0) & (coverage["script_family"] == "single")]
-    assert top10(coverage.index[0]) >= 0.6
-    assert max(top10(language) for language in alone.index) <= 0.05
+    assert top10(coverage.index[:1]) >= 0.6
+    assert top10(alone.index) <= 0.05
 
 
 def source_captions(path: Path) -> dict[str, str]:

@@ -436,6 +436,22 @@ def test_a_file_is_looked_at_once_for_as_long_as_it_stays_the_same(
     assert looked == ["scores"]
 
 
+def test_where_too_many_files_are_known_the_oldest_alone_is_looked_at_again(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from emoe_audit.runs import checked
+
+    monkeypatch.setattr(checked, "_known", {})
+    monkeypatch.setattr(checked, "MOST_KNOWN", 3)
+    for table in ("prompts", "scores", "quality", "groups"):
+        store.query(f"SELECT * FROM {table} LIMIT 1")
+    looked: list[str] = []
+    monkeypatch.setattr(checked, "_check_cells", lambda _connection, table, _files: looked.append(table))
+    for table in ("groups", "quality", "scores", "prompts"):
+        store.query(f"SELECT * FROM {table} LIMIT 1")
+    assert looked == ["prompts"]
+
+
 def test_field_glob_out(tmp_path: Path) -> None:
     """Row `glob-out`: the third run holds its own prompts, and none of its neighbours'."""
     from emoe_audit.prompts.read import read_prompts

@@ -28,11 +28,11 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
 
 
-SCORING = ScoringConfig(n_noise=1, batch_size=8, device="cpu", check_pairs=2)
+SCORING = ScoringConfig(n_noise=1, batch_size=8, device="cpu", check_pairs=1)
 NO_IMAGES = ImageConfig(n_images=0)
 
 
-def run(spec: EnsembleSpec, out: Path, check_pairs: int = 2) -> RunStore:
+def run(spec: EnsembleSpec, out: Path, check_pairs: int = 1) -> RunStore:
     scoring = replace(SCORING, check_pairs=check_pairs)
     run_audit(default_prompts(spec), spec, out, scoring=scoring, images=NO_IMAGES)
     return RunStore.open(out)
@@ -40,7 +40,7 @@ def run(spec: EnsembleSpec, out: Path, check_pairs: int = 2) -> RunStore:
 
 def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
     engine, captions = load_engine(tiny_spec, SCORING), calibration_captions(tiny_spec)
-    found = check(engine, captions, calibrate(engine, captions), n_per_language=2)
+    found = check(engine, captions, calibrate(engine, captions), n_per_language=1)
     data = collect(run(tiny_spec, tmp_path / "run"))
     validity = data.validity
     assert validity is not None
