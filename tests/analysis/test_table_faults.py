@@ -9,7 +9,7 @@ import pytest
 
 from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.readings import Readings, unit
-from emoe_audit.analysis.table_faults import likeness
+from emoe_audit.analysis.table_faults import OWN, likeness
 from emoe_audit.analysis.translations import Readers
 from tests.analysis.worlds import World, many
 
@@ -52,6 +52,23 @@ def test_swapped_captions_of_a_language_that_is_read_well_are_named_by_row(
 def test_what_cannot_be_read_is_no_fault(world: World, calibration: Calibration) -> None:
     table, _ = swapped_in(world.readings(40), "p2")
     assert all(other is None for other in Readers.fit(table, calibration).faults(table))
+
+
+def test_a_prompt_that_is_read_as_no_caption_is_no_fault_in_a_language_that_is_read_well(
+    world: World, calibration: Calibration
+) -> None:
+    table = world.readings(40)
+    (row,) = (
+        place for place, own in enumerate(zip(table.languages, table.sources, strict=True)) if own == ("g2", "c4")
+    )
+    vectors = table.vectors.copy()
+    spread = np.std(vectors[np.array(table.languages) == "g2"])
+    vectors[row] += 5 * spread * np.random.default_rng(0).normal(size=vectors.shape[1])
+    changed = replace(table, vectors=vectors)
+    readers = Readers.fit(changed, calibration)
+    own, _, _ = likeness(readers.view(changed).units, readers.weights, readers.languages.get_loc("g2"))
+    assert own.min() < OWN, "it is read badly"
+    assert all(other is None for other in readers.faults(changed))
 
 
 def test_likeness_leaves_out_the_language_itself() -> None:
