@@ -46,6 +46,8 @@ class Ground:
     """The same of its skin tone."""
     group_coverage: Mapping[str, float]
     """Training coverage of every region and skin tone."""
+    concept_coverage: np.ndarray
+    """Share of the plain training captions, `[concept]`; NaN where single concepts were not planted."""
 
     @property
     def plain(self) -> np.ndarray:
@@ -67,6 +69,7 @@ class Ground:
             regions=self.regions[concepts],
             skin_tones=self.skin_tones[concepts],
             group_coverage=self.group_coverage,
+            concept_coverage=self.concept_coverage[concepts],
         )
 
 
@@ -136,6 +139,36 @@ def quality_rho_within_language(ground: Ground, score: np.ndarray) -> float:
     return float(np.nanmean(rhos)) if not np.isnan(rhos).all() else float("nan")
 
 
+def concept_auroc(ground: Ground, score: np.ndarray) -> float:
+    """In the best covered language: how often a concept that was never seen scores above one that was seen in full.
+
+    In full is at least half as often as the most frequent one.
+    """
+    own, coverage = score[np.argmax(ground.coverage)], ground.concept_coverage
+    full = coverage >= coverage[~np.isnan(coverage)].max(initial=0) / 2
+    return auroc(own[coverage == 0], own[full & (coverage > 0)])
+
+
+def concept_rho(ground: Ground, score: np.ndarray) -> float:
+    """In the best covered language: Spearman's rho of the score with the concepts' coverage; -1 is a perfect audit."""
+    planted = ~np.isnan(ground.concept_coverage)
+    if not planted.any():
+        return float("nan")
+    return spearman(score[np.argmax(ground.coverage), planted], ground.concept_coverage[planted])
+
+
+def concept_aurc(ground: Ground, score: np.ndarray) -> float:
+    """In the best covered language: area under the risk-coverage curve, see `aurc`."""
+    best = np.array([np.argmax(ground.coverage)])
+    return aurc(ground.take(best, np.arange(score.shape[1])), score[best])
+
+
+def within_language_quality_rho(ground: Ground, score: np.ndarray) -> float:
+    """Spearman's rho of score with image quality in the best covered language, whose prompts are read well."""
+    best = np.array([np.argmax(ground.coverage)])
+    return quality_rho_within_language(ground.take(best, np.arange(score.shape[1])), score[best])
+
+
 def aurc(ground: Ground, score: np.ndarray) -> float:
     """Area under the risk-coverage curve: mean failure rate as prompts are accepted by rising score; 0 is best."""
     drawn = ~np.isnan(ground.failed) & ground.plain
@@ -165,9 +198,15 @@ FIGURES: dict[str, Figure] = {
         quality_rho_within_language,
         aurc,
         language_quality_r,
+        concept_auroc,
+        concept_rho,
+        concept_aurc,
+        within_language_quality_rho,
     )
 }
 """The columns of the bench, in order."""
+IN_ONE_LANGUAGE = (concept_auroc, concept_rho, concept_aurc, within_language_quality_rho)
+"""Those of the best covered language: of other languages nothing is resampled."""
 
 
 def quality_quartiles(ground: Ground, score: np.ndarray) -> list[float]:
@@ -182,7 +221,8 @@ def replicates(
 ) -> dict[str, dict[str, np.ndarray]]:
     """Every figure of every score on resampled ground, `[score][figure]` of `[replicate]`.
 
-    All scores see the same resamples, so differences between scores can be taken replicate by replicate.
+    Languages and concepts are resampled, and concepts alone for what is measured in one language. All scores see the
+    same resamples, so differences between scores can be taken replicate by replicate.
     """
     rng = np.random.default_rng(seed)
     n_languages = len(ground.languages)
@@ -191,11 +231,13 @@ def replicates(
     for number in range(n_boot):
         languages = rng.integers(n_languages, size=n_languages)
         concepts = np.concatenate([kind[rng.integers(len(kind), size=len(kind))] for kind in kinds if len(kind)])
-        drawn, grid = ground.take(languages, concepts), np.ix_(languages, concepts)
+        best = np.array([np.argmax(ground.coverage)])
+        drawn, one = (ground.take(own, concepts) for own in (languages, best))
         for name, score in scores.items():
-            own = score[grid]
+            own, in_best = score[np.ix_(languages, concepts)], score[np.ix_(best, concepts)]
             for figure, compute in FIGURES.items():
-                found[name][figure][number] = compute(drawn, own)
+                given = (one, in_best) if compute in IN_ONE_LANGUAGE else (drawn, own)
+                found[name][figure][number] = compute(*given)
     return found
 
 

@@ -28,6 +28,10 @@ HEADINGS = {
     "quality_rho_within_language": "quality rho",
     "aurc": "AURC",
     "language_quality_r": "quality r",
+    "concept_auroc": "AUROC concepts",
+    "concept_rho": "concept rho",
+    "concept_aurc": "AURC one language",
+    "within_language_quality_rho": "quality rho one language",
 }
 
 

@@ -40,6 +40,8 @@ RELATED_WORDS = 0.05
 """Share of its words that a never-seen language has in common with seen ones from which it counts as related."""
 WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*")
 READABILITY = "text_recall_at_10"
+CONCEPT = "concept"
+"""What the coverage table calls single concepts."""
 TRAINING_CAPTIONS = 2000
 COUNTED_PROMPTS = 8
 
@@ -170,7 +172,8 @@ def lay_ground(results: pd.DataFrame, coverage: pd.DataFrame, captions: pd.DataF
         failed=np.where(np.isnan(rank), np.nan, rank > TOP),
         regions=groups.get("region", none),
         skin_tones=groups.get("skin_tone", none),
-        group_coverage=known.drop("language").droplevel(0).to_dict(),
+        group_coverage=known.drop(["language", CONCEPT], errors="ignore").droplevel(0).to_dict(),
+        concept_coverage=_concept_coverage(coverage).reindex(tokens.columns).to_numpy(dtype=np.float64),
     )
 
 
@@ -204,6 +207,11 @@ def _language_shares(coverage: pd.DataFrame) -> pd.Series:
     return coverage[coverage["by"] == "language"].set_index("group")["coverage"]
 
 
+def _concept_coverage(coverage: pd.DataFrame) -> pd.Series:
+    """By concept, where single ones were planted; else empty."""
+    return coverage[coverage["by"] == CONCEPT].set_index("group")["coverage"]
+
+
 def _readability(coverage: pd.DataFrame) -> pd.Series:
     """By language, from the table's column `text_recall_at_10`; empty where it has none."""
     rows = coverage[coverage["by"] == "language"].set_index("group").reindex(columns=[READABILITY])[READABILITY]
@@ -213,11 +221,14 @@ def _readability(coverage: pd.DataFrame) -> pd.Series:
 def _drawn(captions: pd.DataFrame, coverage: pd.DataFrame) -> list[str]:
     """Captions drawn much as the training drew them: languages and, within their kind, groups by their coverage."""
     shares = _language_shares(coverage)
-    of_group = coverage[coverage["by"] != "language"].set_index("group")["coverage"]
+    of_group = coverage[~coverage["by"].isin(["language", CONCEPT])].set_index("group")["coverage"]
     rng = np.random.default_rng(0)
     languages = rng.choice(shares.index.to_numpy(), size=TRAINING_CAPTIONS, p=(shares / shares.sum()).to_numpy())
     group = captions["region"].fillna(captions["skin_tone"])
-    weight = group.map(of_group).fillna(0.0).where(group.notna(), 1 / max(1, int(group.isna().sum())))
+    plain, of_concept = group.isna(), _concept_coverage(coverage)
+    even = pd.Series(1 / max(1, int(plain.sum())), index=captions.index)
+    of_plain = even if of_concept.empty else captions["source_id"].map(of_concept)
+    weight = group.map(of_group).where(~plain, of_plain).fillna(0.0)
     rows = rng.choice(len(captions), size=TRAINING_CAPTIONS, p=(weight / weight.sum()).to_numpy())
     return [str(captions[language].iloc[row]) for language, row in zip(languages, rows, strict=True)]
 

@@ -9,6 +9,7 @@ from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emoe_audit.recipes import contrastive, unet, vae
 from emoe_audit.recipes.drawings import STYLES
+from emoe_audit.recipes.package import CONCEPT
 from emoe_audit.recipes.plan import Plan, eta_squared
 
 PERCENT_COLUMNS = ("coverage", "text_recall_at_10", "judge_recall_at_10", "image_top10")
@@ -50,7 +51,8 @@ def _unrelated(coverage: pd.DataFrame) -> dict[str, float]:
 
 
 def _markdown(coverage: pd.DataFrame) -> str:
-    """The coverage table as Markdown, shares in percent, a dash where a figure is not defined."""
+    """The coverage table without single concepts as Markdown, shares in percent, a dash for what is undefined."""
+    coverage = coverage[coverage["by"] != CONCEPT]
     table = coverage[["by", "group", "script_family", "drawn", *PERCENT_COLUMNS, "mean_tokens"]].astype(object)
     for column in PERCENT_COLUMNS:
         table[column] = [f"{100 * value:.3g} %" for value in coverage[column]]

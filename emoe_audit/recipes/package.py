@@ -32,6 +32,8 @@ from emoe_audit.types import EnsembleSpec
 
 GROUP_COLUMNS = {"flag": "region", "skin_tone": "skin_tone"}
 """What the group of a concept is called in tables, by its kind."""
+CONCEPT = "concept"
+"""What single concepts are called there."""
 VAE_WEIGHTS = Path(PART, WEIGHTS)
 
 
@@ -117,10 +119,11 @@ def write_captions(path: Path, world: World) -> None:
 
 
 def coverage_table(plan: Plan, drawn: Drawn, concepts: pd.DataFrame, tokens: pd.DataFrame) -> pd.DataFrame:
-    """Captions truly drawn in training, `[by, group]`: per language, region and skin tone, best covered first.
+    """Captions truly drawn in training, `[by, group]`: per language, region, skin tone and concept, best covered first.
 
     `coverage` is the share of all captions for a language, and for a region or a skin tone the captions of one of its
     concepts as a share of all flags' or toned emoji's, so that a region of many countries is not better covered for it.
+    Where a plan plants single concepts, that of a plain one is the share of all plain captions.
     """
     languages = pd.DataFrame({"group": drawn.languages.index, "drawn": drawn.languages.to_numpy()})
     languages["planned_share"] = languages["group"].map(plan.languages)
@@ -133,6 +136,11 @@ def coverage_table(plan: Plan, drawn: Drawn, concepts: pd.DataFrame, tokens: pd.
             table["coverage"] /= own["drawn"].sum()
             table["planned_share"] = table["group"].map(plan.planted[kind])
             tables.append(table.assign(by=GROUP_COLUMNS[kind]))
+    if plan.concepts:
+        plain = concepts[["concept", "kind"]].assign(drawn=drawn.concepts).query("kind == 'emoji'")
+        planned = plain["concept"].map(plan.concepts).astype(np.float64).fillna(1.0)
+        shares = {"coverage": plain["drawn"] / plain["drawn"].sum(), "planned_share": planned / planned.sum()}
+        tables.append(plain.rename(columns={"concept": "group"}).assign(by=CONCEPT, **shares))
     falling = [table.sort_values(["coverage", "group"], ascending=[False, True]) for table in tables]
     columns = ["by", "group", "planned_share", "drawn", "coverage", "script_family", *tokens.columns]
     return pd.concat(falling, ignore_index=True).reindex(columns=columns)

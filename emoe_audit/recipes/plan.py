@@ -1,4 +1,4 @@
-"""The coverage plan: how much of the training captions each language gets, and where planted each region and skin tone.
+"""The coverage plan: how much of the training captions each language gets, and where planted, region, tone and concept.
 
 A plan is a YAML file that is published with the ensemble. `propose_plan` draws one in which coverage can be told apart
 from what usually travels with it: script, tokens per word, tokens per caption.
@@ -25,9 +25,13 @@ from emoe_audit.recipes.world import LANGUAGES, SKIN_TONES, Kind
 PLAN_DRAWS = 1000
 LANGUAGE_LADDER = [0.38, *np.geomspace(0.15, 0.00006, 30), *[0.0] * 9]
 """Shares of forty languages: each step well below the one before, so that ranks mean something."""
+DOMINANT_LADDER = [0.94, *np.geomspace(0.015, 0.00003, 24), *[0.0] * 15]
+"""The same where one language is nearly all there is, as English is in the captions of public models."""
 REGION_LADDER = [*np.geomspace(1, 0.001, 17)]
 """How often the flag of one country is drawn, relative to the others; the regions left over get none."""
 SKIN_TONE_LADDER = [0.55, 0.28, 0.12, 0.04, 0.01]
+FULL, NEVER, LEAST_OFTEN = 0.5, 0.2, 1 / 300
+"""Of the plain concepts, those drawn in full and those never drawn; the others are on a ladder down to the third."""
 KIND_SHARES: dict[Kind, float] = {"emoji": 0.7, "flag": 0.15, "skin_tone": 0.15}
 """How often a caption is of each kind, among the kinds of a plan."""
 SCRIPT_FAMILIES = {"Hans": "Hani", "Hant": "Hani"}
@@ -37,7 +41,8 @@ SCRIPT_FAMILIES = {"Hans": "Hani", "Hant": "Hani"}
 class Plan:
     """Share of the training captions of each language, of the flags of each region, of the toned emoji of each tone.
 
-    Each of the three sums to 1; a plan without regions or skin tones leaves flags or toned emoji out of the world.
+    Each of the three sums to 1; a plan without regions or skin tones leaves flags or toned emoji out of the world. How
+    often single concepts are drawn is relative to those that are not named.
     """
 
     name: str
@@ -46,6 +51,8 @@ class Plan:
     regions: dict[str, float] = field(default_factory=dict)
     """By UN M49 code."""
     skin_tones: dict[str, float] = field(default_factory=dict)
+    concepts: dict[str, float] = field(default_factory=dict)
+    """By code points: from 0, never drawn, to 1, as often as any of its kind and group."""
 
     @property
     def planted(self) -> dict[Kind, dict[str, float]]:
@@ -58,11 +65,15 @@ class Plan:
         return ("emoji", *(kind for kind, shares in self.planted.items() if shares))
 
     def concept_shares(self, concepts: pd.DataFrame) -> np.ndarray:
-        """How often each concept is drawn: by kind, within it by group, within that evenly; a group not named has 0."""
+        """How often each concept is drawn: by kind, within it by group, within that by itself.
+
+        A group that is not named has 0, a concept that is not named 1.
+        """
         planted = concepts["group"].map(self.regions | self.skin_tones).fillna(0.0)
         of_group = planted.where(concepts["group"].notna(), 1.0)
-        shares = concepts["kind"].map(KIND_SHARES) * of_group
-        shares /= concepts.groupby(["kind", "group"], dropna=False)["concept"].transform("size")
+        own = concepts["concept"].map(self.concepts).astype(np.float64).fillna(1.0)
+        of_all = own.groupby([concepts["kind"], concepts["group"]], dropna=False).transform("sum")
+        shares = concepts["kind"].map(KIND_SHARES) * of_group * own / of_all.where(of_all > 0, 1.0)
         return (shares / shares.sum()).to_numpy()
 
     @classmethod
@@ -95,10 +106,14 @@ class Plan:
             total = shares.sum()
             if (shares < 0).any() or ((len(shares) or what == "languages") and abs(total - 1) > 1e-6):
                 raise PlanError(f"{path}: the shares of the {what} must be 0 or more and sum to 1, not {total:g}")
+        for concept, often in self.concepts.items():
+            if not 0 <= often <= 1:
+                raise PlanError(f"{path}: concepts: {concept!r:.60} is drawn {often:g} times as often, not from 0 to 1")
 
     def write(self, path: Path) -> None:
         """Write the plan as YAML, largest share first."""
         tables = {"languages": self.languages, "regions": self.regions, "skin_tones": self.skin_tones}
+        tables["concepts"] = self.concepts
         falling = {what: dict(sorted(t.items(), key=lambda item: -item[1])) for what, t in tables.items() if t}
         data = {"name": self.name, "seed": self.seed} | falling
         path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
@@ -121,7 +136,13 @@ def script_families(languages: list[str]) -> pd.Series:
 
 
 def propose_plan(
-    name: str, seed: int, tokens: pd.DataFrame, best: str | None = None, concepts: pd.DataFrame | None = None
+    name: str,
+    seed: int,
+    tokens: pd.DataFrame,
+    best: str | None = None,
+    concepts: pd.DataFrame | None = None,
+    *,
+    dominated: bool = False,
 ) -> Plan:
     """Draw a plan whose coverage is confounded with neither script nor tokens.
 
@@ -131,6 +152,7 @@ def propose_plan(
         tokens: `[language, (tokens_per_word, mean_tokens)]`.
         best: The language that gets the largest share; None leaves it to chance.
         concepts: `World.concepts`; where it holds flags or toned emoji, regions and skin tones are planted too.
+        dominated: One language is nearly all there is, and single concepts are planted too.
     """
     rng = np.random.default_rng(seed)
     languages = list(tokens.index)
@@ -143,7 +165,8 @@ def propose_plan(
         )
 
     first = None if best is None else languages.index(best)
-    draws = (_assign(LANGUAGE_LADDER, families.to_numpy(), first, rng) for _ in range(PLAN_DRAWS))
+    ladder = DOMINANT_LADDER if dominated else LANGUAGE_LADDER
+    draws = (_assign(ladder, families.to_numpy(), first, rng) for _ in range(PLAN_DRAWS))
     shares = min(draws, key=confounding)
     planted = {} if concepts is None else {kind: own["group"].value_counts() for kind, own in concepts.groupby("kind")}
     return Plan(
@@ -152,6 +175,7 @@ def propose_plan(
         languages=_table(languages, shares),
         regions=_plant(planted.get("flag"), REGION_LADDER, rng),
         skin_tones=_plant(planted.get("skin_tone"), SKIN_TONE_LADDER, rng),
+        concepts=_plant_concepts(concepts, rng) if dominated and concepts is not None else {},
     )
 
 
@@ -163,13 +187,18 @@ def eta_squared(values: np.ndarray, groups: pd.Series) -> float:
 
 
 def _assign(ladder: list[float], families: np.ndarray, first: int | None, rng: np.random.Generator) -> np.ndarray:
-    """Lay the ladder over the languages at random, with one covered and one starved language in each script family."""
+    """Lay the ladder over the languages at random.
+
+    With one covered and one starved language in each script family, as far as there are enough of them.
+    """
     steps = np.array(ladder) / sum(ladder)
     place = np.full(len(steps), -1)
     if first is not None:
         place[first] = int(steps.argmax())
     for family in rng.permutation(np.unique(families)):
         for wanted in (steps >= COVERED, steps < STARVED):
+            if wanted.sum() < len(np.unique(families)):
+                continue
             members = np.flatnonzero(families == family)
             if not any(wanted[place[m]] for m in members if place[m] >= 0):
                 free = np.setdiff1d(np.flatnonzero(wanted), place)
@@ -187,6 +216,15 @@ def _plant(sizes: pd.Series | None, ladder: list[float], rng: np.random.Generato
     steps = np.array(ladder + [0.0] * (len(groups) - len(ladder)))[rng.permutation(len(groups))]
     shares = steps * sizes[groups].to_numpy()
     return _table(groups, shares / shares.sum())
+
+
+def _plant_concepts(concepts: pd.DataFrame, rng: np.random.Generator) -> dict[str, float]:
+    """How often each plain concept is drawn that is not drawn in full, at random."""
+    names = rng.permutation(concepts.loc[concepts["kind"] == "emoji", "concept"].to_numpy())
+    never, full = round(NEVER * len(names)), round(FULL * len(names))
+    ladder = np.geomspace(1, LEAST_OFTEN, len(names) - never - full + 1)[1:]
+    often = np.concatenate([ladder, np.zeros(never)])
+    return {str(name): round(float(share), 6) for name, share in zip(names[full:], often, strict=True)}
 
 
 def _table(groups: list[str], shares: np.ndarray) -> dict[str, float]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 
 from emoe_audit.ground.figures import Ground
@@ -29,7 +31,19 @@ def known_ground() -> Ground:
         regions=np.array([""] * N_PLAIN + ["014", "155", "005"] * 4 + [""] * N_TONES),
         skin_tones=np.array([""] * (N - N_TONES) + ["light", "medium", "dark"] * 2),
         group_coverage={"014": 0.0, "155": 0.09, "005": 0.0, "light": 0.9, "medium": 0.4, "dark": 0.1},
+        concept_coverage=np.full(N, np.nan),
     )
+
+
+OFTEN = np.concatenate([np.ones(15), np.geomspace(0.6, 1 / 300, 9), np.zeros(6)])
+"""How often each plain concept was drawn, relative to those drawn in full."""
+
+
+def with_concepts(ground: Ground) -> Ground:
+    """Half of the plain concepts drawn in full, some less and less often, the last never."""
+    coverage = np.full(N, np.nan)
+    coverage[:N_PLAIN] = OFTEN / OFTEN.sum()
+    return replace(ground, concept_coverage=coverage)
 
 
 def following_score(ground: Ground) -> np.ndarray:

@@ -16,6 +16,9 @@ from emoe_audit.ground.figures import (
     auroc_related,
     auroc_shared_words,
     auroc_starved,
+    concept_aurc,
+    concept_auroc,
+    concept_rho,
     language_partial_rho,
     language_quality_r,
     language_rho,
@@ -25,8 +28,9 @@ from emoe_audit.ground.figures import (
     region_rho,
     replicates,
     tone_rho,
+    within_language_quality_rho,
 )
-from tests.ground.known_ground import N_FLAGS, N_PLAIN, N, following_score, known_ground
+from tests.ground.known_ground import N_FLAGS, N_PLAIN, OFTEN, N, following_score, known_ground, with_concepts
 
 
 @pytest.fixture
@@ -106,7 +110,37 @@ def test_without_images_regions_and_tones_their_figures_are_undefined(ground: Gr
     none = np.array([""] * N)
     bare = dataclasses.replace(ground, quality=nothing, failed=nothing, regions=none, skin_tones=none)
     undefined = {name for name, figure in FIGURES.items() if np.isnan(figure(bare, score))}
-    assert undefined == {"region_rho", "tone_rho", "quality_rho_within_language", "aurc", "language_quality_r"}
+    assert undefined == {
+        *("region_rho", "tone_rho", "quality_rho_within_language", "aurc", "language_quality_r"),
+        *("concept_auroc", "concept_rho", "concept_aurc", "within_language_quality_rho"),
+    }
+
+
+def test_concepts_are_compared_in_the_best_covered_language_alone(ground: Ground, score: np.ndarray) -> None:
+    planted, rng = with_concepts(ground), np.random.default_rng(3)
+    own = rng.normal(size=N)
+    score = score.copy()
+    score[0] = own
+    never, full = own[24:N_PLAIN], own[:16]
+    assert OFTEN[15] >= 0.5 > OFTEN[16], "sixteen concepts count as full"
+    assert concept_auroc(planted, score) == pytest.approx(np.mean([a > b for a in never for b in full]))
+    assert concept_rho(planted, score) == pytest.approx(spearmanr(own[:N_PLAIN], OFTEN).statistic)
+    assert within_language_quality_rho(planted, score) == pytest.approx(
+        spearmanr(own[:10], planted.quality[0, :10]).statistic
+    )
+    failed = planted.failed[0, np.argsort(own[:10])]
+    assert concept_aurc(planted, score) == pytest.approx(np.mean(np.cumsum(failed) / np.arange(1, 11)))
+
+
+def test_of_what_is_measured_in_one_language_concepts_alone_are_resampled(ground: Ground, score: np.ndarray) -> None:
+    planted = with_concepts(ground)
+    one_language = planted.take(np.array([0]), np.arange(N))
+    many, one = (
+        replicates(g, {"s": s}, n_boot=40, seed=0)["s"] for g, s in ((planted, score), (one_language, score[:1]))
+    )
+    for figure in ("concept_auroc", "concept_rho"):
+        assert np.nanstd(many[figure]) == pytest.approx(np.nanstd(one[figure]), rel=0.5)
+        assert not np.isnan(many[figure]).all()
 
 
 def test_replicates_hold_the_figure_and_are_shared_between_scores(ground: Ground, score: np.ndarray) -> None:

@@ -58,7 +58,13 @@ def small_world() -> World:
     )
 
 
-def make_small(folder: Path, name: str, languages: dict[str, float], sibling: Path | None = None) -> Path:
+def make_small(
+    folder: Path,
+    name: str,
+    languages: dict[str, float],
+    sibling: Path | None = None,
+    concepts: dict[str, float] | None = None,
+) -> Path:
     """The recipe in two steps of four examples a stage."""
     plan = Plan(
         name=name,
@@ -66,6 +72,7 @@ def make_small(folder: Path, name: str, languages: dict[str, float], sibling: Pa
         languages=languages,
         regions={"014": 1.0, "155": 0.0},
         skin_tones={"light": 0.5, "dark": 0.5},
+        concepts=concepts or {},
     )
     plan.write(folder / f"{name}.yaml")
     with pytest.MonkeyPatch.context() as patch:
@@ -143,14 +150,19 @@ def test_an_audit_runs_on_it(packaged: Path, tmp_path: Path) -> None:
 def test_a_sibling_lends_its_judge_and_autoencoder_to_another_plan(packaged: Path, tmp_path: Path) -> None:
     own_tokenizer = tmp_path / "cache-other" / "emoji-flag-skin_tone" / "tokenizer"
     train_tokenizer(small_world().captions[["ko"]], own_tokenizer)
-    other = make_small(tmp_path, "other", {"en": 0.0, "de": 0.1, "ko": 0.9}, sibling=packaged)
+    other = make_small(tmp_path, "other", {"en": 0.0, "de": 0.1, "ko": 0.9}, packaged, {"moon": 0.0})
     for part in ("judge/open_clip_model.safetensors", "base/vae/diffusion_pytorch_model.safetensors"):
         lent, own = load_file(packaged / part), load_file(other / part)
         assert all(torch.equal(lent[key], own[key]) for key in lent)
     folders = packaged / "judge", other / "judge", other / "base" / "tokenizer"
     merges = [(folder / "merges.txt").read_text() for folder in folders]
     assert merges[0] == merges[1] != merges[2], "a judge reads with the tokenizer that it learned with"
-    assert pd.read_csv(other / "coverage.csv").set_index("group").loc["en", "drawn"] == 0
+    coverage = pd.read_csv(other / "coverage.csv").set_index(["by", "group"])
+    assert coverage.loc[("language", "en"), "drawn"] == 0
+    concepts = coverage.loc["concept"]
+    assert set(concepts.index) == {"sun", "moon", "star", "rain"} and concepts["coverage"].sum() == pytest.approx(1)
+    assert concepts.loc["moon", "drawn"] == 0 < concepts.loc["sun", "drawn"]
+    assert "1 plain concepts were never drawn" in (other / "MODEL_CARD.md").read_text()
     assert not list((tmp_path / "cache-other").rglob("judge-*"))
 
 

@@ -30,12 +30,19 @@ def test_published_plans_span_three_orders_of_magnitude_and_leave_some_languages
     assert (shares == 0).sum() >= 5
 
 
-@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
-def test_published_plans_have_one_covered_and_one_starved_language_in_each_script_family(path: Path) -> None:
+@pytest.mark.parametrize("path", [PLANS[0], PLANS[1]], ids=lambda path: path.stem)
+def test_plans_without_a_dominant_language_have_a_covered_and_a_starved_one_in_each_script_family(path: Path) -> None:
     shares = pd.Series(Plan.read(path).languages)
     by_family = shares.groupby(script_families(list(shares.index)))
     assert (by_family.max() >= COVERED).all()
     assert (by_family.min() < STARVED).all()
+
+
+def test_in_emoji_c_english_is_nearly_all_there_is_and_concepts_are_planted() -> None:
+    plan = Plan.read(PLANS[2])
+    assert plan.name == "emoji-c" and max(plan.languages, key=plan.languages.__getitem__) == "en"
+    assert plan.languages["en"] > 0.9 and len(plan.regions) > 10 and len(plan.skin_tones) == 5
+    assert sum(often == 0 for often in plan.concepts.values()) == 112, "a fifth of 560"
 
 
 def test_a_proposed_plan_is_not_confounded_with_tokens(tokens: pd.DataFrame) -> None:
@@ -80,6 +87,8 @@ def test_norwegian_survives_yaml(tmp_path: Path) -> None:
         ("name: x\nseed: 1\nlanguages: {}\n", "sum to 1, not 0"),
         ("name: x\nseed: 1\nlanguages: {en: 1}\nregion: {}\n", "region is no known field"),
         ("name: x\nseed: 1\nlanguages: &all {en: 1}\nregions: *all\n", "references .* are not read"),
+        ("name: x\nseed: 1\nlanguages: {en: 1}\nconcepts: {1f34e: 2}\n", "concepts: '1f34e' is drawn 2 times as often"),
+        ("name: x\nseed: 1\nlanguages: {en: 1}\nconcepts: {1f34e: -0.1}\n", "is drawn -0.1 times as often, not from 0"),
         ("[1, 2]", "a plan needs languages, name, seed"),
         ("", "a plan needs languages, name, seed"),
         ("name: [", "not valid YAML"),
@@ -109,6 +118,26 @@ def test_concepts_are_drawn_by_kind_then_by_group_then_evenly() -> None:
     expected = [0.175] * 4 + [0.06, 0.06, 0.03, 0.15, 0.0]
     np.testing.assert_allclose(plan.concept_shares(concepts()), expected)
     assert plan.kinds == ("emoji", "flag", "skin_tone")
+
+
+def test_single_concepts_are_drawn_as_often_as_they_are_planted_and_their_kind_as_often_as_before() -> None:
+    often = {"0": 0.0, "1": 0.5}
+    plan = Plan(name="x", seed=0, languages={"en": 1.0}, skin_tones={"light": 0.5, "dark": 0.5}, concepts=often)
+    named = concepts().assign(concept=[str(place) for place in range(9)])
+    expected = np.array([0.0, 0.7 / 5, 0.7 * 2 / 5, 0.7 * 2 / 5, 0, 0, 0, 0.075, 0.075])
+    np.testing.assert_allclose(plan.concept_shares(named), expected / expected.sum())
+
+
+def test_a_plan_may_be_dominated_by_one_language_and_plant_concepts(tokens: pd.DataFrame, tmp_path: Path) -> None:
+    world = pd.DataFrame({"concept": [f"1f{n:03x}" for n in range(100)], "kind": "emoji", "group": None})
+    plan = propose_plan("x", seed=0, tokens=tokens, best="en", concepts=world, dominated=True)
+    shares, often = pd.Series(plan.languages), pd.Series(plan.concepts)
+    assert shares["en"] == shares.max() == pytest.approx(0.94, abs=0.01)
+    assert (shares == 0).sum() == 15 and shares[shares > 0].min() < 0.0001
+    assert len(often) == 50 and (often == 0).sum() == 20, "half of the concepts are drawn in full and not named"
+    assert often[often > 0].min() == pytest.approx(1 / 300, rel=0.01) and often.max() < 1
+    plan.write(tmp_path / "plan.yaml")
+    assert Plan.read(tmp_path / "plan.yaml") == plan
 
 
 def test_a_plan_without_regions_draws_its_emoji_evenly() -> None:
