@@ -140,7 +140,7 @@ def test_an_audit_runs_on_it(packaged: Path, tmp_path: Path) -> None:
         default_prompts(spec),
         spec,
         tmp_path / "run",
-        scoring=ScoringConfig(n_noise=1, device="cpu"),
+        scoring=ScoringConfig(n_noise=1, device="cpu", check_pairs=1),
         images=ImageConfig(n_images=3, num_inference_steps=1, device="cpu"),
     )
     assert (result.n_scored, result.n_images, result.n_errors) == (24, 3, 0)
