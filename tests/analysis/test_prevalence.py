@@ -8,7 +8,8 @@ import pytest
 from scipy.optimize import minimize
 from scipy.stats import binomtest, chisquare
 
-from emoe_audit.analysis.prevalence import COLUMNS, Confusion, mixing_shares, prevalence
+from emoe_audit.analysis.confusion import Confusion, mixing_shares
+from emoe_audit.analysis.prevalence import COLUMNS, prevalence
 from emoe_audit.errors import AuditError
 
 CLASSES = ("a", "b", "c")
