@@ -91,6 +91,11 @@ class Verification:
     scores: tuple[ScoreRow, ...]
     differences: tuple[Difference, ...]
 
+    @property
+    def headings(self) -> dict[str, str]:
+        """`HEADINGS` of the figures that any score has: those of concepts need a world in which some are planted."""
+        return {f: h for f, h in HEADINGS.items() if any(not math.isnan(row.figures[f].value) for row in self.scores)}
+
     def to_json(self) -> dict[str, Any]:
         """The published form: a flat row per score, intervals as `NAME_low` and `NAME_high`, undefined as null."""
         return {
@@ -108,10 +113,10 @@ class Verification:
     def to_text(self) -> str:
         """The table for a terminal, the best ranking of languages first."""
         rows = sorted(self.scores, key=lambda row: _last(row.figures["language_rho"].value))
-        lines = [["score", *HEADINGS.values(), "quality by quarter", "GFLOP", "sign by check", "by coverage"]]
+        lines = [["score", *self.headings.values(), "quality by quarter", "GFLOP", "sign by check", "by coverage"]]
         for row in rows:
             quarters = " ".join(f"{value:.2f}" for value in row.quality_quartiles)
-            figures = [_short(row.figures[name].value) for name in HEADINGS]
+            figures = [_short(row.figures[name].value) for name in self.headings]
             lines.append([row.name, *figures, quarters, f"{row.gflop:.2f}", row.sign or "-", row.sign_by_coverage])
         widths = [max(len(line[column]) for line in lines) for column in range(len(lines[0]))]
         padded = [[cell.ljust(width) for cell, width in zip(line, widths, strict=True)] for line in lines]

@@ -50,7 +50,8 @@ def recorded(ensemble: str, score: str) -> list[str]:
     (row,) = [row for row in record["scores"] if row["name"] == score]
     rho, low, high = (number(row[key]) for key in ("language_rho", "language_rho_low", "language_rho_high"))
     partial = "" if score == "token_count" else number(row["language_partial_rho"])
-    figures = [row[key] for key in ("region_rho", "tone_rho", "auroc_starved", "aurc", "language_quality_r")]
+    names = ("readability_rho", "region_rho", "tone_rho", "auroc_starved", "aurc", "language_quality_r")
+    figures = [row[name] for name in names]
     return [f"{rho} ({low} to {high})", partial, *map(number, figures), " ".join(map(number, row["quality_quartiles"]))]
 
 

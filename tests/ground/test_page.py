@@ -14,7 +14,7 @@ import pytest
 from emoe_audit.analysis.intervals import Interval
 from emoe_audit.ground.page import write_page
 from emoe_audit.ground.table import Verification, tabulate
-from tests.ground.known_ground import COVERAGE, following_score, known_ground
+from tests.ground.known_ground import COVERAGE, following_score, known_ground, with_concepts
 
 HOSTILE = "<script>alert(1)</script>"
 
@@ -45,6 +45,24 @@ def test_every_score_stands_on_the_page_with_its_figures(found: Verification, tm
         values = [float(value) for value in re.findall(r'<data value="([^"]+)">', cells)]
         assert values[:3] == [getattr(row.figures["language_rho"], part) for part in ("value", "low", "high")]
         assert values[-1] == row.gflop
+
+
+def test_figures_of_concepts_stand_where_some_are_planted(tmp_path: Path) -> None:
+    for ground, n_columns in ((known_ground(), 13), (with_concepts(known_ground()), 15)):
+        scores = {"relative_disagreement": following_score(ground)}
+        found = tabulate(
+            "known",
+            ground,
+            scores,
+            {"relative_disagreement": 1.5},
+            default_score="relative_disagreement",
+            signs={},
+            n_boot=5,
+        )
+        assert len(found.headings) == n_columns
+        assert (
+            ("AUROC concepts" in page_of(found, tmp_path)) == ("AUROC concepts" in found.to_text()) == (n_columns == 15)
+        )
 
 
 def test_signs_by_the_check_and_by_coverage_stand_side_by_side(found: Verification, tmp_path: Path) -> None:
