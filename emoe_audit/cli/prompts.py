@@ -13,6 +13,8 @@ from emoe_audit.cli.options import ensemble_option, option, output_options
 from emoe_audit.errors import PromptTableError
 
 if TYPE_CHECKING:
+    import pandas as pd
+
     from emoe_audit.prompts.table import PromptTable
 
 out_option = option("--out", type=Target(), required=True, show_default=False, help="CSV file.")
@@ -40,9 +42,16 @@ def prompts() -> None:
 
 @prompts.command("check")
 @click.argument("table", type=click.Path(path_type=Path))
+@option(
+    "--encoder",
+    default=None,
+    show_default="none",
+    help="Hub id, ID@REVISION or folder of a multilingual sentence encoder, which tells wrong translations.",
+)
+@option("--device", default="auto", help="auto, cpu, cuda or mps.")
 @output_options
-def check_prompts(table: Path, as_json: bool, quiet: bool) -> int:
-    """Read a prompt table and say what is wrong with it, and where a language tag looks wrong."""
+def check_prompts(table: Path, encoder: str | None, device: str, as_json: bool, quiet: bool) -> int:
+    """Read a prompt table and say what is wrong with it, and where a language tag or a translation looks wrong."""
     from emoe_audit.prompts.language_check import language_warnings
     from emoe_audit.prompts.read import read_prompts
     from emoe_audit.types import ImageConfig
@@ -52,10 +61,34 @@ def check_prompts(table: Path, as_json: bool, quiet: bool) -> int:
         click.echo(error.message, err=True)
     warnings = language_warnings(read.frame)
     warn(*table_warnings(read, ImageConfig().n_images), *warnings)
-    print_result(
-        {"prompts": len(read.frame), "left_out": len(read.row_errors), "language_warnings": len(warnings)}, as_json
-    )
+    counts = {"prompts": len(read.frame), "left_out": len(read.row_errors), "language_warnings": len(warnings)}
+    if encoder is not None:
+        counts["translation_warnings"] = _warn_of_translations(read.frame, encoder, device, quiet)
+    print_result(counts, as_json)
     return EXIT_ROW_ERRORS if read.row_errors else 0
+
+
+def _warn_of_translations(frame: pd.DataFrame, encoder: str, device: str, quiet: bool) -> int:
+    """Name the prompts that an encoder reads as another caption, and the languages that it cannot judge; how many."""
+    from functools import partial
+
+    from emoe_audit.prompts.sentence_encoder import SentenceEncoder
+    from emoe_audit.prompts.translation_check import translation_faults
+
+    read = SentenceEncoder(encoder, device=device)
+    found = translation_faults(frame, partial(read.encode, progress=progress_of(quiet)))
+    warn(
+        *(
+            f"{row.prompt_id} ({row.language}): reads as a translation of {row.read_as}, not of {row.source_id}"
+            for row in found.rows.itertuples()
+        )
+    )
+    if found.not_judged:
+        warn(
+            f"not judged by {encoder}, which reads them too little, or there are too few captions: "
+            f"{', '.join(found.not_judged)}"
+        )
+    return len(found.rows)
 
 
 @prompts.command("emoji")

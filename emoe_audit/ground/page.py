@@ -9,7 +9,7 @@ from typing import Any
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from emoe_audit.ground.table import LanguagePoint, Verification
+from emoe_audit.ground.table import HEADINGS, LanguagePoint, Verification
 from emoe_audit.report import charts
 from emoe_audit.report.labels import chart_text, group_label, measure_label
 from emoe_audit.report.render import render_page
@@ -22,7 +22,7 @@ NEVER = 0.5
 def write_page(found: Verification, folder: Path, command: str) -> Path:
     """Write `verification.html` into a run folder and return its path."""
     figures = {"languages": {"wide": _figure(found), "narrow": _figure(found, narrow=True)}}
-    page = render_page("verification.html.j2", figures, found=found, command=command)
+    page = render_page("verification.html.j2", figures, found=found, headings=HEADINGS, command=command)
     return RunStore(folder).write_page("verification.html", page)
 
 

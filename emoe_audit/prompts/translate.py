@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import importlib.util
 from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
 
 import langcodes
 import pandas as pd
@@ -17,6 +15,7 @@ import pandas as pd
 from emoe_audit.errors import AuditError, MissingPackageError
 from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.prompts.join import join_tables
+from emoe_audit.prompts.model_folder import ONLY_HERE, WEIGHTS, model_folder
 from emoe_audit.prompts.table import UNDETERMINED, PromptTable, table_of
 from emoe_audit.prompts.tags import SOURCE_LANGUAGE, TagError, check_language, english_rank, language_name
 from emoe_audit.types import RowError
@@ -24,9 +23,7 @@ from emoe_audit.types import RowError
 DEFAULT_MODEL = "Helsinki-NLP/opus-mt-{source}-{target}"
 BEAMS, BATCH_SIZE = 4, 32
 PACKAGES = ("sentencepiece", "sacremoses")
-ONLY_HERE: dict[str, Any] = {"local_files_only": True, "trust_remote_code": False}
-"""How a folder is loaded: nothing is fetched for it, and no code in it is run."""
-FILES = ["*.json", "*.spm", "model*.safetensors"]
+FILES = ("*.json", "*.spm", WEIGHTS)
 """Of a repository on the hub."""
 WAY_OUT = (
     'only safetensors are read, never pickle; convert it once where that is safe: python -c "import transformers as t; '
@@ -115,7 +112,7 @@ class Translator:
         from emoe_audit.experts.sources import TEXT_ENCODER_STEM
 
         self.model, self.target = model, target
-        folder = _folder(model)
+        folder = model_folder(model, FILES, WAY_OUT)
         logging.disable_progress_bar()
         self._device = resolve_device(device)
         try:
@@ -209,24 +206,6 @@ def _in_models(source: str) -> str:
 def _left_out(row: Mapping[str, str], source: str, reason: str) -> RowError:
     prompt_id = row["prompt_id"]
     return RowError(stage="read", message=f"{source}: {prompt_id} is left out: {reason}", prompt_id=prompt_id)
-
-
-def _folder(model: str) -> Path:
-    """Where the files of a model are; those of a hub id are fetched. Raises `AuditError`."""
-    folder, (name, _, revision) = Path(model), model.partition("@")
-    if not folder.is_dir():
-        from huggingface_hub import snapshot_download
-
-        from emoe_audit.experts.sources import asking_the_hub
-        from emoe_audit.experts.spec_reader import HUB_ID
-
-        if not HUB_ID.fullmatch(name):
-            raise AuditError(f"{model}: no such folder, and not a hub id (org/name)")
-        with asking_the_hub(model):
-            folder = Path(snapshot_download(name, revision=revision or None, allow_patterns=FILES))
-    if not any(folder.glob("model*.safetensors")):
-        raise AuditError(f"{model}: holds no model.safetensors; {WAY_OUT.format(model=name)}")
-    return folder
 
 
 def _tag(tag: str) -> str:

@@ -47,6 +47,17 @@ def test_every_score_stands_on_the_page_with_its_figures(found: Verification, tm
         assert values[-1] == row.gflop
 
 
+def test_without_images_the_page_stands_and_its_differences_are_blank(tmp_path: Path) -> None:
+    ground = known_ground()
+    nothing = np.full(ground.quality.shape, np.nan)
+    bare = dataclasses.replace(ground, quality=nothing, failed=nothing)
+    scores = {"relative_disagreement": following_score(ground), "token_count": ground.tokens}
+    costs = dict.fromkeys(scores, 0.0)
+    found = tabulate("known", bare, scores, costs, default_score="relative_disagreement", signs={}, n_boot=5)
+    assert "aurc" not in found.headings
+    assert page_of(found, tmp_path).count('<td class="name">AURC</td>') == 1, "of the difference alone"
+
+
 def test_figures_of_concepts_stand_where_some_are_planted(tmp_path: Path) -> None:
     for ground, n_columns in ((known_ground(), 13), (with_concepts(known_ground()), 15)):
         scores = {"relative_disagreement": following_score(ground)}

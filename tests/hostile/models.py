@@ -1,4 +1,4 @@
-"""Models: one that abstains, and one that translates."""
+"""Models: one that abstains, one that translates, and one that reads sentences."""
 
 from __future__ import annotations
 
@@ -15,11 +15,17 @@ from tests.hostile.readers import Fault, Reader, alter_of, copied
 
 OF_A_TRANSLATOR = ("config.json", "source.spm", "tokenizer_config.json", "vocab.json", "model.safetensors")
 
+OF_AN_ENCODER = (
+    *("config.json", "modules.json", "1_Pooling/config.json", "tokenizer.json", "tokenizer_config.json"),
+    "model.safetensors",
+)
+
 
 def model_readers(kept: Path) -> Iterator[Reader]:
     """Each file of their folders."""
     yield from _abstainers(kept / "abstainer")
     yield from _translators(kept / "translator")
+    yield from _encoders(kept / "encoder")
 
 
 def _abstainers(kept: Path) -> Iterator[Reader]:
@@ -85,4 +91,27 @@ def _translators(kept: Path) -> Iterator[Reader]:
             read=translated,
             weight=2,
             fault=lambda texts, _file: None if [type(text) for text in texts] == [str] else "not a translation a text",
+        )
+
+
+def _encoders(kept: Path) -> Iterator[Reader]:
+    from emoe_audit.prompts.sentence_encoder import SentenceEncoder
+
+    if not kept.exists():
+        from tests.prompts.bert import make_bert
+
+        make_bert(kept / "model")
+
+    def read(folder: Path) -> np.ndarray:
+        return SentenceEncoder(str(folder / "model"), device="cpu").encode(["a enword3"])
+
+    for name in OF_AN_ENCODER:
+        yield Reader(
+            name=f"encoder/{name}",
+            make=copied(kept),
+            file=f"model/{name}",
+            alter=alter_of(Path(name).name),
+            read=read,
+            weight=2,
+            fault=lambda vectors, _file: None if np.isfinite(vectors).all() else "a text is read as what is no number",
         )
