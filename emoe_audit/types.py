@@ -75,6 +75,8 @@ class EnsembleSpec:
     """A COCO captions file from which the default prompts are drawn."""
     training_coverage: str | None = None
     """A CSV of what the ensemble was trained on, where that is known: a row per group, with `by, group, coverage`."""
+    published: str | None = None
+    """The public text encoder that the base's is, or was fine-tuned from, as its open_clip model is called."""
     emergent: EmergentSpec | None = None
     """Where the experts are made of one checkpoint, which is then the source of each of them; None: they are not."""
 

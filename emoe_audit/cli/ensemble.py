@@ -105,22 +105,27 @@ def emergent_ensemble(
 @option("--pairs", type=click.IntRange(1), default=ScoringConfig().check_pairs, help="Of each kind in each language.")
 @option("--n-noise", type=click.IntRange(1), default=ScoringConfig().n_noise, help="Noises to average over.")
 @option("--device", default="auto", help="auto, cpu, cuda or mps.")
+@click.option("--published", is_flag=True, help="Compare with what is published of a public text encoder, too.")
 @check_option
 @output_options
 def check_ensemble(
-    name: str, pairs: int, n_noise: int, device: str, check: CheckPolicy, as_json: bool, quiet: bool
+    name: str, pairs: int, n_noise: int, device: str, published: bool, check: CheckPolicy, as_json: bool, quiet: bool
 ) -> int:
     """Say which scores can be trusted on an ensemble, from prompts that are strange to every model."""
     from emoe_audit.experts.spec import load_spec
     from emoe_audit.scoring.loading import load_engine
     from emoe_audit.steps.checks import find_outcome
+    from emoe_audit.steps.published import compare_published
     from emoe_audit.validity.outcome import Check
 
     spec = load_spec(name)
     engine = load_engine(spec, ScoringConfig(n_noise=n_noise, device=device, check_pairs=pairs, check=check))
+    readings = compare_published(engine, progress_of(quiet)) if published else None
     outcome = find_outcome(engine, progress_of(quiet))
     found = Check.from_frame(outcome, spec.name, engine.ensemble_hash)
-    click.echo(json.dumps(found.to_json()) if as_json else found.to_text())
+    told = {"published": readings.to_json()} if readings else {}
+    text = [found.to_text(), *([readings.to_text()] if readings else [])]
+    click.echo(json.dumps(found.to_json() | told) if as_json else "\n".join(text))
     return 0
 
 

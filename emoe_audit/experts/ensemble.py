@@ -107,7 +107,7 @@ def load_ensemble(
         tokenizer=texts[0].tokenizer,
         max_length=texts[0].max_length,
         text_encoders=parts.text_encoders(residency),
-        public_reader=recognise(texts),
+        public_reader=recognise(texts, spec.published),
         scheduler=base.scheduler,
         unets=unets,
         footprint=footprint,

@@ -17,6 +17,8 @@ from typing import TYPE_CHECKING
 import pandas as pd
 from langcodes import Language, standardize_tag
 
+from emoe_audit.errors import EnsembleError
+
 if TYPE_CHECKING:
     from transformers import CLIPTextConfig
 
@@ -24,6 +26,7 @@ if TYPE_CHECKING:
 
 RECALL = Path(__file__).parent / "xm3600_recall_at_10.csv"
 VIT_L, VIT_H, VIT_BIG_G = "ViT-L-14/openai", "ViT-H-14/laion2b_s32b_b79k", "ViT-bigG-14/laion2b_s39b_b160k"
+PUBLIC_READERS = (VIT_L, VIT_H, VIT_BIG_G)
 CLIP_VOCABULARY = 49408
 DESIGNS = {
     (768, 12, 12, "quick_gelu", CLIP_VOCABULARY): VIT_L,
@@ -53,14 +56,24 @@ class PublicReader:
     """Whether the file is the published one, byte for byte."""
 
 
-def recognise(texts: Sequence[TextEncoderWeights]) -> PublicReader | None:
-    """The public text encoder that an ensemble reads with, in SDXL the second; None for any other design."""
+def recognise(texts: Sequence[TextEncoderWeights], said: str | None = None) -> PublicReader | None:
+    """The public text encoder that an ensemble reads with, in SDXL the second; None for any other design.
+
+    Args:
+        texts: The text encoders.
+        said: What its YAML says that it is; taken for one of that design where its bytes are of no public one.
+
+    Raises:
+        EnsembleError: it is another, byte for byte.
+    """
     own = texts[-1]
-    design = DESIGNS.get(_design(own.config))
-    if design is None:
+    name = said or DESIGNS.get(_design(own.config))
+    if name is None:
         return None
     file = FILES.get(_digest(Path(own.where)))
-    return PublicReader(name=file or design, exact=file is not None)
+    if said is not None and file not in (None, said):
+        raise EnsembleError(f"{own.where}: is {file}, byte for byte, and not {said}; take `published:` out of the YAML")
+    return PublicReader(name=file or name, exact=file is not None)
 
 
 def published_recall(name: str, languages: Iterable[str]) -> pd.Series:

@@ -14,6 +14,7 @@ import yaml
 
 from emoe_audit.embedded.distributions import APART, how_to_install
 from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.public_readers import PUBLIC_READERS
 from emoe_audit.readers.documents import compose_yaml
 from emoe_audit.readers.paths import named_path, unbroken
 from emoe_audit.readers.text import is_text
@@ -31,6 +32,7 @@ SPEC_KEYS = (
     "judge",
     "captions",
     "training_coverage",
+    "published",
     "emergent",
 )
 EXPERT_KEYS = ("name", "source", "revision", "loras", "segmoe_expert")
@@ -68,6 +70,7 @@ class SpecReader:
             judge=self._judge(nodes.get("judge")),
             captions=self._file(nodes.get("captions")),
             training_coverage=self._file(nodes.get("training_coverage")),
+            published=self._choice(nodes["published"], PUBLIC_READERS, "") if "published" in nodes else None,
             emergent=self._emergent(nodes["emergent"]) if "emergent" in nodes else None,
         )
 
