@@ -12,8 +12,8 @@ EMBEDDED := emoji-a emoji-b
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 HELD := ^torch(vision)?==
-# Four on two cores: a browser and its server wait for each other, and for the page to settle.
-WORKERS := -n 4 --dist loadfile --no-loadscope-reorder
+# Three on two cores: a browser and its server wait for each other, and for the page to settle.
+WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 # Tests start many processes, and each compiles the package where none may keep what it compiled.
 unexport PYTHONDONTWRITEBYTECODE
 FAST := -m 'not slow and not browser and not benchmark'

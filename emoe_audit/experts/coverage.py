@@ -11,6 +11,8 @@ from emoe_audit.readers.tables import Broken, open_table
 from emoe_audit.readers.text import is_text
 
 NEEDED = {"by", "group", "coverage"}
+CONCEPT = "concept"
+"""What the table calls single concepts."""
 COVERED, STARVED = 0.02, 0.001
 """Shares of the training captions from which, and below which, a language counts as covered and starved."""
 

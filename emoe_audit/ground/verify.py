@@ -19,7 +19,7 @@ from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import start_run
 from emoe_audit.decisions.ranking import ranking_score, read_validity
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.coverage import read_coverage
+from emoe_audit.experts.coverage import CONCEPT, read_coverage
 from emoe_audit.experts.hashing import json_digest
 from emoe_audit.ground import members  # noqa: F401  registers its rows
 from emoe_audit.ground.baselines import BASELINES, WHOLE_UNETS, Baseline, text_distance
@@ -40,8 +40,6 @@ RELATED_WORDS = 0.05
 """Share of its words that a never-seen language has in common with seen ones from which it counts as related."""
 WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*")
 READABILITY = "text_recall_at_10"
-CONCEPT = "concept"
-"""What the coverage table calls single concepts."""
 TRAINING_CAPTIONS = 2000
 COUNTED_PROMPTS = 8
 

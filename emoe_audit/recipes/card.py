@@ -7,9 +7,9 @@ from pathlib import Path
 import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
+from emoe_audit.experts.coverage import CONCEPT
 from emoe_audit.recipes import contrastive, unet, vae
 from emoe_audit.recipes.drawings import STYLES
-from emoe_audit.recipes.package import CONCEPT
 from emoe_audit.recipes.plan import Plan, eta_squared
 
 PERCENT_COLUMNS = ("coverage", "text_recall_at_10", "judge_recall_at_10", "image_top10")

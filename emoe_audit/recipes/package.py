@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from torch import Tensor, nn
 from transformers import CLIPTextModel
 
+from emoe_audit.experts.coverage import CONCEPT
 from emoe_audit.experts.spec import embedded_reference
 from emoe_audit.experts.spec_reader import LOCAL_JUDGE
 from emoe_audit.quality.autoencoder import PART, WEIGHTS, files_of, load_autoencoder
@@ -32,8 +33,6 @@ from emoe_audit.types import EnsembleSpec
 
 GROUP_COLUMNS = {"flag": "region", "skin_tone": "skin_tone"}
 """What the group of a concept is called in tables, by its kind."""
-CONCEPT = "concept"
-"""What single concepts are called there."""
 VAE_WEIGHTS = Path(PART, WEIGHTS)
 
 

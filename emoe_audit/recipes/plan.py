@@ -1,4 +1,4 @@
-"""The coverage plan: how much of the training captions each language gets, and where planted, region, tone and concept.
+"""The coverage plan: how much of the training captions each language gets, and each region, tone and concept planted.
 
 A plan is a YAML file that is published with the ensemble. `propose_plan` draws one in which coverage can be told apart
 from what usually travels with it: script, tokens per word, tokens per caption.
