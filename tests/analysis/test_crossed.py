@@ -18,7 +18,16 @@ def test_the_error_of_a_mean_is_that_of_statsmodels_clustered_both_ways() -> Non
     error, freedom = crossed_error((values - values.mean()) / len(values), codes)
     fit = sm.OLS(values, np.ones(len(values))).fit(cov_type="cluster", cov_kwds={"groups": np.column_stack(codes)})
     assert error == pytest.approx(fit.bse[0])
-    assert freedom == 8
+    sizes = rows["language"].value_counts()
+    assert freedom == pytest.approx(sizes.sum() ** 2 / (sizes**2).sum() - 1)
+
+
+def test_clusters_of_unequal_sizes_count_as_fewer() -> None:
+    values, captions = np.random.default_rng(0).normal(size=40), np.arange(40)
+    assert crossed_error(values, [captions, np.arange(40) % 4])[1] == 3
+    mostly_two = np.repeat([0, 1, 2, 3], [18, 18, 2, 2])
+    assert crossed_error(values, [captions, mostly_two])[1] == pytest.approx(40**2 / (2 * 18**2 + 2 * 2**2) - 1)
+    assert np.isnan(crossed_error(values, [captions, np.repeat([0, 1, 2], [38, 1, 1])])).all(), "nearly one language"
 
 
 def test_one_language_answers_for_itself_and_two_of_anything_for_nothing() -> None:
