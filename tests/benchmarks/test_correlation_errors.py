@@ -48,7 +48,7 @@ def test_what_is_unrelated_is_rarely_called_related_and_what_is_related_is_found
     merge_record("statistics", "correlation_errors", found, rows)
     assert found["prompt_correlation_false_positive_max"] <= 0.07
     assert found["prompt_correlation_false_positive_captions_alone"] > 0.3
-    assert found["prompt_correlation_found_min"] > 0.8
+    assert found["prompt_correlation_found_min"] > 0.7
     assert found["group_correlation_false_positive_max"] <= 0.07
     assert found["auroc_false_positive_max"] <= 0.07
 
