@@ -14,7 +14,7 @@ n_g)^2 / sum n_g^2 (Kish 1965): a quarter of the prompts may be of two languages
 
 Of unrelated scores and qualities of 8 to 200 captions in 5 to 40 languages, whose effects were none to as large as all
 else, 2 to 6% were called related at 5%; with captions as the only clusters up to 77%. A correlation of -0.5 was found
-in 77% and more with 10 languages and 8 captions, in 90% and more with 20 captions, in 37 to 100% with 5 languages.
+in 77% and more with 10 languages and 8 captions, in 90% and more with 20 captions, in 33 to 100% with 5 languages.
 """
 
 from __future__ import annotations
