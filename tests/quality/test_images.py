@@ -140,7 +140,7 @@ def test_where_memory_runs_out_half_as_many_are_drawn_at_once(
     for made, whole in zip(maker.make(prompts), expected, strict=True):
         assert np.abs(np.asarray(made, dtype=int) - np.asarray(whole, dtype=int)).max() <= 1
     assert memory.seen == [7, 3, 1, 1, 1, 1, 1, 1, 1]
-    assert [record.message for record in caplog.records] == [
+    assert [record.message for record in caplog.records if record.name.startswith("emoe_audit")] == [
         f"tiny: out of memory; going on with {size} images at once" for size in (3, 1)
     ]
 
