@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
+
+from emoe_audit.progress import Progress, chunks, silent
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -35,6 +37,20 @@ class Readings:
             languages=[self.languages[row] for row in rows],
             sources=[self.sources[row] for row in rows],
         )
+
+
+def read_once(
+    texts: Sequence[str], read: Callable[[list[str]], np.ndarray], size: int, progress: Progress = silent
+) -> np.ndarray:
+    """The vectors of texts, `[text, state]`, in order; equal texts are read once, `size` at a time."""
+    place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
+    found: list[np.ndarray] = []
+    for part in chunks(list(place), size):
+        progress("reading", len(found) * size, len(place))
+        found.append(read(part))
+    progress("reading", len(place), len(place))
+    vectors: np.ndarray = np.concatenate(found)[[place[text] for text in texts]]
+    return vectors
 
 
 def unit(vectors: np.ndarray) -> np.ndarray:

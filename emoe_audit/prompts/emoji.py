@@ -61,12 +61,13 @@ def caption_matrix(spec: EnsembleSpec) -> pd.DataFrame:
     if spec.captions is None:
         raise PromptTableError(f"{spec.name} brings no captions of its own; give a prompt table")
     path = Path(spec.captions)
-    changed = path.stat().st_mtime_ns if path.is_file() else None
-    return _read_matrix(path, changed).copy()
+    about = path.stat() if path.is_file() else None
+    state = () if about is None else (about.st_size, about.st_mtime_ns, about.st_ino)
+    return _read_matrix(path, state).copy()
 
 
 @lru_cache(maxsize=4)
-def _read_matrix(path: Path, changed: int | None) -> pd.DataFrame:
+def _read_matrix(path: Path, state: tuple[int, ...]) -> pd.DataFrame:
     """The matrix of a file, read once for as long as it stays as it is: a run asks for it several times."""
     coco, _ = load_coco(path)
     annotations = pd.DataFrame(coco.dataset["annotations"])

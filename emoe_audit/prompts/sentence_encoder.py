@@ -12,8 +12,9 @@ from pathlib import Path
 
 import numpy as np
 
+from emoe_audit.analysis.readings import read_once
 from emoe_audit.errors import AuditError
-from emoe_audit.progress import Progress, chunks, silent
+from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.model_folder import ONLY_HERE, WEIGHTS, model_folder
 from emoe_audit.readers.documents import read_json, read_json_object
 
@@ -72,14 +73,7 @@ class SentenceEncoder:
 
     def encode(self, texts: Sequence[str], progress: Progress = silent) -> np.ndarray:
         """The vectors at length 1, `[text, state]`; equal texts are read once, long ones are cut."""
-        place = {text: number for number, text in enumerate(dict.fromkeys(texts))}
-        found: list[np.ndarray] = []
-        for part in chunks(list(place), BATCH_SIZE):
-            progress("reading", len(found) * BATCH_SIZE, len(place))
-            found.append(self._of(part))
-        progress("reading", len(place), len(place))
-        vectors: np.ndarray = np.concatenate(found)[[place[text] for text in texts]]
-        return vectors
+        return read_once(texts, self._of, BATCH_SIZE, progress)
 
     def _of(self, texts: list[str]) -> np.ndarray:
         import torch

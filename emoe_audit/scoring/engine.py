@@ -15,10 +15,11 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
 
+from emoe_audit.analysis.readings import read_once
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.devices import is_out_of_memory, resolve_dtype
 from emoe_audit.experts.ensemble import Ensemble
-from emoe_audit.progress import Progress, chunks, silent
+from emoe_audit.progress import Progress, silent
 from emoe_audit.scoring.batch_size import batch_sizes
 from emoe_audit.scoring.conditioning import TextStates, count_tokens, encode_prompts
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
@@ -87,14 +88,12 @@ class ScoringEngine:
 
     def read_texts(self, texts: Sequence[str], progress: Progress = silent) -> Float[np.ndarray, "text bucket"]:
         """The first part of the readings, for which no expert is asked; equal texts are read once."""
-        place = {text: index for index, text in enumerate(dict.fromkeys(texts))}
-        found: list[np.ndarray] = []
-        for part in chunks(list(place), self.batch_size):
-            progress("reading", len(found) * self.batch_size, len(place))
-            found.append(sketch(self.text_states(part).summary).cpu().numpy())
-        progress("reading", len(place), len(place))
-        read: np.ndarray = np.concatenate(found)[[place[text] for text in texts]]
-        return read
+
+        def read(part: list[str]) -> np.ndarray:
+            states: np.ndarray = sketch(self.text_states(part).summary).cpu().numpy()
+            return states
+
+        return read_once(texts, read, self.batch_size, progress)
 
     def features(self, states: TextStates, noise_index: int) -> Float[Tensor, "expert batch channel height width"]:
         """The mid-block of every expert after the first step from one noise."""
