@@ -70,14 +70,11 @@ def test_its_licences_are_those_of_its_model_card(data_wheel: Path) -> None:
 
 
 def test_a_wheel_installed_elsewhere_audits(site: Path, tmp_path: Path) -> None:
-    captions = {"en": "red apple", "de": "roter Apfel", "fr": "pomme rouge"}
-    rows = [f"{language},{caption},{language},apple" for language, caption in captions.items()]
-    (tmp_path / "prompts.csv").write_text("\n".join(["prompt_id,prompt,language,source_id", *rows]), encoding="utf-8")
-    few = ["--check-pairs", "0", "--n-noise", "1", "--image-steps", "1"]
-    done = emoe_audit("run", "prompts.csv", *few, "--out", "run", at=tmp_path, sites=[site])
+    few = ["--concepts", "1", "--n-images", "40", "--check-pairs", "0", "--n-noise", "1", "--image-steps", "1"]
+    done = emoe_audit("run", *few, "--out", "run", at=tmp_path, sites=[site])
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "run" / "report.html").is_file()
-    assert len(list((tmp_path / "run" / "images").rglob("*.png"))) == 3
+    assert len(list((tmp_path / "run" / "images").rglob("*.png"))) == 40
     manifest = json.loads((tmp_path / "run" / "manifest.json").read_text())
     assert manifest["ensemble"]["base"]["source"] == str(site / "emoe_audit/embedded/emoji-a/base")
     assert manifest["versions"]["emoe-audit"] == "0.2.0"
