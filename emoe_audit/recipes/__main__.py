@@ -91,7 +91,7 @@ def train_plan(
     sampler = Sampler(world=examples.world, plan=plan, styles=examples.styles, seed=plan.seed)
     encoder = contrastive.train_text_encoder(examples, sampler, work)
     drawn = sampler.count("text encoder", contrastive.TEXT_ENCODER_STEPS, contrastive.TEXT_ENCODER_BATCH)
-    drawn = drawn + sampler.count("base", unet.BASE_STEPS, unet.BATCH)
+    drawn = drawn + sampler.count("base", plan.base_steps, unet.BATCH)
     empty = tokenizer("", padding="max_length", return_tensors="pt").input_ids.to(examples.device)
     states = unet.caption_states(encoder.text, examples)
     with torch.no_grad():
@@ -101,13 +101,13 @@ def train_plan(
         latents = vae.encode_drawings(autoencoder, own) * autoencoder.config.scaling_factor
         return unet.Denoising(own, latents, states, empty_state)
 
-    base = unet.train_base(denoising(examples), sampler, work)
+    base = unet.train_base(denoising(examples), sampler, plan.base_steps, work)
     deltas = {}
     for style in examples.styles:
         own = Sampler(world=examples.world, plan=plan, styles=(style,), seed=plan.seed)
         drawings = contrastive.Examples(examples.world, tokenizer, (style,), examples.device)
-        deltas[style] = unet.train_expert(denoising(drawings), base, own, style, work)
-        drawn = drawn + own.count(f"expert {style}", unet.EXPERT_STEPS, unet.BATCH)
+        deltas[style] = unet.train_expert(denoising(drawings), base, own, style, plan.expert_steps, work)
+        drawn = drawn + own.count(f"expert {style}", plan.expert_steps, unet.BATCH)
     return Trained(text_encoder=encoder, base=base, deltas=deltas, drawn=drawn)
 
 

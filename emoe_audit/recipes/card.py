@@ -8,7 +8,7 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from emoe_audit.experts.coverage import CONCEPT
-from emoe_audit.recipes import contrastive, unet, vae
+from emoe_audit.recipes import contrastive, vae
 from emoe_audit.recipes.drawings import STYLES
 from emoe_audit.recipes.plan import Plan, eta_squared
 
@@ -27,8 +27,8 @@ def write_card(
         "judge's text tower": contrastive.JUDGE_TEXT_STEPS,
         "autoencoder": vae.STEPS,
         "text encoder": contrastive.TEXT_ENCODER_STEPS,
-        "base UNet": unet.BASE_STEPS,
-        "each expert": unet.EXPERT_STEPS,
+        "base UNet": plan.base_steps,
+        "each expert": plan.expert_steps,
     }
     text = environment.get_template("card.md.j2").render(
         plan=plan,

@@ -53,6 +53,10 @@ class Plan:
     skin_tones: dict[str, float] = field(default_factory=dict)
     concepts: dict[str, float] = field(default_factory=dict)
     """By code points: from 0, never drawn, to 1, as often as any of its kind and group."""
+    base_steps: int = 11500
+    """Of the training of the base UNet."""
+    expert_steps: int = 700
+    """Of that of each expert."""
 
     @property
     def planted(self) -> dict[Kind, dict[str, float]]:
@@ -101,6 +105,8 @@ class Plan:
             raise PlanError(f"{path}: name: {self.name!r:.60} is no name of a folder, in which the work is kept")
         if not 0 <= self.seed < 2**32:
             raise PlanError(f"{path}: seed: {self.seed} is not from 0 to {2**32 - 1}")
+        if min(self.base_steps, self.expert_steps) < 1:
+            raise PlanError(f"{path}: base_steps and expert_steps must be 1 or more")
         for what in _known_groups():
             shares = np.array(list(getattr(self, what).values()))
             total = shares.sum()
@@ -115,7 +121,8 @@ class Plan:
         tables = {"languages": self.languages, "regions": self.regions, "skin_tones": self.skin_tones}
         tables["concepts"] = self.concepts
         falling = {what: dict(sorted(t.items(), key=lambda item: -item[1])) for what, t in tables.items() if t}
-        data = {"name": self.name, "seed": self.seed} | falling
+        steps = {"base_steps": self.base_steps, "expert_steps": self.expert_steps}
+        data = {"name": self.name, "seed": self.seed} | steps | falling
         path.write_text(yaml.safe_dump(data, sort_keys=False, allow_unicode=True), encoding="utf-8")
 
 

@@ -16,7 +16,6 @@ from emoe_audit.recipes.sampling import Sampler
 from emoe_audit.recipes.training import train
 
 BATCH = 64
-BASE_STEPS, EXPERT_STEPS = 11500, 700
 CAPTION_DROPOUT = 0.1
 MIN_SNR_GAMMA = 5.0
 EXPERT_LAYERS = re.compile(r"\.attn[12]\.to_[qkv]\.|\.ff\.net\.")
@@ -80,7 +79,7 @@ class Denoising:
         return (weight * (predicted - velocity).square().mean(dim=(1, 2, 3))).mean()
 
 
-def train_base(denoising: Denoising, sampler: Sampler, folder: Path) -> UNet2DConditionModel:
+def train_base(denoising: Denoising, sampler: Sampler, steps: int, folder: Path) -> UNet2DConditionModel:
     """The base, on every style."""
     torch.manual_seed(sampler.seed)
     unet = make_unet().to(denoising.latents.device)
@@ -88,12 +87,12 @@ def train_base(denoising: Denoising, sampler: Sampler, folder: Path) -> UNet2DCo
     def loss(step: int) -> Tensor:
         return denoising.loss(unet, sampler, "base", step)
 
-    train("base", unet, loss, steps=BASE_STEPS, learning_rate=8e-4, folder=folder, ema_decay=0.999)
+    train("base", unet, loss, steps=steps, learning_rate=8e-4, folder=folder, ema_decay=0.999)
     return unet
 
 
 def train_expert(
-    denoising: Denoising, base: UNet2DConditionModel, sampler: Sampler, style: str, folder: Path
+    denoising: Denoising, base: UNet2DConditionModel, sampler: Sampler, style: str, steps: int, folder: Path
 ) -> dict[str, Tensor]:
     """Fine-tune `EXPERT_LAYERS` on one style; returns only the weights that differ from the base's."""
     torch.manual_seed(sampler.seed)
@@ -105,5 +104,5 @@ def train_expert(
     def loss(step: int) -> Tensor:
         return denoising.loss(unet, sampler, f"expert {style}", step)
 
-    train(f"expert-{style}", unet, loss, steps=EXPERT_STEPS, learning_rate=4e-4, folder=folder, ema_decay=0.99)
+    train(f"expert-{style}", unet, loss, steps=steps, learning_rate=4e-4, folder=folder, ema_decay=0.99)
     return {name: weight for name, weight in unet.state_dict().items() if EXPERT_LAYERS.search(name)}

@@ -30,7 +30,6 @@ pytestmark = pytest.mark.slow
 STEPS = {
     contrastive: ("JUDGE_IMAGE_STEPS", "JUDGE_TEXT_STEPS", "TEXT_ENCODER_STEPS"),
     vae: ("STEPS",),
-    unet: ("BASE_STEPS", "EXPERT_STEPS"),
 }
 BATCHES = {
     contrastive: ("JUDGE_IMAGE_BATCH", "JUDGE_TEXT_BATCH", "TEXT_ENCODER_BATCH"),
@@ -73,6 +72,8 @@ def make_small(
         regions={"014": 1.0, "155": 0.0},
         skin_tones={"light": 0.5, "dark": 0.5},
         concepts=concepts or {},
+        base_steps=2,
+        expert_steps=2,
     )
     plan.write(folder / f"{name}.yaml")
     with pytest.MonkeyPatch.context() as patch:

@@ -79,6 +79,7 @@ def test_norwegian_survives_yaml(tmp_path: Path) -> None:
         ("name: x\nseed: 1.5\nlanguages: {en: 1}\n", "seed: .*integer"),
         ("name: x\nseed: true\nlanguages: {en: 1}\n", "seed: .*integer, found True"),
         ("name: x\nseed: -1\nlanguages: {en: 1}\n", "seed: -1 is not from 0 to"),
+        ("name: x\nseed: 1\nlanguages: {en: 1}\nbase_steps: 0\n", "base_steps and expert_steps must be 1 or more"),
         ("name: 5\nseed: 1\nlanguages: {en: 1}\n", "name: .*string, found 5"),
         ("name: ../x\nseed: 1\nlanguages: {en: 1}\n", "name: '../x' is no name of a folder"),
         ("name: x\nseed: 1\nlanguages: {en: .nan}\n", "nan is no finite number"),
