@@ -94,7 +94,7 @@ bench-experts: $(STAMP) ## measure emergent experts and abstaining; figures go t
 	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_experts.py tests/benchmarks/test_abstain.py -m benchmark -n 0 -s
 
 bench-dashboard: $(STAMP) ## measure the dashboard at a million prompts; figures go to reports/benchmarks/dashboard.json
-	$(BIN)/python -m pytest tests/benchmarks/test_dashboard.py -m benchmark -n 0 -s
+	$(BIN)/python -m pytest tests/benchmarks/test_dashboard.py tests/benchmarks/test_queries.py -m benchmark -n 0 -s
 
 schema: $(STAMP) ## the published form of report.json
 	$(BIN)/python -m emoe_audit.report.schema > reports/report.schema.json

@@ -13,7 +13,7 @@ from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.render import write_report
 from emoe_audit.runs.store import RunStore, stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
-from emoe_audit.steps.checks import check_pending, watch_experts
+from emoe_audit.steps.checks import check_pending, know_languages, watch_experts
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.mending import mend
 from emoe_audit.steps.plan import check_drawable, plan_run
@@ -86,6 +86,8 @@ def start_run(
     with store.locked():
         mend(store)
         take_prompts(store, prompts)
+        if ours is not None:
+            know_languages(store, ours, progress)
         score_pending(store, engine, progress)
         if ours is not None:
             check_pending(store, ours, progress)

@@ -18,6 +18,7 @@ from emoe_audit.analysis.contrasts import (
 )
 from emoe_audit.analysis.disparity import COLUMNS as DISPARITY_COLUMNS
 from emoe_audit.analysis.disparity import disparity
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.gaps import GAP_COLUMNS, gaps
 from emoe_audit.analysis.groups import COLUMNS, group_estimates
 from emoe_audit.analysis.refusal import COLUMNS as REFUSAL_COLUMNS
@@ -32,7 +33,7 @@ from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.readers.limits import Limit
 from emoe_audit.types import SET_ASIDE, AnalysisConfig
 
-SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement")
+SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement", UNFAMILIARITY)
 """The scores of a run; the first that is measured ranks where the validity check chooses none."""
 SOURCE_QUALITY = "clip_cosine_source"
 """Of an image with the caption that its prompt was translated from, which a judge of one language reads."""

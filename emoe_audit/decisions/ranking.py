@@ -8,9 +8,11 @@ from typing import Any, Literal
 
 import pandas as pd
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import SCORES
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.runs.query import RunReader, known_column
 from emoe_audit.runs.sql import Sql, joined, sql
 
@@ -47,12 +49,21 @@ class Validity:
 
 
 def ranking_score(store: RunReader, validity: Validity | None) -> str:
-    """The score that the validity check chose, where the run measured it; else the first of `SCORES` that it did."""
+    """The score that the validity check chose, where the run measured it; else the first of `SCORES` that it did.
+
+    Where prompts have no translations and the check chose none, that for prompts in one language, if it holds.
+    """
     columns = store.columns()
-    counts = count_values(store, [known_column(score, columns, store.path) for score in SCORES])
-    measured = [score for score, n in zip(SCORES, counts, strict=True) if n]
+    held = [score for score in SCORES if score in columns]
+    counts = count_values(store, [known_column(score, columns, store.path) for score in held])
+    measured = [score for score, n in zip(held, counts, strict=True) if n]
     chosen = validity.default_score if validity else None
-    return chosen if chosen in measured else next(iter(measured), RELATIVE_SCORE)
+    if chosen in measured:
+        return chosen
+    alone = validity.of(UNFAMILIARITY) if validity and TRANSLATION_SCORE not in measured else None
+    if alone is not None and alone.sign == "holds" and UNFAMILIARITY in measured:
+        return UNFAMILIARITY
+    return next(iter(measured), RELATIVE_SCORE)
 
 
 def count_values(store: RunReader, columns: Sequence[Sql]) -> list[int]:

@@ -28,7 +28,7 @@ RESERVED = frozenset(
         *("key", "image", "image_seed", "flagged", "reading", "truncated", "n_noise", "n_tokens", "tokens_per_word"),
         *("disagreement", "relative_disagreement", "feature_power"),
         *("disagreement_noise_sd", "relative_disagreement_noise_sd"),
-        *("translation_disagreement", "translation_reliability", "read_as"),
+        *("unfamiliarity", "translation_disagreement", "translation_reliability", "read_as"),
         *("clip_cosine", "clip_cosine_source", "source_rank"),
         *("reference_cosine", "reference_rank", "chance_rank", "clip_cosine_minus_reference"),
         *("training_coverage", "score", "loss", "log_length", "seen", "overall"),

@@ -11,12 +11,14 @@ from functools import cache
 from langcodes import Language
 from langcodes.tag_parser import LanguageTagError
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.summary import COVERAGE, PUBLISHED_RECALL
 from emoe_audit.analysis.translations import RELIABILITY, TRANSLATION_SCORE
 
 MEASURES = {
     TRANSLATION_SCORE: "Translation disagreement",
     RELIABILITY: "Reliability of translation disagreement",
+    UNFAMILIARITY: "Unfamiliarity",
     "relative_disagreement": "Relative disagreement",
     "disagreement": "Disagreement, plain",
     "feature_power": "Feature power",
@@ -61,11 +63,18 @@ TRANSLATION_WORDS = ScoreWords(
     more="where prompts are read further from their translations",
     high="prompts are read unlike their translations, although they say the same",
 )
+ALONE_WORDS = ScoreWords(
+    times="of which its text encoder makes {times} times as little as of the average prompt",
+    none="does the text encoder of {ensemble} make clearly less of prompts than of the average one",
+    more="where the text encoder makes less of prompts",
+    high="the text encoder makes little of a prompt, against captions of its language that are known",
+)
+WORDS = {TRANSLATION_SCORE: TRANSLATION_WORDS, UNFAMILIARITY: ALONE_WORDS}
 
 
 def score_words(score: str) -> ScoreWords:
     """How a ranking by this score is told."""
-    return TRANSLATION_WORDS if score == TRANSLATION_SCORE else EXPERT_WORDS
+    return WORDS.get(score, EXPERT_WORDS)
 
 
 def measure_label(measure: str) -> str:

@@ -45,7 +45,7 @@ _PROMPTS = _columns(label="key prompt_id source_id prompt language", text="regio
 _SCORES = _columns(
     label="key",
     number="disagreement relative_disagreement feature_power disagreement_noise_sd relative_disagreement_noise_sd "
-    "n_noise n_tokens tokens_per_word",
+    "unfamiliarity n_noise n_tokens tokens_per_word",
     flag="truncated",
 )
 _QUALITY = _columns(
@@ -72,6 +72,7 @@ TABLES: dict[str, Table] = {
     "calibration": Table(
         columns={"language": "label", "mean": "bytes", "cosines": "bytes", "alike": "number"}, key=("language",)
     ),
+    "familiarity": Table(columns={"language": "label", "mean": "bytes", "length": "number"}, key=("language",)),
     "ratings": Table(columns={"prompt_id": "label"}, key=("prompt_id",), others="number"),
     "results": _grown({**_TRANSLATIONS, **_SCORES, **_QUALITY, **_PROMPTS}, "", _NEEDED),
     "groups": _table(

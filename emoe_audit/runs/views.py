@@ -21,8 +21,8 @@ from emoe_audit.runs.tables import TABLES
 COLUMNS: dict[str, str] = {
     "prompts": "key VARCHAR, prompt_id VARCHAR, source_id VARCHAR, prompt VARCHAR, language VARCHAR, region VARCHAR",
     "scores": "key VARCHAR, disagreement DOUBLE, relative_disagreement DOUBLE, feature_power DOUBLE, "
-    "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, n_noise BIGINT, n_tokens BIGINT, "
-    "tokens_per_word DOUBLE, truncated BOOLEAN",
+    "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, unfamiliarity DOUBLE, n_noise BIGINT, "
+    "n_tokens BIGINT, tokens_per_word DOUBLE, truncated BOOLEAN",
     "readings": "key VARCHAR, reading BLOB",
     "quality": "key VARCHAR, source_id VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, "
     "clip_cosine_source DOUBLE, source_rank DOUBLE, flagged BOOLEAN",
@@ -36,7 +36,7 @@ ANALYSES = (
     *("groups", "gaps", "disparity", "quartiles", "correlations", "validity", "text_encoder"),
     *("rejection_curves", "rejection", "thresholds", "trust"),
     *("real_images", "judge_bias", "kid", "confounders", "adjusted", "depicted"),
-    *("expert_use", "expert_use_divergence", "abstain", "abstention", "calibration"),
+    *("expert_use", "expert_use_divergence", "abstain", "abstention", "calibration", "familiarity"),
 )
 RATINGS = "ratings"
 """Quality that was measured elsewhere, by `prompt_id`."""

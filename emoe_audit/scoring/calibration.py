@@ -1,4 +1,4 @@
-"""The calibration of an ensemble's languages: captions that all of them have, read by the text encoder alone."""
+"""What is learned of an ensemble's languages from captions that all of them have, read by the text encoder alone."""
 
 from __future__ import annotations
 
@@ -8,6 +8,8 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.calibration import Calibration
+from emoe_audit.analysis.familiarity import Familiarity
+from emoe_audit.analysis.languages import Languages
 from emoe_audit.analysis.readings import Readings
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.emoji import GROUP_COLUMNS, IMAGE_COLUMNS, caption_matrix, is_plain
@@ -34,13 +36,12 @@ def calibration_captions(spec: EnsembleSpec, seed: int = 0) -> pd.DataFrame:
     return plain.iloc[np.sort(chosen)]
 
 
-def calibrate(engine: ScoringEngine, captions: pd.DataFrame, progress: Progress = silent) -> Calibration:
-    """Learn the languages from captions, a column per language; no expert is asked."""
+def calibrate(engine: ScoringEngine, captions: pd.DataFrame, progress: Progress = silent) -> Languages:
+    """Learn the languages from captions, a column per language; each is read once, and no expert is asked."""
     long = captions.astype(str).melt(ignore_index=False, var_name="language", value_name="text")
-    return Calibration.fit(
-        Readings(
-            vectors=engine.read_texts(long["text"].to_list(), progress),
-            languages=long["language"].to_list(),
-            sources=long.index.astype(str).to_list(),
-        )
+    languages, sources = long["language"].to_list(), long.index.astype(str).to_list()
+    vectors, states = engine.read_with_states(long["text"].to_list(), progress)
+    return Languages(
+        calibration=Calibration.fit(Readings(vectors=vectors, languages=languages, sources=sources)),
+        familiarity=Familiarity.fit(states, languages),
     )

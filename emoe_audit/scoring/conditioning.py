@@ -39,6 +39,8 @@ class TextStates:
     """Diffusers' `pooled_prompt_embeds`, in SDXL."""
     summary: Float[Tensor, "batch width"]
     """The last encoder's state at the end of the text, by which CLIP compares texts; no expert is given it."""
+    unnormed: Float[Tensor, "batch state"]
+    """The same state before the last layer norm, which makes all states alike in length."""
 
     def __len__(self) -> int:
         return len(self.embeds)
@@ -52,6 +54,7 @@ class TextStates:
             embeds=self.embeds[rows],
             pooled=None if self.pooled is None else self.pooled[rows],
             summary=self.summary[rows],
+            unnormed=self.unnormed[rows],
         )
 
 
@@ -63,29 +66,35 @@ def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batc
     the encoder's configuration says so.
     """
     is_pair = len(encoders) == 2
-    embeds, pooled, summary = [], None, torch.empty(0)
+    found: list[list[TextStates]] = []
     for index in range(len(encoders)):
         encoder = encoders[index]
-        outputs = [
-            _encode(prompts[start : start + batch_size], encoder, output_hidden_states=is_pair)
-            for start in range(0, len(prompts), batch_size)
-        ]
-        embeds.append(torch.cat([out.hidden_states[-2] if is_pair else out.last_hidden_state for out in outputs]))
-        if is_pair and index == 1:
-            summary = pooled = torch.cat([out.text_embeds for out in outputs])
-        elif not is_pair:
-            summary = torch.cat([out.pooler_output for out in outputs])
-        del encoder
-    return TextStates(embeds=torch.cat(embeds, dim=-1), pooled=pooled, summary=summary)
+        batches = [prompts[start : start + batch_size] for start in range(0, len(prompts), batch_size)]
+        found.append([_encode(batch, encoder, is_pair=is_pair) for batch in batches])
+        del encoder  # where parts are streamed, this one goes before the next one comes
+    summary = torch.cat([part.summary for part in found[-1]])
+    return TextStates(
+        embeds=torch.cat([torch.cat([part.embeds for part in parts]) for parts in found], dim=-1),
+        pooled=summary if is_pair else None,
+        summary=summary,
+        unnormed=torch.cat([part.unnormed for part in found[-1]]),
+    )
 
 
 @torch.inference_mode()
-def _encode(prompts: Sequence[str], encoder: TextEncoder, *, output_hidden_states: bool) -> Any:
+def _encode(prompts: Sequence[str], encoder: TextEncoder, *, is_pair: bool) -> TextStates:
+    """What one encoder makes of the prompts; the first of a pair has no summary of its own."""
     tokens = encoder.tokenizer(
         list(prompts), padding="max_length", max_length=encoder.max_length, truncation=True, return_tensors="pt"
     ).to(encoder.model.device)
     mask = tokens.attention_mask if getattr(encoder.model.config, "use_attention_mask", False) else None
-    return encoder.model(tokens.input_ids, attention_mask=mask, output_hidden_states=output_hidden_states)
+    out: Any = encoder.model(tokens.input_ids, attention_mask=mask, output_hidden_states=True)
+    end = (tokens.input_ids == encoder.tokenizer.eos_token_id).int().argmax(dim=1)
+    return TextStates(
+        embeds=out.hidden_states[-2] if is_pair else out.last_hidden_state,
+        summary=out.text_embeds if "text_embeds" in out else out.pooler_output,
+        unnormed=out.hidden_states[-1][torch.arange(len(end)), end],
+    )
 
 
 def count_tokens(prompts: Sequence[str], tokenizer: CLIPTokenizer, max_length: int) -> list[TokenCount]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -15,6 +16,8 @@ from diffusers import UNet2DConditionModel
 from jaxtyping import Float
 from torch import Tensor
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
+from emoe_audit.analysis.languages import Languages
 from emoe_audit.analysis.readings import read_once
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.devices import is_out_of_memory, resolve_dtype
@@ -26,8 +29,20 @@ from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
 from emoe_audit.scoring.first_step import draw_noise, first_step
 from emoe_audit.scoring.gated_paths import gated_paths
-from emoe_audit.scoring.sketch import sketch
+from emoe_audit.scoring.sketch import BUCKETS, sketch
 from emoe_audit.types import Prompt, ScoringConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class _Measured:
+    """What was measured of some texts."""
+
+    values: np.ndarray
+    """`[measure, noise, text]`."""
+    readings: np.ndarray
+    """`[text, number]`."""
+    states: np.ndarray
+    """Before the last norm, `[text, state]`."""
 
 
 class ScoringEngine:
@@ -53,6 +68,8 @@ class ScoringEngine:
             raise EnsembleError(f"n_noise={config.n_noise}, batch_size={config.batch_size}: both must be at least 1")
         self.ensemble = ensemble
         self.config = config
+        self.languages: Languages | None = None
+        """What is known of them; until it is, no prompt has `unfamiliarity`."""
         if ensemble.spec.top_k is not None:
             self.ensemble = dataclasses.replace(ensemble, unets=self._gated(ensemble.spec.top_k))
         self._measures: dict[str, Score] = {**SCORES, "feature_power": feature_power}
@@ -73,14 +90,19 @@ class ScoringEngine:
 
         Columns: `prompt_id`; for every registered score its mean over the noises and, as `..._noise_sd`, the sample
         standard deviation over them (NaN for one noise); `feature_power`, `n_noise`, `n_tokens`, `tokens_per_word`,
-        `truncated`; `reading`, how the ensemble reads the prompt (`emoe_audit.scoring.sketch`), its parts in a row.
+        `truncated`; `reading`, how the ensemble reads the prompt (`emoe_audit.scoring.sketch`), its parts in a row;
+        `unfamiliarity`, see `emoe_audit.analysis.familiarity`.
         Scores have no unit. A score that overflowed `config.dtype` is NaN.
         """
         place = {text: index for index, text in enumerate(dict.fromkeys(prompt.prompt for prompt in prompts))}
-        columns = {**self._scores(list(place)), **self._counts(list(place))}
-        rows = pd.DataFrame(columns).iloc[[place[prompt.prompt] for prompt in prompts]].reset_index(drop=True)
+        scores, states = self._scores(list(place))
+        where = [place[prompt.prompt] for prompt in prompts]
+        rows = pd.DataFrame({**scores, **self._counts(list(place))}).iloc[where].reset_index(drop=True)
         rows.insert(0, "prompt_id", [prompt.prompt_id for prompt in prompts])
-        return rows
+        if self.languages is None:
+            return rows.assign(**{UNFAMILIARITY: np.nan})
+        languages = [str(prompt.language) for prompt in prompts]
+        return rows.assign(**{UNFAMILIARITY: self.languages.familiarity.judge(states[where], languages)})
 
     def text_states(self, texts: Sequence[str]) -> TextStates:
         """What the experts are given of each text."""
@@ -88,12 +110,20 @@ class ScoringEngine:
 
     def read_texts(self, texts: Sequence[str], progress: Progress = silent) -> Float[np.ndarray, "text bucket"]:
         """The first part of the readings, for which no expert is asked; equal texts are read once."""
+        return self.read_with_states(texts, progress)[0]
+
+    def read_with_states(
+        self, texts: Sequence[str], progress: Progress = silent
+    ) -> tuple[Float[np.ndarray, "text bucket"], Float[np.ndarray, "text state"]]:
+        """The same, and beside it the state of each text before the last norm."""
 
         def read(part: list[str]) -> np.ndarray:
-            states: np.ndarray = sketch(self.text_states(part).summary).cpu().numpy()
-            return states
+            states = self.text_states(part)
+            both: np.ndarray = torch.cat([sketch(states.summary), states.unnormed.float()], dim=1).cpu().numpy()
+            return both
 
-        return read_once(texts, read, self.batch_size, progress)
+        found = read_once(texts, read, self.batch_size, progress)
+        return found[:, :BUCKETS], found[:, BUCKETS:]
 
     def features(self, states: TextStates, noise_index: int) -> Float[Tensor, "expert batch channel height width"]:
         """The mid-block of every expert after the first step from one noise."""
@@ -108,10 +138,12 @@ class ScoringEngine:
             "truncated": np.array([count.truncated for count in counts], dtype=bool),
         }
 
-    def _scores(self, texts: list[str]) -> dict[str, Any]:
+    def _scores(self, texts: list[str]) -> tuple[dict[str, Any], np.ndarray]:
+        """The columns of some texts, and their states before the last norm."""
         measured = self._measured_in_chunks(texts)
-        chunks, readings = [values for values, _ in measured], [row for _, rows in measured for row in rows]
-        values = np.concatenate([np.empty((len(self._measures), self.config.n_noise, 0)), *chunks], axis=2)
+        readings = [row for own in measured for row in own.readings]
+        chunks = [np.empty((len(self._measures), self.config.n_noise, 0)), *(own.values for own in measured)]
+        values = np.concatenate(chunks, axis=2)
         if self.config.both_halves:
             values = (values + self._unconditional) / 2
         values[~np.isfinite(values)] = np.nan
@@ -120,9 +152,10 @@ class ScoringEngine:
             if name in SCORES:
                 columns[f"{name}_noise_sd"] = _noise_sd(per_noise)
         n_noise = np.full(len(texts), self.config.n_noise)
-        return {**columns, "n_noise": n_noise, "reading": pd.Series(readings, dtype=object)}
+        states = np.concatenate([own.states for own in measured] or [np.empty((0, 0))])
+        return {**columns, "n_noise": n_noise, "reading": pd.Series(readings, dtype=object)}, states
 
-    def _measured_in_chunks(self, texts: Sequence[str]) -> list[tuple[np.ndarray, np.ndarray]]:
+    def _measured_in_chunks(self, texts: Sequence[str]) -> list[_Measured]:
         _ = self.starts  # not to be timed as part of the first chunk
         found, done = [], 0
         while done < len(texts):
@@ -133,7 +166,7 @@ class ScoringEngine:
                 done += len(chunk)
         return found
 
-    def _measure_if_memory_lasts(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray] | None:
+    def _measure_if_memory_lasts(self, texts: Sequence[str]) -> _Measured | None:
         """None where it did not; what a failed attempt held is free again after it."""
         started = time.perf_counter()
         try:
@@ -146,8 +179,7 @@ class ScoringEngine:
         self._batch.took(len(texts), time.perf_counter() - started)
         return measured
 
-    def _measure(self, texts: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-        """Every measure of every text for every noise, `[measure, noise, text]`, and the readings, `[text, number]`."""
+    def _measure(self, texts: Sequence[str]) -> _Measured:
         states = self.text_states(texts)
         batches = states.split(self.batch_size)
         starts = self.starts
@@ -161,7 +193,11 @@ class ScoringEngine:
         values = [torch.cat([self._measured(torch.stack(own)) for own in of_noise], dim=1) for of_noise in features]
         means = [_mean_features([of_noise[batch] for of_noise in features]) for batch in range(len(batches))]
         readings = torch.cat([sketch(states.summary), sketch(torch.cat(means))], dim=1)
-        return torch.stack(values, dim=1).cpu().double().numpy(), readings.cpu().numpy()
+        return _Measured(
+            values=torch.stack(values, dim=1).cpu().double().numpy(),
+            readings=readings.cpu().numpy(),
+            states=states.unnormed.float().cpu().numpy(),
+        )
 
     def _measured(self, features: Tensor) -> Float[Tensor, "measure batch"]:
         return torch.stack([measure(features) for measure in self._measures.values()])
@@ -196,7 +232,7 @@ class ScoringEngine:
 
     @cached_property
     def _unconditional(self) -> np.ndarray:
-        return self._measure([""])[0]
+        return self._measure([""]).values
 
 
 def _mean_features(of_noises: list[list[Tensor]]) -> Float[Tensor, "batch element"]:

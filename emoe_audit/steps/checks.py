@@ -1,45 +1,70 @@
-"""What a run asks of its ensemble: what its languages are worth, whether the scores hold, which experts they use.
+"""What a run asks of its ensemble: what is known of its languages, whether the scores hold, which experts they use.
 
 The first two are asked once for all runs of an ensemble, see `kept`.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 import pandas as pd
 
-from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.expert_use import expert_use, expert_use_divergence
+from emoe_audit.analysis.languages import Languages
 from emoe_audit.errors import AuditError
 from emoe_audit.progress import Progress, silent
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.kept import Kept
+from emoe_audit.steps.scores import unscored
 from emoe_audit.types import RowError
 
 if TYPE_CHECKING:
     from emoe_audit.scoring.engine import ScoringEngine
 
+VALIDITY = "validity"
+
+
+def know_languages(store: RunStore, engine: ScoringEngine, progress: Progress = silent) -> None:
+    """Write `calibration`, and let the engine know the languages; once a run that checks its scores."""
+    again = engine.config.check == "again"
+    if not engine.config.check_pairs or (store.has_analysis("calibration") and not unscored(store) and not again):
+        return
+    store.write_analysis("calibration", find_languages(engine, progress).calibration.to_frame())
+
 
 def check_pending(store: RunStore, engine: ScoringEngine, progress: Progress = silent) -> None:
-    """Write `calibration` and `validity`, once a run; a check that cannot be made is recorded."""
+    """Write `validity`, once a run; a check that cannot be made is recorded."""
     again = engine.config.check == "again"
-    if not engine.config.check_pairs or (store.has_analysis("validity") and not again):
+    if not engine.config.check_pairs or (store.has_analysis(VALIDITY) and not again):
         return
-    store.write_analysis("calibration", find_calibration(engine, progress))
     try:
-        store.write_analysis("validity", find_outcome(engine, progress))
+        store.write_analysis(VALIDITY, find_outcome(engine, progress))
     except AuditError as error:
         store.record_error(RowError(stage="score", message=f"the scores could not be checked: {error}"))
 
 
-def find_calibration(engine: ScoringEngine, progress: Progress = silent) -> pd.DataFrame:
-    """What the languages of an ensemble are worth, as a frame."""
+def find_languages(engine: ScoringEngine, progress: Progress = silent) -> Languages:
+    """What is known of the languages of an ensemble, which its engine knows from then on."""
     from emoe_audit.scoring.calibration import calibrate, calibration_captions
 
-    captions = calibration_captions(engine.ensemble.spec)
-    return _once(engine, captions, "calibration", lambda: calibrate(engine, captions, progress).to_frame())
+    if engine.languages is None:
+        captions = calibration_captions(engine.ensemble.spec)
+        kept = Kept.of(engine.ensemble_hash, engine.config, captions)
+        engine.languages = None if engine.config.check == "again" else _kept_languages(kept)
+        if engine.languages is None:
+            engine.languages = calibrate(engine, captions, progress)
+            for name, frame in engine.languages.to_frames().items():
+                kept.write(name, frame)
+    return engine.languages
+
+
+def _kept_languages(kept: Kept) -> Languages | None:
+    frames = {name: kept.read(name) for name in ("calibration", "familiarity")}
+    found = {name: frame for name, frame in frames.items() if frame is not None}
+    try:
+        return Languages.from_frames(found) if len(found) == len(frames) else None
+    except ValueError:
+        return None
 
 
 def find_outcome(engine: ScoringEngine, progress: Progress = silent) -> pd.DataFrame:
@@ -51,22 +76,13 @@ def find_outcome(engine: ScoringEngine, progress: Progress = silent) -> pd.DataF
     from emoe_audit.scoring.calibration import calibration_captions
     from emoe_audit.validity.check import check
 
-    def make() -> pd.DataFrame:
-        calibration = Calibration.from_frame(find_calibration(engine, progress))
-        n = engine.config.check_pairs
-        return check(engine, captions, calibration, n_per_language=n, progress=progress).to_frame()
-
     captions = calibration_captions(engine.ensemble.spec)
-    return _once(engine, captions, "validity", make)
-
-
-def _once(engine: ScoringEngine, captions: pd.DataFrame, name: str, make: Callable[[], pd.DataFrame]) -> pd.DataFrame:
-    """A table of an ensemble as it was kept; made and kept where it was not, or where it is to be made again."""
     kept = Kept.of(engine.ensemble_hash, engine.config, captions)
-    found = None if engine.config.check == "again" else kept.read(name)
+    found = None if engine.config.check == "again" else kept.read(VALIDITY)
     if found is None:
-        found = make()
-        kept.write(name, found)
+        n, languages = engine.config.check_pairs, find_languages(engine, progress)
+        found = check(engine, captions, languages, n_per_language=n, progress=progress).to_frame()
+        kept.write(VALIDITY, found)
     return found
 
 

@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
-from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.contrasts import correlate_groups
 from emoe_audit.analysis.intervals import Interval, flat
 from emoe_audit.analysis.readings import Readings
@@ -22,7 +21,7 @@ from emoe_audit.experts.public_readers import PUBLIC_READERS, PublicReader, publ
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.shipped import shipped_captions
 from emoe_audit.scoring.conditioning import count_tokens
-from emoe_audit.steps.checks import find_calibration
+from emoe_audit.steps.checks import find_languages
 
 if TYPE_CHECKING:
     from emoe_audit.scoring.engine import ScoringEngine
@@ -88,8 +87,7 @@ def _scored(engine: ScoringEngine, progress: Progress) -> pd.DataFrame:
         languages=rows["language"].to_list(),
         sources=rows["source_id"].astype(str).to_list(),
     )
-    calibration = Calibration.from_frame(find_calibration(engine, progress))
-    judged = Readers.fit(readings, calibration).judge(readings)
+    judged = Readers.fit(readings, find_languages(engine, progress).calibration).judge(readings)
     counts = count_tokens(texts, engine.ensemble.tokenizer, engine.ensemble.max_length)
     scores = {TRANSLATION_SCORE: judged[TRANSLATION_SCORE], "n_tokens": [count.n_tokens for count in counts]}
     return rows[["language", "source_id"]].assign(**scores)

@@ -40,11 +40,15 @@ def take_prompts(store: RunStore, prompts: PromptTable) -> None:
     store.record_error(*prompts.row_errors)
 
 
+def unscored(store: RunStore) -> list[str]:
+    """The keys of the prompts that have no score yet."""
+    return store.pending("scores", store.query("SELECT DISTINCT key FROM prompts ORDER BY key")["key"])
+
+
 def score_pending(store: RunStore, engine: Engine, progress: Progress) -> None:
     """Score every prompt that has no score yet, a shard at a time. A prompt that fails is recorded and left out."""
-    keys = store.query("SELECT DISTINCT key FROM prompts ORDER BY key")["key"]
-    pending = store.pending("scores", keys)
-    total, done = len(keys), len(keys) - len(pending)
+    pending, total = unscored(store), int(store.query("SELECT count(DISTINCT key) AS n FROM prompts").n[0])
+    done = total - len(pending)
     progress("scoring", done, total)
     for chunk in chunks(pending, SCORE_CHUNK):
         rows = store.prompts_of(chunk)

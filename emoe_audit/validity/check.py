@@ -1,8 +1,8 @@
 """The check: does a score rise on what cannot be read, beyond a placebo, and are the experts comparable at all?
 
 It needs no knowledge of the training set. Every score is held against texts of words that do not exist, with other real
-captions as their placebo. A score of text alone goes through the experts, for few texts; the translation score, see
-`translated`, through the text encoder alone, for many. A score whose sign does not hold here is not to be trusted on
+captions as their placebo. The scores of the experts are asked of few texts; those of text alone (`translated`, `alone`)
+go through the text encoder alone, for many. A score whose sign does not hold here is not to be trusted on
 the ensemble, whatever it did elsewhere.
 """
 
@@ -18,11 +18,14 @@ from jaxtyping import Float
 from torch import Tensor
 
 from emoe_audit.analysis.calibration import Calibration
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
+from emoe_audit.analysis.languages import Languages
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.errors import EnsembleError
 from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import Prompt
+from emoe_audit.validity.alone import check_alone
 from emoe_audit.validity.evidence import compare
 from emoe_audit.validity.outcome import Check, ScoreCheck
 from emoe_audit.validity.probes import MOST_TEXTS, Pair, make_pairs, within
@@ -40,7 +43,7 @@ CHUNK = 128
 def check(
     engine: ScoringEngine,
     captions: pd.DataFrame,
-    calibration: Calibration,
+    languages: Languages,
     *,
     n_per_language: int = 3,
     progress: Progress = silent,
@@ -50,14 +53,15 @@ def check(
     Args:
         engine: Of the ensemble.
         captions: Real captions to make the pairs from, a column per language.
-        calibration: What the languages are worth.
+        languages: What is known of them.
         n_per_language: Pairs of each probe in each language, at most; fewer where `MOST_TEXTS` would be passed.
         progress: Called with stage, done, total.
 
     Raises:
         EnsembleError: the captions yield no pair.
     """
-    own, reader, drawn = engine.ensemble, TextReader(engine=engine, progress=progress), draw(captions, calibration)
+    own, reader = engine.ensemble, TextReader(engine=engine, progress=progress)
+    drawn = draw(captions, languages.calibration)
     words = {name: {word for text in captions[name] for word in str(text).casefold().split()} for name in drawn}
     made = make_pairs(drawn, words, reader.count, n_per_language=n_per_language)
     pairs = within(made, MOST_TEXTS - ALIGNED)
@@ -65,18 +69,21 @@ def check(
         raise EnsembleError(
             f"{own.spec.name}: no pair of real and strange prompts could be matched; give more captions"
         )
-    translated = check_translations(reader, calibration, drawn, pairs)
+    of_texts = {
+        TRANSLATION_SCORE: check_translations(reader, languages.calibration, drawn, pairs),
+        UNFAMILIARITY: check_alone(reader, languages.familiarity, captions),
+    }
     scored = _score(engine, list(dict.fromkeys(text for pair in pairs for text in pair.texts)), progress)
     return Check(
         ensemble=own.spec.name,
         ensemble_hash=own.ensemble_hash,
         alignment=alignment(_features(engine, list(dict.fromkeys(pair.known for pair in pairs))[:ALIGNED])),
         scores=(
-            ScoreCheck(name=TRANSLATION_SCORE, probes=translated),
+            *(ScoreCheck(name=name, probes=probes) for name, probes in of_texts.items()),
             *(
                 ScoreCheck(name=name, probes=compare(pairs, *_halves(pairs, sign * scored[column])))
                 for name, (column, sign) in oriented_scores().items()
-                if name != TRANSLATION_SCORE
+                if name not in of_texts
             ),
         ),
     )

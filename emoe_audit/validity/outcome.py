@@ -9,6 +9,7 @@ from typing import Any
 
 import pandas as pd
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Interval, flat, or_null
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.scoring.disagreement import SCORES
@@ -16,7 +17,7 @@ from emoe_audit.validity.evidence import ProbeResult
 from emoe_audit.validity.signs import Sign
 
 CANDIDATES = (TRANSLATION_SCORE, *SCORES)
-"""What may rank; everything else that is checked is a baseline."""
+"""What may rank in all languages together; beside it `UNFAMILIARITY` in one, and all else is a baseline."""
 COMPARABLE = 0.5
 """Correlation of the experts' features from which they count as comparable."""
 NAME, SIGN_WIDTH, PROBE = 26, 10, 44
@@ -65,6 +66,12 @@ class Check:
         valid = [score for score in self.scores if score.name in CANDIDATES and score.sign == "holds"]
         return max(valid, key=lambda score: score.strength).name if valid and self.comparable else None
 
+    @property
+    def one_language_score(self) -> str | None:
+        """The score for prompts without translations, where its sign holds; None where it does not."""
+        holds = any(score.name == UNFAMILIARITY and score.sign == "holds" for score in self.scores)
+        return UNFAMILIARITY if holds else None
+
     def to_json(self) -> dict[str, Any]:
         """Everything, with the conclusions drawn."""
         return {
@@ -73,6 +80,7 @@ class Check:
             "alignment": self.alignment,
             "comparable": self.comparable,
             "default_score": self.default_score,
+            "one_language_score": self.one_language_score,
             "scores": [
                 {"name": s.name, "sign": s.sign, "probes": [_published(probe) for probe in s.probes]}
                 for s in self.scores
@@ -108,12 +116,14 @@ class Check:
 
     def to_text(self) -> str:
         """The outcome for a terminal, each share with that of its placebo."""
-        probes = list(dict.fromkeys(p.probe for score in self.scores for p in score.probes))
+        crossed = [score for score in self.scores if score.name != UNFAMILIARITY]
+        probes = list(dict.fromkeys(p.probe for score in crossed for p in score.probes))
         comparable = "comparable" if self.comparable else "not comparable: no score of theirs means anything"
         lines = [
             f"{'score':{NAME}}{'sign':{SIGN_WIDTH}}{''.join(f'{probe:{PROBE}}' for probe in probes)}",
-            *(f"{own.name:{NAME}}{own.sign:{SIGN_WIDTH}}{_shares(own, probes)}" for own in self.scores),
+            *(f"{own.name:{NAME}}{own.sign:{SIGN_WIDTH}}{_shares(own, probes)}" for own in crossed),
             "",
+            *(_in_one_language(own) for own in self.scores if own.name == UNFAMILIARITY and own.probes),
             "share of pairs in which the strange half scores higher, that with a readable placebo in its place,",
             "and the difference with its 95% interval; a sign holds where share and difference are clear in all probes",
             f"experts: correlation of features {self.alignment:.2f}, {comparable}",
@@ -122,16 +132,22 @@ class Check:
         return "\n".join(line.rstrip() for line in lines)
 
 
+def _in_one_language(score: ScoreCheck) -> str:
+    told = (f"{p.probe} {_share(p)}" for p in score.probes)
+    return f"{score.name}, for prompts without translations: sign {score.sign}; {', '.join(told)}\n"
+
+
 def _shares(score: ScoreCheck, probes: Sequence[str]) -> str:
-    told = {
-        p.probe: f"{p.share.value:.2f} - {p.placebo:.2f} = {p.beyond.value:+.2f} ({_ends(p.beyond)})"
-        for p in score.probes
-    }
+    told = {p.probe: _share(p) for p in score.probes}
     return "".join(f"{told.get(probe, '-'):{PROBE}}" for probe in probes)
 
 
+def _share(probe: ProbeResult) -> str:
+    return f"{probe.share.value:.2f} - {probe.placebo:.2f} = {probe.beyond.value:+.2f} ({_ends(probe.beyond)})"
+
+
 def _ends(interval: Interval) -> str:
-    return "too few languages" if math.isnan(interval.low) else f"{interval.low:+.2f} to {interval.high:+.2f}"
+    return "too few" if math.isnan(interval.low) else f"{interval.low:+.2f} to {interval.high:+.2f}"
 
 
 def _published(probe: ProbeResult) -> dict[str, Any]:

@@ -38,3 +38,7 @@ class TextReader:
     def read(self, texts: Sequence[str]) -> np.ndarray:
         """How the encoder reads each text, as sketches `[text, bucket]`."""
         return self.engine.read_texts(texts, self.progress)
+
+    def states(self, texts: Sequence[str]) -> np.ndarray:
+        """The states before the last norm, `[text, state]`."""
+        return self.engine.read_with_states(texts, self.progress)[1]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Side
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.scoring.disagreement import SCORES
@@ -23,4 +24,4 @@ ORIENTED: dict[str, tuple[str, float]] = {
 
 def oriented_scores() -> dict[str, tuple[str, float]]:
     """Everything measured anyway, by name: its column, and the sign that makes high mean uncertain."""
-    return {name: (name, 1.0) for name in (TRANSLATION_SCORE, *SCORES)} | ORIENTED
+    return {name: (name, 1.0) for name in (TRANSLATION_SCORE, UNFAMILIARITY, *SCORES)} | ORIENTED

@@ -84,7 +84,7 @@ def read(name: str) -> Read:
     table = table[table["by"] == "language"].set_index("group")
     return Read(
         engine=engine,
-        calibration=calibrate(engine, known),
+        calibration=calibrate(engine, known).calibration,
         captions=texts,
         recall=table[READABILITY].astype(float),
         coverage=table["coverage"],

@@ -227,7 +227,7 @@ def live_bytes(size: Size) -> int:
         start = prompt_free_start(unet, latent, torch.tensor(981))
         assert start.tokens is not None
         with LiveBytes([*unet.parameters(), start.hidden, start.tokens, states]) as live:
-            mid_block_features(unet, start, TextStates(embeds=states, summary=states[:, -1]))
+            mid_block_features(unet, start, TextStates(embeds=states, summary=states[:, -1], unnormed=states[:, -1]))
     return live.most
 
 

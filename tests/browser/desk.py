@@ -41,7 +41,10 @@ SETTLED = """() => {
     return app?.dataset.testScriptState === 'notRunning' && !document.querySelector('[data-testid="stSkeleton"]')
         && document.querySelector('[data-testid="stMainBlockContainer"] [data-testid="stElementContainer"]');
 }"""
-
+IS_DARK = """wanted => {
+    const channels = getComputedStyle(document.querySelector('.stApp')).backgroundColor.match(/[0-9]+/g).map(Number);
+    return (Math.max(...channels.slice(0, 3)) < 128) === wanted;
+}"""
 CELLS = """table => [...table.querySelectorAll('canvas thead tr, canvas tbody tr')].map(
     row => [...row.querySelectorAll('th, td')].map(cell => cell.textContent))"""
 
@@ -159,6 +162,12 @@ class Visit:
         for chart in self.page.locator('[data-testid="stPlotlyChart"]:visible').all():
             chart.locator("svg.main-svg").first.wait_for()
         return self
+
+    def look(self, scheme: Scheme) -> Visit:
+        """Ask for light or dark, as the reader's system does, and wait until the page has changed to it."""
+        self.page.emulate_media(color_scheme=scheme)
+        self.page.wait_for_function(IS_DARK, arg=scheme == "dark")
+        return self.settle()
 
     def choose(self, label: str, option: str) -> None:
         """Choose an option of a selectbox."""

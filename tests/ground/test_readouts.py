@@ -53,7 +53,9 @@ def hand_made(unet: UNet2DConditionModel, latents: Tensor, timestep: Tensor, emb
 
 def test_the_mid_block_is_the_engines(pipeline: Any, embeds: Tensor, noise: Tensor, first: dict[str, Tensor]) -> None:
     start = prompt_free_start(pipeline.unet, *first_step(pipeline.scheduler, noise, N_STEPS))
-    expected = mid_block_features(pipeline.unet, start, TextStates(embeds=embeds, summary=embeds[:, -1]))
+    expected = mid_block_features(
+        pipeline.unet, start, TextStates(embeds=embeds, summary=embeds[:, -1], unnormed=embeds[:, -1])
+    )
     torch.testing.assert_close(first[MID_BLOCK], expected, rtol=1e-5, atol=1e-5)
 
 

@@ -22,7 +22,6 @@ from emoe_audit.runs.store import RunStore
 from tests.illustrated import HOSTILE, illustrated_frame, known_coverage
 from tests.synthetic import synthetic_plan, synthetic_run
 
-FIVE_MB = 5_000_000
 WITH_INTERVAL = ("relative_disagreement", "disagreement", "clip_cosine_source")
 VOID = {"meta", "img", "br", "line", "ellipse"}
 Attributes = dict[str, str | None]
@@ -285,14 +284,11 @@ def test_a_report_that_cannot_be_written_leaves_the_old_one(own_run: RunStore, m
     assert (own_run.path / "report.html").read_text(encoding="utf-8") == before
 
 
-@pytest.mark.slow
-def test_the_report_of_100_000_prompts_is_under_five_megabytes(tmp_path: Path) -> None:
-    store = synthetic_run(tmp_path / "large", 100_000, n_boot=10)
-    html = write_report(store)
-    assert html.stat().st_size < FIVE_MB
-    assert html.with_suffix(".json").stat().st_size < FIVE_MB
-    counted = json.loads(html.with_suffix(".json").read_text(encoding="utf-8"))["scope"]["n_prompts"]
-    assert counted == 100_000
+def test_the_report_hardly_grows_with_the_prompts(tmp_path: Path) -> None:
+    few, many = (write_report(synthetic_run(tmp_path / str(n), n, n_boot=10)) for n in (1000, 8000))
+    for suffix in (".html", ".json"):
+        assert many.with_suffix(suffix).stat().st_size < 1.1 * few.with_suffix(suffix).stat().st_size
+    assert json.loads(many.with_suffix(".json").read_text(encoding="utf-8"))["scope"]["n_prompts"] == 8000
 
 
 def test_the_means_in_json_are_those_of_the_parquet_files(run: RunStore) -> None:

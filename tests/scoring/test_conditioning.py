@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import pytest
 import torch
 from diffusers import StableDiffusionPipeline
 from hypothesis import given
 from hypothesis import strategies as st
+from transformers import CLIPTextModel, CLIPTextModelWithProjection
 
 from emoe_audit.experts.ensemble import Ensemble, load_ensemble
 from emoe_audit.scoring.conditioning import TokenCount, count_tokens, count_words, encode_prompts
@@ -46,11 +48,22 @@ def test_the_summary_of_a_text_is_the_state_at_its_first_end(ensemble: Ensemble)
     torch.testing.assert_close(states.summary, states.embeds[torch.arange(len(TEXTS)), torch.tensor(ends)])
 
 
+@pytest.mark.parametrize("model", [CLIPTextModel, CLIPTextModelWithProjection])
+def test_the_state_before_the_last_norm_becomes_the_summary_by_it(ensemble: Ensemble, model: type) -> None:
+    own = ensemble.text_encoders[0]
+    built = model(own.model.config).eval()
+    norm = next(layer for name, layer in built.named_modules() if name.endswith("final_layer_norm"))
+    torch.nn.init.normal_(norm.weight)
+    states = encode_prompts(TEXTS, [replace(own, model=built)], 2)
+    expected = getattr(built, "text_projection", torch.nn.Identity())(norm(states.unnormed))
+    torch.testing.assert_close(states.summary, expected, rtol=1e-5, atol=1e-6)
+
+
 def test_batches_of_states_put_together_are_the_states(ensemble: Ensemble) -> None:
     states = encode_prompts(TEXTS, ensemble.text_encoders, 5)
     batches = states.split(2)
     assert [len(batch) for batch in batches] == [2, 2, 1]
-    for name in ("embeds", "summary"):
+    for name in ("embeds", "summary", "unnormed"):
         assert torch.equal(torch.cat([getattr(batch, name) for batch in batches]), getattr(states, name))
     assert {batch.pooled for batch in batches} == {None}
 

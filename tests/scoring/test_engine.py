@@ -13,6 +13,7 @@ import torch
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.scoring import disagreement as disagreement_module
+from emoe_audit.scoring.calibration import calibrate, calibration_captions
 from emoe_audit.scoring.conditioning import TextStates, encode_prompts
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.sketch import BUCKETS, sketch
@@ -35,6 +36,7 @@ COLUMNS = [
     "n_tokens",
     "tokens_per_word",
     "truncated",
+    "unfamiliarity",
 ]
 
 
@@ -124,6 +126,22 @@ def test_a_frame_has_one_row_per_prompt_in_order_and_the_promised_columns(tiny_s
     assert list(frame["prompt_id"]) == [f"p{index}" for index in range(len(TEXTS))]
     assert list(frame["truncated"]) == [False] * 6 + [True]
     assert (frame["n_noise"] == 3).all()
+
+
+def test_a_prompt_is_judged_by_its_language_once_languages_are_known(tiny_spec: EnsembleSpec) -> None:
+    engine = ScoringEngine(load_ensemble(tiny_spec, device="cpu"), ScoringConfig(n_noise=1, device="cpu"))
+    texts = TEXTS[:2]
+    prompts = [
+        Prompt(prompt_id=f"{n}", prompt=texts[n // 3], language=own) for n, own in enumerate(("en", "de", "und") * 2)
+    ]
+    assert engine.score(prompts)["unfamiliarity"].isna().all()
+    engine.languages = calibrate(engine, calibration_captions(tiny_spec))
+    states = encode_prompts(texts, engine.ensemble.text_encoders, 1).unnormed.numpy()
+    expected = engine.languages.familiarity.judge(np.repeat(states, 3, axis=0), ["en", "de", "und"] * 2)
+    found = engine.score(prompts)["unfamiliarity"].to_numpy()
+    np.testing.assert_allclose(found, expected, rtol=1e-5)
+    assert np.isfinite(found[[0, 1, 3, 4]]).all() and len(set(found[[0, 1, 3, 4]])) == 4
+    np.testing.assert_allclose(engine.score(prompts[3:4])["unfamiliarity"], found[3], rtol=1e-5)
 
 
 def test_no_prompts_give_an_empty_frame_with_the_same_columns(tiny_spec: EnsembleSpec) -> None:

@@ -58,6 +58,11 @@ def hooked_mid_block(unet: UNet2DConditionModel, latent: torch.Tensor, t: int, s
     return seen[0]
 
 
+def given(states: torch.Tensor) -> TextStates:
+    """What an expert is given of prompts with these states, `[prompt, token, state]`."""
+    return TextStates(embeds=states, summary=states[:, -1], unnormed=states[:, -1])
+
+
 @pytest.mark.parametrize("design", DESIGNS)
 def test_features_equal_those_of_the_whole_unet(design: str) -> None:
     whole = whole_unet(design)
@@ -66,9 +71,7 @@ def test_features_equal_those_of_the_whole_unet(design: str) -> None:
     ours = build_unet(dict(whole.config), tensors, design)
     latent, states = torch.randn(1, 4, 8, 8), torch.randn(3, 5, 12)
     expected = hooked_mid_block(whole, latent, 981, states)
-    actual = mid_block_features(
-        ours, prompt_free_start(ours, latent, torch.tensor(981)), TextStates(embeds=states, summary=states[:, -1])
-    )
+    actual = mid_block_features(ours, prompt_free_start(ours, latent, torch.tensor(981)), given(states))
     assert actual.shape == (3, 16, 2, 2)
     torch.testing.assert_close(actual, expected, rtol=1e-5, atol=1e-5 * float(expected.abs().max()))
 
@@ -76,7 +79,7 @@ def test_features_equal_those_of_the_whole_unet(design: str) -> None:
 def test_different_prompts_give_different_features() -> None:
     unet = whole_unet("sd1")
     start = prompt_free_start(unet, torch.randn(1, 4, 8, 8), torch.tensor(981))
-    a, b = mid_block_features(unet, start, TextStates(embeds=torch.randn(2, 5, 12), summary=torch.randn(2, 12)))
+    a, b = mid_block_features(unet, start, given(torch.randn(2, 5, 12)))
     assert not torch.allclose(a, b)
 
 
@@ -86,7 +89,7 @@ def test_what_comes_before_the_first_cross_attention_is_not_done_again_for_a_pro
     run: list[str] = []
     for name, module in unet.named_modules():
         module.register_forward_hook(lambda _module, _args, _output, name=name: run.append(name))
-    mid_block_features(unet, start, TextStates(embeds=torch.randn(2, 5, 12), summary=torch.randn(2, 12)))
+    mid_block_features(unet, start, given(torch.randn(2, 5, 12)))
     first = "down_blocks.0.attentions.0.transformer_blocks.0"
     before = {"conv_in", "time_embedding", "down_blocks.0.resnets.0", "down_blocks.0.attentions.0.proj_in"}
     assert not {*before, f"{first}.attn1"} & set(run)

@@ -40,7 +40,7 @@ def engine(tiny_spec: EnsembleSpec) -> ScoringEngine:
     return engine
 
 
-def reading(recall: pd.Series) -> Callable[..., np.ndarray]:
+def reading(recall: pd.Series) -> Callable[..., tuple[np.ndarray, np.ndarray]]:
     """An encoder that reads what a caption means the more clearly, the higher the recall of its language."""
     rng, table = np.random.default_rng(0), shipped_captions()
     meant = {caption: unit(rng.normal(size=WIDTH)) for caption in table.index}
@@ -49,7 +49,7 @@ def reading(recall: pd.Series) -> Callable[..., np.ndarray]:
         clear = recall.get(language, recall.min())
         for caption, text in table[language].items():
             vectors[text] = clear * meant[caption] + (1 - clear) * unit(rng.normal(size=WIDTH))
-    return lambda texts, _progress=None: np.stack([vectors[text] for text in texts]).astype(np.float32)
+    return lambda texts, _: (np.stack([vectors[text] for text in texts]).astype(np.float32),) * 2
 
 
 def published() -> pd.Series:
@@ -57,7 +57,7 @@ def published() -> pd.Series:
 
 
 def compared(engine: ScoringEngine, recall: pd.Series, monkeypatch: pytest.MonkeyPatch) -> PublishedReadings:
-    monkeypatch.setattr(engine, "read_texts", reading(recall))
+    monkeypatch.setattr(engine, "read_with_states", reading(recall))
     return compare_published(engine)
 
 
@@ -78,7 +78,7 @@ def test_one_that_reads_in_another_order_does_not(engine: ScoringEngine, monkeyp
 
 
 def test_one_that_reads_every_text_alike_has_no_number(engine: ScoringEngine, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "read_texts", lambda texts, _progress=None: np.ones((len(texts), WIDTH), np.float32))
+    monkeypatch.setattr(engine, "read_with_states", lambda texts, _: (np.ones((len(texts), WIDTH), np.float32),) * 2)
     found = compare_published(engine)
     assert found.n_languages == 0 and found.to_json()["rho"] is None
     assert found.to_text().endswith("gives no language a number on this ensemble")

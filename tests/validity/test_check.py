@@ -17,7 +17,7 @@ from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.loading import load_engine
 from emoe_audit.types import EnsembleSpec, Prompt, ScoringConfig
 from emoe_audit.validity.check import alignment, check, draw
-from emoe_audit.validity.outcome import Check
+from emoe_audit.validity.outcome import Check, ScoreCheck
 from emoe_audit.validity.probes import MOST_TEXTS
 from tests.validity.asked import texts_asked_for
 
@@ -35,6 +35,10 @@ def found(tiny_spec: EnsembleSpec, engine: ScoringEngine) -> Check:
     return check(engine, captions, calibrate(engine, captions), n_per_language=4)
 
 
+def of(found: Check, name: str) -> ScoreCheck:
+    return next(score for score in found.scores if score.name == name)
+
+
 def test_nothing_holds_on_random_weights_in_four_languages(found: Check) -> None:
     assert {score.sign for score in found.scores} == {"unclear"}
     assert found.default_score is None
@@ -42,10 +46,9 @@ def test_nothing_holds_on_random_weights_in_four_languages(found: Check) -> None
 
 
 def test_token_counts_cannot_tell_the_texts_of_a_pair_apart(found: Check) -> None:
-    by_name = {score.name: score for score in found.scores}
-    probes = by_name["token_count"].probes
+    probes = of(found, "token_count").probes
     assert {probe.share.value for probe in probes} == {probe.placebo for probe in probes} == {0.5}
-    assert 0 < by_name["relative_disagreement"].probes[0].share.value < 1
+    assert 0 < of(found, "relative_disagreement").probes[0].share.value < 1
     assert found.scores[0].name == "translation_disagreement"
 
 
@@ -64,7 +67,7 @@ def test_at_most_so_many_texts_go_through_the_experts(tiny_spec: EnsembleSpec, m
     found = check(engine, captions, calibrate(engine, captions), n_per_language=50)
     assert 300 < sum(passed) <= MOST_TEXTS
     assert found.default_score is None
-    assert all(probe.n_languages > 20 for probe in found.scores[1].probes)
+    assert all(probe.n_languages > 20 for probe in of(found, "disagreement").probes)
 
 
 def test_captions_are_drawn_in_languages_that_are_known() -> None:
@@ -94,7 +97,7 @@ def test_the_values_of_a_pair_are_those_of_its_texts(tiny_spec: EnsembleSpec, en
 
     captions = calibration_captions(tiny_spec)
     known = calibrate(engine, captions)
-    drawn = draw(captions, known)
+    drawn = draw(captions, known.calibration)
     words = {name: {word for text in captions[name] for word in str(text).casefold().split()} for name in drawn}
     pairs = make_pairs(drawn, words, TextReader(engine=engine).count, n_per_language=1)
     share: dict[str, list[float]] = {}
@@ -105,5 +108,5 @@ def test_the_values_of_a_pair_are_those_of_its_texts(tiny_spec: EnsembleSpec, en
         )
         share.setdefault(pair.probe, []).append(strange > real)
     found = check(engine, captions, known, n_per_language=1)
-    of_check = {probe.probe: probe.share.value for probe in found.scores[1].probes}
+    of_check = {probe.probe: probe.share.value for probe in of(found, "disagreement").probes}
     assert of_check == {probe: np.mean(values) for probe, values in share.items()}

@@ -1,0 +1,87 @@
+"""How little a text encoder makes of a prompt, against captions of its own language that are known: for one language.
+
+A layer of a transformer adds to its state what it finds in the text, and the layer norm at the end takes the length of
+the sum away. Before it, the state at the end of a text lies the further from the mean of its language the more was
+found. Deep features are long on what a model was trained on and short on what is strange to it (Park et al.,
+Understanding the Feature Norm for Out-of-Distribution Detection, ICCV 2023); here the same is asked of a text encoder.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import pandas as pd
+
+from emoe_audit.analysis.calibration import MIN_CAPTIONS
+
+UNFAMILIARITY = "unfamiliarity"
+"""The name of the score."""
+SHORTEST = 1e-6
+"""Length of a state, as a share of that of captions in the language that is read best, below which it is nothing."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Familiarity:
+    """Where the states of each language lie, and how long those of the best read one are."""
+
+    languages: tuple[str, ...]
+    means: np.ndarray
+    """Mean state before the last layer norm, `[language, state]`."""
+    lengths: np.ndarray
+    """Mean length of what is left of a caption without it, `[language]`."""
+
+    @classmethod
+    def fit(cls, states: np.ndarray, languages: Sequence[str]) -> Familiarity:
+        """From captions `[caption, state]`; languages of fewer than `MIN_CAPTIONS` are left out."""
+        named = pd.Series(list(languages), dtype=object)
+        counts = named.value_counts(sort=False)
+        known = tuple(sorted(str(name) for name, n in counts.items() if n >= MIN_CAPTIONS))
+        rows = [states[np.flatnonzero(named == name)] for name in known]
+        means = [own.mean(axis=0) for own in rows]
+        lengths = [_lengths(own - mean).mean() for own, mean in zip(rows, means, strict=True)]
+        return cls(
+            languages=known,
+            means=np.reshape(means, (len(known), states.shape[1])).astype(np.float32),
+            lengths=np.array(lengths, dtype=np.float64),
+        )
+
+    @property
+    def best(self) -> str | None:
+        """The language of whose captions most is made; None where none is known."""
+        return self.languages[int(self.lengths.argmax())] if self.languages else None
+
+    def judge(self, states: np.ndarray, languages: Sequence[str]) -> np.ndarray:
+        """The score of each prompt, `[prompt]`, from its state before the last layer norm, `[prompt, state]`.
+
+        The mean length of captions in the best read language over the prompt's own: 1 where as much is made of it as of
+        these, 2 where half as much is. NaN in a language of which no captions are known, and for a state without any
+        length. A prompt's number depends on no other prompt.
+        """
+        place = pd.Index(self.languages).get_indexer(pd.Index(list(languages), dtype=object))
+        score, known = np.full(len(states), np.nan), place >= 0
+        if not known.any():
+            return score
+        lengths, longest = _lengths(states[known] - self.means[place[known]]), float(self.lengths.max())
+        score[known] = longest / np.where(lengths > SHORTEST * longest, lengths, np.nan)
+        return score
+
+    def to_frame(self) -> pd.DataFrame:
+        """A row per language: `language`, `mean` as bytes of float32, `length`."""
+        content = [row.astype(np.float32).tobytes() for row in self.means]
+        return pd.DataFrame({"language": list(self.languages), "mean": content, "length": self.lengths})
+
+    @classmethod
+    def from_frame(cls, frame: pd.DataFrame) -> Familiarity:
+        """From `to_frame`. Raises `ValueError` where the rows do not fit together."""
+        return cls(
+            languages=tuple(frame["language"]),
+            means=np.stack([np.frombuffer(row, dtype=np.float32) for row in frame["mean"]]),
+            lengths=frame["length"].to_numpy(dtype=np.float64),
+        )
+
+
+def _lengths(vectors: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.linalg.norm(vectors.astype(np.float64), axis=1)
+    return found
