@@ -54,6 +54,11 @@ class Ground:
         """Which concepts have neither region nor skin tone, `[concept]`."""
         return (self.regions == "") & (self.skin_tones == "")
 
+    @property
+    def drawn(self) -> np.ndarray:
+        """Which plain concepts have an image in every language, `[concept]`."""
+        return self.plain & ~np.isnan(self.failed).any(axis=0)
+
     def take(self, languages: np.ndarray, concepts: np.ndarray) -> Ground:
         """The ground of these languages and concepts, by position; one may come several times."""
         grid = np.ix_(languages, concepts)
@@ -134,8 +139,8 @@ def auroc_shared_words(ground: Ground, score: np.ndarray) -> float:
 
 def quality_rho_within_language(ground: Ground, score: np.ndarray) -> float:
     """Spearman's rho of score with image quality within each language, averaged over languages."""
-    plain = ground.plain
-    rhos = [spearman(own, quality) for own, quality in zip(score[:, plain], ground.quality[:, plain], strict=True)]
+    drawn = ground.drawn
+    rhos = [spearman(own, quality) for own, quality in zip(score[:, drawn], ground.quality[:, drawn], strict=True)]
     return float(np.nanmean(rhos)) if not np.isnan(rhos).all() else float("nan")
 
 
@@ -171,13 +176,13 @@ def within_language_quality_rho(ground: Ground, score: np.ndarray) -> float:
 
 def aurc(ground: Ground, score: np.ndarray) -> float:
     """Area under the risk-coverage curve: mean failure rate as prompts are accepted by rising score; 0 is best."""
-    drawn = ~np.isnan(ground.failed) & ground.plain
-    return area_under_risk_coverage(score[drawn], ground.failed[drawn])
+    drawn = ground.drawn
+    return area_under_risk_coverage(score[:, drawn].ravel(), ground.failed[:, drawn].ravel())
 
 
 def language_quality_r(ground: Ground, score: np.ndarray) -> float:
     """Pearson's r of mean score and mean image quality over languages (published: -0.79)."""
-    drawn = ground.plain & ~np.isnan(ground.quality).any(axis=0)
+    drawn = ground.drawn
     if not drawn.any():
         return float("nan")
     means = score[:, drawn].mean(axis=1), ground.quality[:, drawn].mean(axis=1)
@@ -211,8 +216,8 @@ IN_ONE_LANGUAGE = (concept_auroc, concept_rho, concept_aurc, within_language_qua
 
 def quality_quartiles(ground: Ground, score: np.ndarray) -> list[float]:
     """Mean image quality in the quarters of the prompts by rising score."""
-    drawn = ~np.isnan(ground.quality) & ground.plain
-    ordered = by_rising_score(score[drawn], ground.quality[drawn])
+    drawn = ground.drawn
+    ordered = by_rising_score(score[:, drawn].ravel(), ground.quality[:, drawn].ravel())
     return [float(part.mean()) if len(part) else float("nan") for part in np.array_split(ordered, 4)]
 
 

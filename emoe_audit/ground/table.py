@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
 from emoe_audit.analysis.bootstrap import percentile_interval
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Interval, flat, or_null, side
 from emoe_audit.ground.figures import FIGURES, Ground, quality_quartiles, replicates
 from emoe_audit.validity.signs import EVEN, SIGN
 
 COMPARED = ("auroc_starved", "aurc")
+COMPARED_ALONE = ("concept_auroc", "concept_rho", "within_language_quality_rho")
 CONFIDENCE = 0.95
 HEADINGS = {
     "language_rho": "language rho",
@@ -71,8 +74,9 @@ class LanguagePoint:
 
 @dataclass(frozen=True, kw_only=True)
 class Difference:
-    """A figure of the default score minus that of another, on the same resamples."""
+    """A figure of a score minus that of another, on the same resamples."""
 
+    score: str
     against: str
     figure: str
     difference: Interval
@@ -84,6 +88,8 @@ class Verification:
 
     ensemble: str
     default_score: str
+    one_language_score: str
+    """That for prompts without translations."""
     n_languages: int
     n_concepts: int
     n_images: int
@@ -101,12 +107,14 @@ class Verification:
         return {
             "ensemble": self.ensemble,
             "default_score": self.default_score,
+            "one_language_score": self.one_language_score,
             "n_languages": self.n_languages,
             "n_concepts": self.n_concepts,
             "n_images": self.n_images,
             "scores": [_flat_row(row) for row in self.scores],
             "differences": [
-                {"against": d.against, "figure": d.figure} | flat("difference", d.difference) for d in self.differences
+                {"score": d.score, "against": d.against, "figure": d.figure} | flat("difference", d.difference)
+                for d in self.differences
             ],
         }
 
@@ -149,9 +157,12 @@ def tabulate(
     whole = {name: np.where(np.isnan(score), np.nanmean(score), score) for name, score in scores.items()}
     drawn = replicates(ground, whole, n_boot=n_boot, seed=seed)
     values = {name: {f: compute(ground, score) for f, compute in FIGURES.items()} for name, score in whole.items()}
+    own = values.get(UNFAMILIARITY, {})
+    alone = [f for f in COMPARED_ALONE if not math.isnan(own.get(f, math.nan))]
     return Verification(
         ensemble=ensemble,
         default_score=default_score,
+        one_language_score=UNFAMILIARITY,
         n_languages=len(ground.languages),
         n_concepts=len(ground.regions),
         n_images=int((~np.isnan(ground.quality)).sum()),
@@ -166,25 +177,28 @@ def tabulate(
             )
             for name, score in whole.items()
         ),
-        differences=tuple(_differences(values, drawn, default_score)),
+        differences=(
+            *_differences(values, drawn, default_score, COMPARED),
+            *_differences(values, drawn, UNFAMILIARITY, alone),
+        ),
     )
 
 
 def _differences(
-    values: Mapping[str, Mapping[str, float]], drawn: Mapping[str, Mapping[str, np.ndarray]], default_score: str
+    values: Mapping[str, Mapping[str, float]],
+    drawn: Mapping[str, Mapping[str, np.ndarray]],
+    score: str,
+    figures: Sequence[str],
 ) -> Iterator[Difference]:
-    """The default score's `COMPARED` figures minus those of every other, from values and replicates by score."""
-    own, own_drawn = values[default_score], drawn[default_score]
-    for other in values:
-        if other != default_score:
-            for f in COMPARED:
-                difference = _interval(own[f] - values[other][f], own_drawn[f] - drawn[other][f])
-                yield Difference(against=other, figure=f, difference=difference)
+    """Figures of a score minus those of every other, from values and replicates by score."""
+    for other, f in itertools.product((name for name in values if name != score), figures):
+        difference = _interval(values[score][f] - values[other][f], drawn[score][f] - drawn[other][f])
+        yield Difference(score=score, against=other, figure=f, difference=difference)
 
 
 def _languages(ground: Ground, score: np.ndarray) -> tuple[LanguagePoint, ...]:
     plain = ground.plain
-    drawn = plain & ~np.isnan(ground.quality).any(axis=0)
+    drawn = ground.drawn
     quality = ground.quality[:, drawn].mean(axis=1) if drawn.any() else np.full(len(score), np.nan)
     points = zip(ground.languages, ground.coverage, ground.related, score[:, plain].mean(axis=1), quality, strict=True)
     return tuple(

@@ -14,6 +14,7 @@ import regex
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils.flop_counter import FlopCounterMode
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.refusal import TOP
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import start_run
@@ -22,6 +23,7 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.coverage import CONCEPT, read_coverage
 from emoe_audit.experts.hashing import json_digest
 from emoe_audit.ground import members  # noqa: F401  registers its rows
+from emoe_audit.ground.alone import CANDIDATES, Candidate
 from emoe_audit.ground.baselines import BASELINES, WHOLE_UNETS, Baseline, text_distance
 from emoe_audit.ground.figures import Ground
 from emoe_audit.ground.table import Verification, tabulate
@@ -30,7 +32,7 @@ from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prom
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.loading import load_engine
-from emoe_audit.steps.checks import check_pending
+from emoe_audit.steps.checks import check_pending, find_languages, know_languages
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.summary import summarize
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
@@ -47,7 +49,7 @@ COUNTED_PROMPTS = 8
 class BenchEngine:
     """The scoring engine, and a column more for every baseline."""
 
-    def __init__(self, engine: ScoringEngine, baselines: Mapping[str, Baseline]) -> None:
+    def __init__(self, engine: ScoringEngine, baselines: Mapping[str, Candidate]) -> None:
         self.engine, self.baselines = engine, baselines
 
     @property
@@ -57,8 +59,7 @@ class BenchEngine:
 
     def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """The engine's rows with a column for every baseline."""
-        texts, size = [prompt.prompt for prompt in prompts], self.engine.batch_size
-        batches = list(chunks(texts, size))
+        batches = list(chunks(prompts, self.engine.batch_size))
         columns = {n: np.concatenate([compute(b) for b in batches]) for n, compute in self.baselines.items()}
         return self.engine.score(prompts).assign(**columns)
 
@@ -71,9 +72,10 @@ class BenchEngine:
         prompts = [Prompt(prompt_id=str(place), prompt=text) for place, text in enumerate(texts)]
         own = _gflop(lambda: self.engine.score(prompts)) / len(texts)
         text = _gflop(lambda: self.engine.text_states(texts)) / len(texts)
-        counted = {name: _gflop(lambda f=f: f(texts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
+        counted = {name: _gflop(lambda f=f: f(prompts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
         free = dict.fromkeys(("token_count", "tokens_per_word"), 0.0)
-        return dict.fromkeys((*SCORES, "feature_power"), own) | {TRANSLATION_SCORE: text} | free | counted
+        by_text = dict.fromkeys((TRANSLATION_SCORE, UNFAMILIARITY), text)
+        return dict.fromkeys((*SCORES, "feature_power"), own) | by_text | free | counted
 
 
 def verify(
@@ -94,7 +96,8 @@ def verify(
         out: Run folder; resumed if it exists.
         n_concepts: Captions of each kind (plain, with a region, with a skin tone), in every language.
         scoring: How prompts are scored.
-        images: How images are made; those of captions without region or skin tone, on which quality is measured.
+        images: How images are made; of captions without region or skin tone, on which quality is measured, in every
+            language as far as they reach, and once more as many in the best covered one alone.
         n_boot: Resamples of languages and concepts, for the intervals.
         command: The command line that makes it again.
         progress: Called with stage, done, total.
@@ -104,12 +107,16 @@ def verify(
     """
     coverage, captions = known_coverage(spec), caption_matrix(spec)
     engine = bench_engine(spec, scoring or ScoringConfig(), captions, coverage)
+    find_languages(engine.engine, progress)
     prompts = default_prompts(spec, n_concepts=n_concepts)
     plain = prompts.frame.loc[is_plain(prompts.frame), "source_id"].drop_duplicates().tolist()
+    best = str(_language_shares(coverage).idxmax())
     store = start_run(prompts, spec, out, scoring, images, engine=engine, command=command, progress=progress)
     with store.locked():
+        know_languages(store, engine.engine, progress)
         check_pending(store, engine.engine, progress)
         judge_pending(store, progress, among=plain)
+        judge_pending(store, progress, among=plain, language=best)
         summarize(store, progress=progress)
         store.finish()
     results = store.query("SELECT * FROM results")
@@ -146,7 +153,13 @@ def bench_engine(
     engine = load_engine(spec, scoring)
     left_out = () if spec.emergent is None else WHOLE_UNETS
     baselines = {name: make(engine) for name, make in BASELINES.items() if name not in left_out}
-    return BenchEngine(engine, baselines | {"text_distance": text_distance(engine, _drawn(captions, coverage))})
+    baselines["text_distance"] = text_distance(engine, _drawn(captions, coverage))
+    alone = {name: make(engine) for name, make in CANDIDATES.items()}
+    return BenchEngine(engine, {name: _of_prompts(baseline) for name, baseline in baselines.items()} | alone)
+
+
+def _of_prompts(baseline: Baseline) -> Candidate:
+    return lambda prompts: baseline([prompt.prompt for prompt in prompts])
 
 
 def lay_ground(results: pd.DataFrame, coverage: pd.DataFrame, captions: pd.DataFrame) -> Ground:

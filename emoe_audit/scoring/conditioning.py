@@ -39,7 +39,7 @@ class TextStates:
     """Diffusers' `pooled_prompt_embeds`, in SDXL."""
     summary: Float[Tensor, "batch width"]
     """The last encoder's state at the end of the text, by which CLIP compares texts; no expert is given it."""
-    unnormed: Float[Tensor, "batch state"]
+    unnormed: Float[Tensor, "batch hidden"]
     """The same state before the last layer norm, which makes all states alike in length."""
 
     def __len__(self) -> int:

@@ -26,8 +26,16 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 
-def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequence[str] | None = None) -> None:
-    """Make and judge an image for every chosen prompt that has none yet; `among` some `source_id`, or all.
+def judge_pending(
+    store: RunStore, progress: Progress = silent, *, among: Sequence[str] | None = None, language: str | None = None
+) -> None:
+    """Make and judge an image for every chosen prompt that has none yet.
+
+    Args:
+        store: The run.
+        progress: Called with stage, done, total.
+        among: Some `source_id`; None for all.
+        language: The only one whose prompts are drawn; None for all.
 
     Raises:
         StoreError: the images of the run were judged against other candidates than those of today.
@@ -35,7 +43,7 @@ def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequen
     images = store.plan().images
     if not images.n_images:
         return
-    chosen = choose_for_images(store, images, among)
+    chosen = choose_for_images(store, images, among, language)
     drawn_as = chosen.drop_duplicates("key").set_index("key", drop=False)
     pending = _unjudged(store, chosen)
     total = len(drawn_as)
@@ -56,15 +64,17 @@ def judge_pending(store: RunStore, progress: Progress = silent, *, among: Sequen
         progress("images", done, total)
 
 
-def choose_for_images(store: RunStore, images: ImageConfig, among: Sequence[str] | None = None) -> pd.DataFrame:
+def choose_for_images(
+    store: RunStore, images: ImageConfig, among: Sequence[str] | None = None, language: str | None = None
+) -> pd.DataFrame:
     """A prompt for each text and caption that are drawn and judged, in order, see `choose_captions`.
 
     A text is drawn as the first prompt that has it. The log says which captions are never drawn.
     """
     prompts = store.query(
         "SELECT key, source_id, prompt_id, prompt, language FROM prompts "
-        "WHERE ? IS NULL OR list_contains(?, source_id)",
-        [among, among],
+        "WHERE (? IS NULL OR list_contains(?, source_id)) AND language = coalesce(?, language)",
+        [among, among, language],
     )
     left_out = too_large(prompts, images.n_images)
     if left_out:

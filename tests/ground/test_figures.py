@@ -53,6 +53,17 @@ def test_a_score_that_follows_coverage_has_every_figure_on_the_right_side(ground
     assert aurc(ground, score) < aurc(ground, -score)
 
 
+def test_images_of_one_language_alone_enter_its_own_figures_and_no_others(ground: Ground, score: np.ndarray) -> None:
+    more = dataclasses.replace(ground, quality=ground.quality.copy(), failed=ground.failed.copy())
+    more.quality[0, 10:N_PLAIN] = np.random.default_rng(3).normal(size=20)
+    more.failed[0, 10:N_PLAIN] = np.random.default_rng(4).integers(2, size=20)
+    for figure in (aurc, quality_rho_within_language, language_quality_r, quality_quartiles):
+        assert figure(more, score) == figure(ground, score)
+    expected = spearmanr(score[0, :N_PLAIN], more.quality[0, :N_PLAIN]).statistic
+    assert within_language_quality_rho(more, score) == pytest.approx(expected)
+    assert concept_aurc(more, score) != concept_aurc(ground, score)
+
+
 def test_readability_is_compared_where_it_was_measured(ground: Ground, score: np.ndarray) -> None:
     means = score[:7, :N_PLAIN].mean(axis=1)
     assert readability_rho(ground, score) == pytest.approx(spearmanr(means, ground.readability[:7]).statistic)

@@ -14,6 +14,7 @@ import pytest
 from scipy.stats import spearmanr
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.ground.alone import CANDIDATES
 from emoe_audit.ground.baselines import BASELINES
 from emoe_audit.ground.figures import FIGURES
 from emoe_audit.ground.table import Verification
@@ -47,11 +48,12 @@ def found(known_spec: EnsembleSpec, out: Path) -> Verification:
 def test_every_score_and_baseline_has_a_row_but_translations_where_no_language_is_read(found: Verification) -> None:
     names = [row.name for row in found.scores]
     assert names == [
-        *disagreement_module.SCORES, "feature_power", "token_count", "tokens_per_word",
-        *BASELINES, "text_distance",
+        "unfamiliarity", *disagreement_module.SCORES, "feature_power", "token_count", "tokens_per_word",
+        *BASELINES, "text_distance", *CANDIDATES,
     ]  # fmt: skip
     assert [row["name"] for row in found.to_json()["scores"]] == names
-    assert (found.n_languages, found.n_concepts, found.n_images) == (4, 8, 8)
+    assert (found.n_languages, found.n_concepts) == (4, 8)
+    assert found.n_images == 4 * 2 + 1, "of two captions in every language, of the third in the best covered one"
 
 
 def test_a_row_says_what_the_stored_rows_say(found: Verification, known_spec: EnsembleSpec, out: Path) -> None:
@@ -98,7 +100,8 @@ def test_the_score_that_the_check_chose_is_compared_with_the_others(
     monkeypatch.setattr("emoe_audit.ground.verify.BenchEngine.gflop", lambda *_: defaultdict(float))
     again = run(known_spec, store.path)
     assert again.default_score == ranks
-    assert {difference.against for difference in again.differences} == {row.name for row in again.scores} - {ranks}
+    ours = [difference for difference in again.differences if difference.score == ranks]
+    assert {difference.against for difference in ours} == {row.name for row in again.scores} - {ranks}
     signs = {row.name: row.sign for row in again.scores}
     assert (signs["disagreement"], signs["token_count"]) == ("turned", "")
 
@@ -111,6 +114,9 @@ def test_the_published_form_is_flat_with_null_for_what_is_undefined(found: Verif
     assert row["tone_rho"] is None
     assert len(row["quality_quartiles"]) == 4
     assert {d["against"] for d in published["differences"]} >= {"feature_power", "token_count"}
+    assert published["one_language_score"] == "unfamiliarity"
+    alone = {d["figure"] for d in published["differences"] if d["score"] == "unfamiliarity"}
+    assert alone == {"within_language_quality_rho"}, "no concepts are planted here"
 
 
 def test_the_table_for_a_terminal_puts_the_best_ranking_first(found: Verification) -> None:
