@@ -24,15 +24,19 @@ from emoe_audit.runs.sql import sql
 Rung = Literal["coverage", "quality", "published", "checks", "design", "none", "contradicted"]
 ENOUGH_GROUPS = 10
 """Of fewer groups a rank correlation decides nothing: unrelated means would be called clear too often."""
+ENOUGH_PROMPTS = 30
+"""Of fewer prompts in one language their own correlation decides nothing."""
 ENOUGH_CAPTIONS = 5
 """Of fewer captions a group's mean is that of a few prompts, and no group's numbers are given."""
 
 
 CAPTIONS = """
     SELECT count(DISTINCT source_id) FILTER ({score} IS NOT NULL) AS scored,
-           count(DISTINCT source_id) FILTER ({score} IS NOT NULL AND {judged} IS NOT NULL) AS judged
+           count(DISTINCT source_id) FILTER ({score} IS NOT NULL AND {judged} IS NOT NULL) AS judged,
+           count(DISTINCT language) AS languages
     FROM results
 """
+QUALITY = "the image quality of {groups} by their source captions"
 SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}
 
 
@@ -54,8 +58,8 @@ LADDER: dict[Rung, RungWords] = {
     ),
     "quality": RungWords(
         word="Confirmed by image quality",
-        rests_on="images were judged of ten languages or regions or more, and the score rises as their cosine with the "
-        "source caption falls",
+        rests_on="images were judged of ten languages or regions or more, or of thirty prompts where all are in one "
+        "language, and the score rises as their cosine with the source caption falls",
         sentence="Act on the ranking where images count: the score rises as {basis} falls",
     ),
     "published": RungWords(
@@ -119,10 +123,11 @@ class Standing:
 
 @dataclass(frozen=True, kw_only=True)
 class Captions:
-    """How many captions of a run have the score that ranks, and how many of these a judged image of a known source."""
+    """How many captions of a run have the score that ranks, how many of these a judged image of a known source."""
 
     scored: int
     judged: int
+    languages: int
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -162,9 +167,7 @@ def standing(
     own = correlations[correlations["x"] == score]
     found = [
         _against(own, "coverage", COVERAGE, captions.scored, "the known training coverage of {groups}"),
-        _against(
-            own, "quality", SOURCE_QUALITY, captions.judged, "the image quality of {groups} by their source captions"
-        ),
+        _against(own, "quality", SOURCE_QUALITY, captions.judged, QUALITY) or _in_one_language(own, captions),
         _published(own, captions.scored, reader),
         _checked(score, validity),
     ]
@@ -232,6 +235,23 @@ def _against(own: pd.DataFrame, rung: Rung, measure: str, captions: int, name: s
     )
 
 
+def _in_one_language(own: pd.DataFrame, captions: Captions) -> Evidence | None:
+    """The score against image quality over prompts, which say the same of groups where there is one language."""
+    rows = own[(own["y"] == SOURCE_QUALITY) & (own["level"] == "prompt") & own["given"].isna() & own["rho"].notna()]
+    row = next(iter(records(rows)), None)
+    if row is None or captions.languages > 1:
+        return None
+    return Evidence(
+        rung="quality",
+        name=QUALITY.format(groups=f"{int(row.n):,} prompts"),
+        side=side(row.low, row.high) if captions.judged >= ENOUGH_PROMPTS else "unclear",
+        groups=int(row.n),
+        captions=captions.judged,
+        rho=_interval(row),
+        given_tokens=None,
+    )
+
+
 def _published(own: pd.DataFrame, captions: int, reader: Reader | None) -> Evidence | None:
     """The score's means against published recall; a score that is no more than a count of tokens follows it too."""
     if reader is None:
@@ -263,7 +283,7 @@ def _count_captions(store: RunReader, score: str) -> Captions:
     columns = store.columns()
     judged = known_column(SOURCE_QUALITY, columns, store.path) if SOURCE_QUALITY in columns else sql("NULL")
     row = store.query(sql(CAPTIONS, score=known_column(score, columns, store.path), judged=judged)).iloc[0]
-    return Captions(scored=int(row["scored"]), judged=int(row["judged"]))
+    return Captions(scored=int(row["scored"]), judged=int(row["judged"]), languages=int(row["languages"]))
 
 
 def _read_reader(store: RunReader) -> Reader | None:

@@ -30,6 +30,7 @@ from emoe_audit.report.data import (
     NOISY_SCORES,
     QUALITY,
     Correlation,
+    Extremes,
     Faults,
     GroupRow,
     GroupTable,
@@ -64,6 +65,12 @@ GROUPS = """
     SELECT groups.*, p_bh AS p FROM groups
     LEFT JOIN (SELECT "by", "group", p_bh FROM gaps WHERE measure = ?) USING ("by", "group")
 """
+EXTREMES = """
+    SELECT prompt FROM results WHERE {ranking} IS NOT NULL
+    GROUP BY prompt ORDER BY avg({ranking}) {order}, prompt LIMIT ?
+"""
+N_EXTREMES = 3
+"""Prompts that are named at either end."""
 OVERALL = "SELECT {means} FROM results WHERE {by} IS NOT NULL"
 CORRELATIONS = """
     SELECT * FROM correlations
@@ -110,6 +117,7 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
             correlations,
             standing=standing,
             scope=scope,
+            extremes=read_extremes(store, ranking),
             validity=validity,
             quality=quality,
         ),
@@ -131,6 +139,13 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
         gallery=collect_gallery(store, ranking, gallery_concepts),
         limits=limits(manifest, scope, groups, complete=store.is_complete),
     )
+
+
+def read_extremes(store: RunStore, ranking: str) -> Extremes | None:
+    """The first and the last prompts by the score that ranks; None where these are not so many that they differ."""
+    ordered = [sql(EXTREMES, ranking=store.column(ranking), order=sql(order)) for order in ("DESC", "ASC")]
+    unsure, sure = (tuple(store.query(select, [N_EXTREMES])["prompt"]) for select in ordered)
+    return None if len(unsure) < N_EXTREMES or set(unsure) & set(sure) else Extremes(unsure=unsure, sure=sure)
 
 
 def quality_measure(store: RunStore) -> str:

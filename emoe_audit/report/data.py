@@ -251,6 +251,14 @@ class Scope:
 
 
 @dataclass(frozen=True, kw_only=True)
+class Extremes:
+    """Prompts at both ends of the ranking, the outermost first."""
+
+    unsure: tuple[str, ...]
+    sure: tuple[str, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
 class Verdict:
     """The report in four sentences."""
 

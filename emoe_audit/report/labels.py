@@ -49,6 +49,8 @@ class ScoreWords:
     """The prompts that score higher."""
     high: str
     """After `high means that`."""
+    limit: str = ""
+    """What the score cannot say, at the end of the sentence on what the ranking rests on."""
 
 
 EXPERT_WORDS = ScoreWords(
@@ -68,6 +70,8 @@ ALONE_WORDS = ScoreWords(
     none="does the text encoder of {ensemble} make clearly less of prompts than of the average one",
     more="where the text encoder makes less of prompts",
     high="the text encoder makes little of a prompt, against captions of its language that are known",
+    limit="; it is the text encoder's alone, the same for every denoiser that shares it, and compares prompts that are "
+    "written alike, as words around a name change it for every name",
 )
 WORDS = {TRANSLATION_SCORE: TRANSLATION_WORDS, UNFAMILIARITY: ALONE_WORDS}
 
@@ -127,6 +131,11 @@ def clip_text(text: str, length: int) -> str:
 
 def _breaks_line(character: str) -> bool:
     return unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} or character in "\u202a\u202b\u202c\u202d\u202e"
+
+
+def quoted(text: str, length: int = 40) -> str:
+    """Text in a sentence: clipped, in quotation marks, its direction isolated."""
+    return f"“{FIRST_STRONG_ISOLATE}{clip_text(text, length)}{POP_ISOLATE}”"
 
 
 def chart_text(text: str, length: int = 30) -> str:

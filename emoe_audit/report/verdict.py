@@ -7,11 +7,21 @@ from __future__ import annotations
 
 import math
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Estimate, Interval
 from emoe_audit.decisions.evidence import Standing, in_words
 from emoe_audit.decisions.ranking import Validity
-from emoe_audit.report.data import QUALITY, Correlation, GroupRow, GroupTable, QuartileTable, Scope, Verdict
-from emoe_audit.report.labels import column_label, counted, listing, measure_label, number, score_name, score_words
+from emoe_audit.report.data import QUALITY, Correlation, Extremes, GroupRow, GroupTable, QuartileTable, Scope, Verdict
+from emoe_audit.report.labels import (
+    column_label,
+    counted,
+    listing,
+    measure_label,
+    number,
+    quoted,
+    score_name,
+    score_words,
+)
 
 
 def verdict(
@@ -23,6 +33,7 @@ def verdict(
     *,
     standing: Standing,
     scope: Scope,
+    extremes: Extremes | None = None,
     validity: Validity | None = None,
     quality: str = QUALITY,
 ) -> Verdict:
@@ -30,10 +41,10 @@ def verdict(
     table = next((t for t in quartiles if (t.score, t.measure) == (ranking, quality)), None)
     found = next((c for c in correlations if (c.x, c.y, c.level) == (ranking, quality, "prompt")), None)
     return Verdict(
-        where=_where(ensemble, groups),
+        where=_where(ensemble, groups, extremes),
         quality=_quality(table, found, scope),
         validity=_validity(ranking, validity),
-        trust=standing.sentence,
+        trust=standing.sentence.removesuffix(".") + score_words(ranking).limit + ".",
     )
 
 
@@ -51,7 +62,9 @@ def _validity(ranking: str, validity: Validity | None) -> str:
     shares = listing([_share(probe, share, tested.beyond.get(probe)) for probe, share in tested.shares.items()])
     sign = {"holds": "its sign holds", "unclear": "its sign is unclear", "turned": "its sign is wrong"}[tested.sign]
     best = validity.default_score
-    if best is None:
+    if ranking == UNFAMILIARITY:
+        choice = "it ranks, as these prompts have no translations"
+    elif best is None:
         choice = "no score is valid on this ensemble"
     elif best == ranking:
         choice = "no other score does better"
@@ -69,10 +82,13 @@ def _share(probe: str, share: Estimate, beyond: Estimate | None) -> str:
     return said + (f" (95% interval {share.low:.0%} to {share.high:.0%})" if math.isfinite(share.low) else "")
 
 
-def _where(ensemble: str, groups: tuple[GroupTable, ...]) -> str:
+def _where(ensemble: str, groups: tuple[GroupTable, ...], extremes: Extremes | None) -> str:
     asked = f"where {ensemble} is most unsure"
     if not groups or len(groups[0].rows) < 2:
-        return f"This run holds no two groups to compare, so it cannot say {asked}."
+        if extremes is None:
+            return f"This run holds no two groups to compare, so it cannot say {asked}."
+        unsure, sure = (listing([quoted(text) for text in own]) for own in (extremes.unsure, extremes.sure))
+        return f"{ensemble} is most unsure about the prompts {unsure}, and surest about {sure}."
     table, ranked = groups[0], groups[0].ranked
     plural, words = column_label(table.by, plural=True), score_words(groups[0].score)
     if len(ranked) < 2:

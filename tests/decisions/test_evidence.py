@@ -63,11 +63,38 @@ def checked(sign: Sign, *, score: str = SCORE, comparable: bool = True) -> Valid
 
 
 def weighed(
-    *rows: Row, check: Validity | None = None, reader: Reader | None = None, scored: int = 40, judged: int = 8
-) -> Standing:
+    *rows: Row, check: Validity | None = None, reader: Reader | None = None, scored: int = 40, judged: int = 8,
+    languages: int = 10,
+) -> Standing:  # fmt: skip
     columns = ["x", "y", "level", "given", "n", "rho", "low", "high"]
-    captions = Captions(scored=scored, judged=judged)
+    captions = Captions(scored=scored, judged=judged, languages=languages)
     return standing(SCORE, pd.DataFrame(rows, columns=columns), captions, check, reader)
+
+
+def prompts(rho: float, n: int = 200) -> Row:
+    return row("clip_cosine_source", rho, n=n, level="prompt")
+
+
+@pytest.mark.parametrize(
+    ("rho", "judged", "languages", "rung"),
+    [
+        (CLEAR, 200, 1, "quality"),
+        (TURNED, 200, 1, "contradicted"),
+        (UNCLEAR, 200, 1, "none"),
+        (CLEAR, 29, 1, "none"),
+        (CLEAR, 200, 2, "none"),
+    ],
+)
+def test_in_one_language_quality_is_that_of_its_prompts(rho: float, judged: int, languages: int, rung: Rung) -> None:
+    found = weighed(prompts(rho, n=judged), judged=judged, languages=languages)
+    assert found.rung == rung
+    if rung == "quality":
+        assert "of 200 prompts by their source captions (Spearman −0.80" in found.sentence
+
+
+def test_groups_come_before_prompts() -> None:
+    found = weighed(quality(CLEAR), prompts(TURNED), judged=200, languages=1)
+    assert (found.rung, found.evidence[0].groups) == ("quality", 40)
 
 
 HOLDS = checked("holds")

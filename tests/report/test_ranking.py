@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from typing import Any
 
 import pytest
 
+from emoe_audit.decisions.ranking import ranking_score, read_validity
 from emoe_audit.report import collect, render_html, write_report
 from emoe_audit.runs.store import RunStore
 from tests.report.translated import add_check, add_translations
@@ -55,6 +57,28 @@ def test_a_run_without_translations_is_ranked_by_relative_disagreement(own_run: 
     report = collect(add_check(own_run, named))
     assert report.ranking == "relative_disagreement"
     assert [row.group for row in report.groups[0].rows] == ranked_by_pandas(own_run, "relative_disagreement")
+
+
+@pytest.mark.parametrize(
+    ("sign", "translated", "ranks"),
+    [
+        ("holds", False, "unfamiliarity"),
+        ("unclear", False, "relative_disagreement"),
+        ("holds", True, "translation_disagreement"),
+    ],
+)
+def test_the_score_for_one_language_ranks_where_it_holds_and_there_are_no_translations(
+    own_run: RunStore, sign: str, translated: bool, ranks: str
+) -> None:
+    store = add_translations(own_run) if translated else own_run
+    rows = store.query("SELECT * FROM scores").assign(unfamiliarity=lambda own: 2 - own["feature_power"])
+    shutil.rmtree(store.path / "scores")
+    (store.path / "analysis" / "results.parquet").unlink()
+    store.append("scores", rows)
+    outcome = add_check(store, None).query("SELECT * FROM validity")
+    outcome.loc[outcome["score"] == "unfamiliarity", "sign"] = sign
+    store.write_analysis("validity", outcome)
+    assert ranking_score(store, read_validity(store)) == ranks
 
 
 def test_the_page_says_which_score_ranks_and_why(own_run: RunStore) -> None:

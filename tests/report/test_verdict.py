@@ -12,6 +12,7 @@ from emoe_audit.decisions.ranking import ScoreValidity, Validity
 from emoe_audit.report.data import (
     Company,
     Correlation,
+    Extremes,
     Faults,
     GroupRow,
     GroupTable,
@@ -24,6 +25,7 @@ from emoe_audit.report.data import (
 from emoe_audit.report.verdict import verdict
 
 RELATIVE, PLAIN, TRANSLATION = "relative_disagreement", "disagreement", "translation_disagreement"
+ALONE = "unfamiliarity"
 
 
 def correlation(y: str, rho: float, half: float = 0.1, *, n: int = 40, score: str = RELATIVE) -> Correlation:
@@ -91,6 +93,7 @@ def test_the_groups_that_are_named_lie_clearly_above_the_average() -> None:
         (RELATIVE, "in Thai, where its experts disagree 1.50 times as much as on the average prompt;"),
         (PLAIN, "in Thai, where its experts disagree 1.50 times as much as on the average prompt;"),
         (TRANSLATION, "in Thai, which it reads 1.50 times as far from their translations as the average prompt;"),
+        (ALONE, "in Thai, of which its text encoder makes 1.50 times as little as of the average prompt;"),
     ],
 )
 def test_a_group_that_stands_out_is_told_in_the_words_of_the_score_that_ranks(score: str, told: str) -> None:
@@ -111,6 +114,22 @@ def test_a_group_that_stands_out_is_told_in_the_words_of_the_score_that_ranks(sc
 def test_that_no_group_stands_out_is_told_in_these_words_too(score: str, told: str) -> None:
     unclear = table({"Thai": (-0.1, 0.6), "English": (-0.5, 0.1)}, score)
     assert said_of((unclear,), score=score).where.endswith(told)
+
+
+def test_without_groups_the_prompts_at_both_ends_are_named() -> None:
+    ends = Extremes(unsure=("an abacus", "x" * 50, "a <b>"), sure=("a dog", "a cat", "\u202ethe sun"))
+    said = said_of(score=ALONE, extremes=ends)
+    bare = said.where.replace("\u2068", "").replace("\u2069", "")
+    assert bare == (
+        f"emoji is most unsure about the prompts “an abacus”, “{'x' * 39}…” and “a <b>”, "
+        "and surest about “a dog”, “a cat” and “the sun”."
+    )
+    assert said.trust.startswith("What the ranking rests on; it is the text encoder's alone")
+
+
+def test_the_score_of_one_language_ranks_because_there_are_no_translations() -> None:
+    said = said_of(score=ALONE, validity=validity("holds", ALONE, default_score=None)).validity
+    assert said.endswith("its sign holds, and it ranks, as these prompts have no translations.")
 
 
 def test_a_group_without_the_score_is_neither_counted_nor_the_surest() -> None:
