@@ -31,6 +31,7 @@ class RunReader:
         """Look at a folder; whether it holds a run is asked later."""
         self.path = path
         self._database: duckdb.DuckDBPyConnection | None = None
+        self._columns: list[str] | None = None
 
     def query(self, sql: str, params: Sequence[Any] = ()) -> pd.DataFrame:
         """Run SQL over the views `prompts, scores, readings, quality, translations, results` and the analysis tables.
@@ -57,7 +58,7 @@ class RunReader:
             try:
                 yield
             finally:
-                self._database = None
+                self._database = self._columns = None
 
     def has_analysis(self, name: str) -> bool:
         """Whether that analysis table is there. Raises `StoreError` where it is a link out of the folder."""
@@ -72,8 +73,11 @@ class RunReader:
         return own_file(self.path, name)
 
     def columns(self) -> list[str]:
-        """Names of the columns of `results`."""
-        return list(self.query("SELECT * FROM results LIMIT 0").columns)
+        """Names of the columns of `results`; within `many_queries` they are asked for once."""
+        found = self._columns or list(self.query("SELECT * FROM results LIMIT 0").columns)
+        if self._database is not None:
+            self._columns = found
+        return found
 
     def column(self, name: str) -> Sql:
         """A column of `results` for SQL. Raises `StoreError` where there is none, with the nearest."""

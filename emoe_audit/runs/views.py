@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import os
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
@@ -60,7 +60,12 @@ ONCE = "{rows} QUALIFY row_number() OVER (PARTITION BY {key}) = 1"
 SHARD = re.compile(r"part-(\d{1,12})\.parquet")
 
 
-def views(run: Path, named: set[str], connection: duckdb.DuckDBPyConnection) -> Iterator[Sql]:
+_parsed: dict[str, frozenset[str]] = {}
+MOST_PARSED = 512
+"""SELECTs of which it is kept what tables they name; then the oldest is forgotten."""
+
+
+def views(run: Path, named: Set[str], connection: duckdb.DuckDBPyConnection) -> Iterator[Sql]:
     """SQL that makes the views of these names over a run folder; each costs reading the feet of its files.
 
     Raises:
@@ -77,10 +82,19 @@ def views(run: Path, named: set[str], connection: duckdb.DuckDBPyConnection) -> 
         yield _analysis_view(run, RESULTS, connection) if is_joined else _results_view(run)
 
 
-def tables_in(select: str, connection: duckdb.DuckDBPyConnection) -> set[str]:
+def tables_in(select: str, connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     """The tables that a SELECT names, by DuckDB's own parser; none where it cannot be parsed."""
+    if select not in _parsed:
+        if len(_parsed) >= MOST_PARSED:
+            _parsed.pop(next(iter(_parsed)), None)
+        _parsed[select] = _tables_in(select, connection)
+    return _parsed[select]
+
+
+def _tables_in(select: str, connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     (tree,) = connection.execute("SELECT json_serialize_sql(?)", [select]).fetchone() or ("{}",)
-    return {node["table_name"].lower() for node in _nodes(json.loads(tree)) if node.get("type") == "BASE_TABLE"}
+    names = (node["table_name"].lower() for node in _nodes(json.loads(tree)) if node.get("type") == "BASE_TABLE")
+    return frozenset(names)
 
 
 def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
