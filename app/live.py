@@ -77,8 +77,12 @@ def draw(run: Path, prompts: Sequence[Prompt]) -> list[Image]:
 @st.cache_resource(max_entries=1, show_spinner="Loading the experts")
 def _engine(spec: EnsembleSpec, scoring: ScoringConfig):  # type: ignore[no-untyped-def]
     from emoe_audit.scoring.loading import load_engine
+    from emoe_audit.steps.checks import find_languages
 
-    return load_engine(spec, scoring)
+    engine = load_engine(spec, scoring)
+    if scoring.check_pairs:
+        find_languages(engine)
+    return engine
 
 
 @st.cache_resource(max_entries=1, show_spinner="Loading what draws")

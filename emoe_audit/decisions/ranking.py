@@ -54,9 +54,8 @@ def ranking_score(store: RunReader, validity: Validity | None) -> str:
     Where prompts have no translations and the check chose none, that for prompts in one language, if it holds.
     """
     columns = store.columns()
-    held = [score for score in SCORES if score in columns]
-    counts = count_values(store, [known_column(score, columns, store.path) for score in held])
-    measured = [score for score, n in zip(held, counts, strict=True) if n]
+    counts = count_values(store, [known_column(score, columns, store.path) for score in SCORES])
+    measured = [score for score, n in zip(SCORES, counts, strict=True) if n]
     chosen = validity.default_score if validity else None
     if chosen in measured:
         return chosen

@@ -56,6 +56,8 @@ BOUNDED = """* REPLACE (
     ELSE reading END AS reading
 )"""
 """Readings are many, and are not looked at before they are asked for; one of an engine has a kibibyte."""
+UNFAMILIARITY = "unfamiliarity"
+WITH_LATER = "(SELECT *, NULL::DOUBLE AS unfamiliarity FROM {rows})"
 ONCE = "{rows} QUALIFY row_number() OVER (PARTITION BY {key}) = 1"
 SHARD = re.compile(r"part-(\d{1,12})\.parquet")
 
@@ -146,7 +148,7 @@ def _shards_view(run: Path, table: str, connection: duckdb.DuckDBPyConnection) -
         return sql("CREATE TEMP TABLE {table} ({columns})", table=identifier(table), columns=sql(COLUMNS[table]))
     is_each_once = check_table(connection, table, files)
     held = sql(BOUNDED) if table == "readings" else sql("*")
-    rows = sql(VIEW, table=identifier(table), held=held, rows=read_files(files))
+    rows = sql(VIEW, table=identifier(table), held=held, rows=_whole_rows(table, files))
     key = TABLES[table].key
     return rows if is_each_once or not key else sql(ONCE, rows=rows, key=joined(map(identifier, key)))
 
@@ -156,7 +158,15 @@ def _analysis_view(run: Path, name: str, connection: duckdb.DuckDBPyConnection) 
     files = [] if file is None else [file]
     if not check_table(connection, name, files):
         raise StoreError(f"{file}: two rows are of the same {', '.join(TABLES[name].key)}; {ADVICE}")
-    return sql(VIEW, table=identifier(name), held=sql("*"), rows=read_files(files))
+    return sql(VIEW, table=identifier(name), held=sql("*"), rows=_whole_rows(name, files))
+
+
+def _whole_rows(table: str, files: list[Path]) -> Sql:
+    """The rows of a table, with the column that runs of an earlier version lack."""
+    rows = read_files(files)
+    if table not in ("scores", RESULTS) or any(UNFAMILIARITY in columns_of(table, file) for file in files):
+        return rows
+    return sql(WITH_LATER, rows=rows)
 
 
 def _results_view(run: Path) -> Sql:

@@ -73,7 +73,6 @@ def test_the_score_for_one_language_ranks_where_it_holds_and_there_are_no_transl
     store = add_translations(own_run) if translated else own_run
     rows = store.query("SELECT * FROM scores").assign(unfamiliarity=lambda own: 2 - own["feature_power"])
     shutil.rmtree(store.path / "scores")
-    (store.path / "analysis" / "results.parquet").unlink()
     store.append("scores", rows)
     outcome = add_check(store, None).query("SELECT * FROM validity")
     outcome.loc[outcome["score"] == "unfamiliarity", "sign"] = sign

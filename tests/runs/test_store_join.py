@@ -123,6 +123,40 @@ def test_many_queries_start_one_database_and_see_what_changes(store: RunStore, m
     assert store.query("SELECT count(*) AS n FROM prompts").n[0] == 60
 
 
+def test_a_run_of_an_earlier_version_lacks_no_column(tmp_path: Path) -> None:
+    """Its scores had none for prompts in one language; of some prompts more may have been scored since."""
+    frame = synthetic_frame(20).assign(unfamiliarity=1.5)
+    store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
+    store.write_prompts(frame[PROMPT])
+    store.append("scores", frame[["key", *frame.columns[6:15]]].head(10))
+    assert store.query("SELECT unfamiliarity FROM results").unfamiliarity.isna().all()
+    store.join()
+    assert store.query("SELECT unfamiliarity FROM results").unfamiliarity.isna().all()
+    store.append("scores", frame[["key", *frame.columns[6:15], "unfamiliarity"]].tail(10))
+    assert (
+        store.query("SELECT unfamiliarity FROM results ORDER BY key").unfamiliarity.isna().tolist()
+        == [True] * 10 + [False] * 10
+    )
+
+
+def test_columns_are_asked_for_once_within_many_queries_and_anew_after(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[str] = []
+    query = RunStore.query
+
+    def counted(run: RunStore, select: str, *params: Any) -> pd.DataFrame:
+        asked.append(select)
+        return query(run, select, *params)
+
+    monkeypatch.setattr(RunStore, "query", counted)
+    with store.many_queries():
+        assert store.columns() == store.columns() and "disagreement" in store.columns()
+    assert len(asked) == 1
+    store.write_analysis("ratings", pd.DataFrame({"prompt_id": ["a"], "fidelity": [1.0], "n_fidelity": [1]}))
+    assert "fidelity" in store.columns()
+
+
 @pytest.mark.slow
 def test_the_report_of_a_joined_run_says_what_that_of_an_unjoined_one_says(tmp_path: Path) -> None:
     from emoe_audit.report import collect
