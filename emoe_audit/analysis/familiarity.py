@@ -18,13 +18,13 @@ from emoe_audit.analysis.calibration import MIN_CAPTIONS
 
 UNFAMILIARITY = "unfamiliarity"
 """The name of the score."""
-SHORTEST = 1e-6
-"""Length of a state, as a share of that of captions in the language that is read best, below which it is nothing."""
+SHORTEST = 0.01
+"""Length of a state, as a share of that of captions in the best language, that none is taken to be below."""
 
 
 @dataclass(frozen=True, kw_only=True)
 class Familiarity:
-    """Where the states of each language lie, and how long those of the best read one are."""
+    """Where the states of each language lie, and how long they are."""
 
     languages: tuple[str, ...]
     means: np.ndarray
@@ -34,8 +34,9 @@ class Familiarity:
 
     @classmethod
     def fit(cls, states: np.ndarray, languages: Sequence[str]) -> Familiarity:
-        """From captions `[caption, state]`; languages of fewer than `MIN_CAPTIONS` are left out."""
-        named = pd.Series(list(languages), dtype=object)
+        """From captions `[caption, state]` of finite states; languages of fewer than `MIN_CAPTIONS` are left out."""
+        finite = np.isfinite(states).all(axis=1)
+        states, named = states[finite], pd.Series(list(languages), dtype=object)[finite].reset_index(drop=True)
         counts = named.value_counts(sort=False)
         known = tuple(sorted(str(name) for name, n in counts.items() if n >= MIN_CAPTIONS))
         rows = [states[np.flatnonzero(named == name)] for name in known]
@@ -49,23 +50,29 @@ class Familiarity:
 
     @property
     def best(self) -> str | None:
-        """The language of whose captions most is made; None where none is known."""
+        """The language of whose captions most is made, in which states are longest; None where none is known."""
         return self.languages[int(self.lengths.argmax())] if self.languages else None
 
     def judge(self, states: np.ndarray, languages: Sequence[str]) -> np.ndarray:
         """The score of each prompt, `[prompt]`, from its state before the last layer norm, `[prompt, state]`.
 
-        The mean length of captions in the best read language over the prompt's own: 1 where as much is made of it as of
-        these, 2 where half as much is. NaN in a language of which no captions are known, and for a state without any
-        length. A prompt's number depends on no other prompt.
+        The mean length of captions in the best language over the prompt's own: 1 where as much is made of it as of
+        these, 2 where half as much is, at most 100. A language of a region (`en-US`) is taken for the one that is known
+        (`en`). NaN in a language of which no captions are known, and for a state that is not finite. A prompt's number
+        depends on no other prompt.
         """
-        place = pd.Index(self.languages).get_indexer(pd.Index(list(languages), dtype=object))
-        score, known = np.full(len(states), np.nan), place >= 0
+        place = pd.Index(self.languages).get_indexer(pd.Index(map(self._known_as, languages), dtype=object))
+        score, known = np.full(len(states), np.nan), (place >= 0) & np.isfinite(states).all(axis=1)
         if not known.any():
             return score
         lengths, longest = _lengths(states[known] - self.means[place[known]]), float(self.lengths.max())
-        score[known] = longest / np.where(lengths > SHORTEST * longest, lengths, np.nan)
+        score[known] = longest / np.maximum(lengths, SHORTEST * longest)
         return score
+
+    def _known_as(self, language: str) -> str:
+        while language and language not in self.languages:
+            language = language.rpartition("-")[0]
+        return language
 
     def to_frame(self) -> pd.DataFrame:
         """A row per language: `language`, `mean` as bytes of float32, `length`."""

@@ -14,6 +14,7 @@ from typing import Any, Literal
 import pandas as pd
 
 from emoe_audit.analysis.contrasts import CORRELATION_COLUMNS
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Interval, Side, side
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import COVERAGE, GROUPED_FIRST, PUBLISHED_RECALL, SOURCE_QUALITY
@@ -26,6 +27,8 @@ ENOUGH_GROUPS = 10
 """Of fewer groups a rank correlation decides nothing: unrelated means would be called clear too often."""
 ENOUGH_PROMPTS = 30
 """Of fewer prompts in one language their own correlation decides nothing."""
+LITTLE = 0.1
+"""Size of a rank correlation over prompts up to which they are as good as unrelated, however many they are."""
 ENOUGH_CAPTIONS = 5
 """Of fewer captions a group's mean is that of a few prompts, and no group's numbers are given."""
 
@@ -36,6 +39,11 @@ CAPTIONS = """
            count(DISTINCT language) AS languages
     FROM results
 """
+LIMIT = (
+    "; it is the text encoder's alone, the same for every denoiser that shares it, and was found right for bare names: "
+    "within the same words, as “a photo of a ...”, it can point the wrong way"
+)
+"""What is said beside a ranking by `UNFAMILIARITY`."""
 QUALITY = "the image quality of {groups} by their source captions"
 SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}
 
@@ -109,6 +117,8 @@ class Evidence:
     """Spearman's, of the groups' means; None for what compares prompts."""
     given_tokens: Interval | None
     """The same with the number of tokens partialled out, where that was asked."""
+    of_prompts: bool = False
+    """Whether prompts of one language were compared, in the place of groups."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -167,15 +177,18 @@ def standing(
     own = correlations[correlations["x"] == score]
     found = [
         _against(own, "coverage", COVERAGE, captions.scored, "the known training coverage of {groups}"),
-        _against(own, "quality", SOURCE_QUALITY, captions.judged, QUALITY) or _in_one_language(own, captions),
+        _in_one_language(own, captions) if captions.languages == 1 else None,
+        _against(own, "quality", SOURCE_QUALITY, captions.judged, QUALITY),
         _published(own, captions.scored, reader),
         _checked(score, validity),
     ]
     order = list(LADDER)
     evidence = tuple(sorted((e for e in found if e is not None), key=lambda e: order.index(e.rung)))
-    rung, basis, aside = _weighed(evidence, comparable=validity is None or validity.comparable)
+    comparable = validity is None or validity.comparable or score == UNFAMILIARITY
+    rung, basis, aside = _weighed(evidence, comparable=comparable)
     sentence = LADDER[rung].sentence.format(basis=basis)
-    return Standing(rung=rung, word=LADDER[rung].word, sentence=f"{sentence}{aside}.", evidence=evidence)
+    limit = LIMIT if score == UNFAMILIARITY else ""
+    return Standing(rung=rung, word=LADDER[rung].word, sentence=f"{sentence}{aside}{limit}.", evidence=evidence)
 
 
 def in_words(rho: Interval) -> str:
@@ -202,7 +215,7 @@ def _weighed(evidence: Sequence[Evidence], *, comparable: bool) -> tuple[Rung, s
 def _named(evidence: Evidence) -> str:
     if evidence.rho is None:
         return evidence.name
-    if evidence.groups < ENOUGH_GROUPS:
+    if evidence.groups < (ENOUGH_PROMPTS if evidence.of_prompts else ENOUGH_GROUPS):
         return f"{evidence.name}, which are too few"
     if evidence.captions < ENOUGH_CAPTIONS:
         return f"{evidence.name}, of too few captions"
@@ -239,17 +252,24 @@ def _in_one_language(own: pd.DataFrame, captions: Captions) -> Evidence | None:
     """The score against image quality over prompts, which say the same of groups where there is one language."""
     rows = own[(own["y"] == SOURCE_QUALITY) & (own["level"] == "prompt") & own["given"].isna() & own["rho"].notna()]
     row = next(iter(records(rows)), None)
-    if row is None or captions.languages > 1:
+    if row is None:
         return None
     return Evidence(
         rung="quality",
         name=QUALITY.format(groups=f"{int(row.n):,} prompts"),
-        side=side(row.low, row.high) if captions.judged >= ENOUGH_PROMPTS else "unclear",
+        side=_clear_of_little(row) if captions.judged >= ENOUGH_PROMPTS else "unclear",
         groups=int(row.n),
         captions=captions.judged,
         rho=_interval(row),
         given_tokens=None,
+        of_prompts=True,
     )
+
+
+def _clear_of_little(row: Any) -> Side:
+    """On which side of 0 a whole interval lies that leaves out what is too little to act on."""
+    sides = {side(row.low, row.high, of=-LITTLE), side(row.low, row.high, of=LITTLE)}
+    return sides.pop() if len(sides) == 1 else "unclear"
 
 
 def _published(own: pd.DataFrame, captions: int, reader: Reader | None) -> Evidence | None:
@@ -270,7 +290,7 @@ def _checked(score: str, validity: Validity | None) -> Evidence | None:
         return None
     return Evidence(
         rung="checks",
-        name="the check on strange prompts",
+        name="the check on strange prompts" + (f" in {tested.language}" if tested.language else ""),
         side=SIDES[tested.sign],
         groups=0,
         captions=0,

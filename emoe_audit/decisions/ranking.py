@@ -16,6 +16,7 @@ from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.runs.query import RunReader, known_column
 from emoe_audit.runs.sql import Sql, joined, sql
 
+ALONE = "SELECT language, count(*) AS n, count(unfamiliarity) AS n_given FROM results GROUP BY language"
 RELATIVE_SCORE = "relative_disagreement"
 """What ranks where a run has measured no score yet."""
 
@@ -30,6 +31,8 @@ class ScoreValidity:
     """By probe: how often the strange half of a pair scores higher."""
     beyond: dict[str, Estimate] = field(default_factory=dict)
     """By probe: how much oftener it does so than a placebo; empty for a check that had none."""
+    language: str | None = None
+    """The only one in which it was asked; None where that were many."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -51,7 +54,8 @@ class Validity:
 def ranking_score(store: RunReader, validity: Validity | None) -> str:
     """The score that the validity check chose, where the run measured it; else the first of `SCORES` that it did.
 
-    Where prompts have no translations and the check chose none, that for prompts in one language, if it holds.
+    Where the check chose none and no prompt has a translation score, that for prompts in one language, if it holds in
+    the language that all are in.
     """
     columns = store.columns()
     counts = count_values(store, [known_column(score, columns, store.path) for score in SCORES])
@@ -59,10 +63,18 @@ def ranking_score(store: RunReader, validity: Validity | None) -> str:
     chosen = validity.default_score if validity else None
     if chosen in measured:
         return chosen
-    alone = validity.of(UNFAMILIARITY) if validity and TRANSLATION_SCORE not in measured else None
-    if alone is not None and alone.sign == "holds" and UNFAMILIARITY in measured:
+    if validity and TRANSLATION_SCORE not in measured and _ranks_alone(store, validity.of(UNFAMILIARITY)):
         return UNFAMILIARITY
     return next(iter(measured), RELATIVE_SCORE)
+
+
+def _ranks_alone(store: RunReader, alone: ScoreValidity | None) -> bool:
+    """Whether all prompts are in the language in which the sign of the score was found to hold, and most have it."""
+    if alone is None or alone.sign != "holds" or alone.language is None:
+        return False
+    found = store.query(ALONE)
+    in_it = [str(tag) == alone.language or str(tag).startswith(f"{alone.language}-") for tag in found["language"]]
+    return all(in_it) and 2 * found["n_given"].sum() > found["n"].sum()
 
 
 def count_values(store: RunReader, columns: Sequence[Sql]) -> list[int]:
@@ -94,7 +106,14 @@ def _score_validity(score: str, part: pd.DataFrame) -> ScoreValidity:
     rows = list(records(part[part["strict"]]))
     shares = {r.probe: _estimate(r.share, r.low, r.high, r.n_pairs) for r in rows}
     beyond = {r.probe: _estimate(r.beyond, r.beyond_low, r.beyond_high, r.n_pairs) for r in rows if "beyond" in part}
-    return ScoreValidity(score=score, sign=part["sign"].iloc[0], shares=shares, beyond=beyond)
+    language = part["language"].iloc[0] if "language" in part else None
+    return ScoreValidity(
+        score=score,
+        sign=part["sign"].iloc[0],
+        shares=shares,
+        beyond=beyond,
+        language=None if pd.isna(language) else str(language),
+    )
 
 
 def _estimate(mean: Any, low: Any, high: Any, n_pairs: Any) -> Estimate:

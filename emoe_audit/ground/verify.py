@@ -23,9 +23,9 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.coverage import CONCEPT, read_coverage
 from emoe_audit.experts.hashing import json_digest
 from emoe_audit.ground import members  # noqa: F401  registers its rows
-from emoe_audit.ground.alone import CANDIDATES, Candidate
 from emoe_audit.ground.baselines import BASELINES, WHOLE_UNETS, Baseline, text_distance
 from emoe_audit.ground.figures import Ground
+from emoe_audit.ground.one_language import ONE_LANGUAGE, Candidate
 from emoe_audit.ground.table import Verification, tabulate
 from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts, is_plain
@@ -154,7 +154,7 @@ def bench_engine(
     left_out = () if spec.emergent is None else WHOLE_UNETS
     baselines = {name: make(engine) for name, make in BASELINES.items() if name not in left_out}
     baselines["text_distance"] = text_distance(engine, _drawn(captions, coverage))
-    alone = {name: make(engine) for name, make in CANDIDATES.items()}
+    alone = {name: make(engine) for name, make in ONE_LANGUAGE.items()}
     return BenchEngine(engine, {name: _of_prompts(baseline) for name, baseline in baselines.items()} | alone)
 
 

@@ -117,7 +117,7 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
             correlations,
             standing=standing,
             scope=scope,
-            extremes=read_extremes(store, ranking),
+            extremes=None if groups and len(groups[0].rows) > 1 else read_extremes(store, ranking),
             validity=validity,
             quality=quality,
         ),
@@ -137,7 +137,7 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
         quartiles=quartiles,
         correlations=correlations,
         gallery=collect_gallery(store, ranking, gallery_concepts),
-        limits=limits(manifest, scope, groups, complete=store.is_complete),
+        limits=limits(manifest, scope, groups, ranking=ranking, complete=store.is_complete),
     )
 
 

@@ -49,8 +49,6 @@ class ScoreWords:
     """The prompts that score higher."""
     high: str
     """After `high means that`."""
-    limit: str = ""
-    """What the score cannot say, at the end of the sentence on what the ranking rests on."""
 
 
 EXPERT_WORDS = ScoreWords(
@@ -70,8 +68,6 @@ ALONE_WORDS = ScoreWords(
     none="does the text encoder of {ensemble} make clearly less of prompts than of the average one",
     more="where the text encoder makes less of prompts",
     high="the text encoder makes little of a prompt, against captions of its language that are known",
-    limit="; it is the text encoder's alone, the same for every denoiser that shares it, and compares prompts that are "
-    "written alike, as words around a name change it for every name",
 )
 WORDS = {TRANSLATION_SCORE: TRANSLATION_WORDS, UNFAMILIARITY: ALONE_WORDS}
 

@@ -3,15 +3,35 @@
 from __future__ import annotations
 
 from emoe_audit.analysis.crossed import MIN_CLUSTERS
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.report.data import LEVEL, Company, GroupTable, Scope
 from emoe_audit.report.labels import column_label, counted
 from emoe_audit.types import RunManifest
 
+_OF_EXPERTS = (
+    "Disagreement says where experts differ; they can agree on a blind spot.",
+    "The score reads the first denoising step only, before an image exists.",
+)
+_OF_SCORES = {
+    TRANSLATION_SCORE: (
+        "Translation disagreement says where translations are read unlike; languages can agree on a blind spot.",
+        "The score reads the text encoder alone, before an image exists.",
+    ),
+    UNFAMILIARITY: (
+        "Unfamiliarity says of which prompts the text encoder makes little; what it makes of others may be wrong.",
+        "The score reads the text encoder alone, before an image exists.",
+    ),
+}
+"""What a score says and where it is read."""
 
-def limits(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, complete: bool) -> tuple[str, ...]:
+
+def limits(
+    manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, ranking: str, complete: bool
+) -> tuple[str, ...]:
     """The limits of a run, those that are particular to it first."""
-    return (*_of_this_run(manifest, scope, groups, complete=complete), *_of_the_method(manifest))
+    return (*_of_this_run(manifest, scope, groups, complete=complete), *_of_the_method(manifest, ranking))
 
 
 def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, complete: bool) -> list[str]:
@@ -76,15 +96,15 @@ def _of_a_table(table: GroupTable) -> list[str]:
     return said
 
 
-def _of_the_method(manifest: RunManifest) -> list[str]:
+def _of_the_method(manifest: RunManifest, ranking: str) -> list[str]:
+    says, reads = _OF_SCORES.get(ranking, _OF_EXPERTS)
     return [
-        "Disagreement says where experts differ, or translations are read unlike each other. It does not say why, and "
-        "it is no measure of harm, bias or skill: experts can agree on a blind spot, and so can languages.",
+        f"{says} It does not say why, and it is no measure of harm, bias or skill.",
         "Scores compare prompts within one ensemble. They do not compare ensembles, and the plain score moves with the "
         "size of the features.",
         "Intervals cover the choice of captions, with all translations of a caption kept together, and where prompts "
         "of several languages are pooled that of languages; not that of experts, of translations or of the judge.",
         f"Image quality is what a judge model ({manifest.ensemble.judge or 'none in this run'}) sees; its own weakness "
         "in a language shows as low quality of that language.",
-        "The score reads the first denoising step only, before an image exists.",
+        reads,
     ]

@@ -15,6 +15,7 @@ from emoe_audit.report.data import QUALITY, Correlation, Extremes, GroupRow, Gro
 from emoe_audit.report.labels import (
     column_label,
     counted,
+    group_label,
     listing,
     measure_label,
     number,
@@ -41,17 +42,17 @@ def verdict(
     table = next((t for t in quartiles if (t.score, t.measure) == (ranking, quality)), None)
     found = next((c for c in correlations if (c.x, c.y, c.level) == (ranking, quality, "prompt")), None)
     return Verdict(
-        where=_where(ensemble, groups, extremes),
+        where=_where(ensemble, groups, None if standing.rung in ("none", "contradicted") else extremes),
         quality=_quality(table, found, scope),
         validity=_validity(ranking, validity),
-        trust=standing.sentence.removesuffix(".") + score_words(ranking).limit + ".",
+        trust=standing.sentence,
     )
 
 
 def _validity(ranking: str, validity: Validity | None) -> str:
     if validity is None:
         return "In this run the score was not tested on prompts that are strange to every model."
-    if not validity.comparable:
+    if not validity.comparable and ranking != UNFAMILIARITY:
         return (
             f"The experts cannot be compared: the correlation of their features is {number(validity.alignment, 2)}, as "
             "between models without a common ancestor, so no score of this ensemble means anything."
@@ -59,11 +60,12 @@ def _validity(ranking: str, validity: Validity | None) -> str:
     tested = validity.of(ranking)
     if tested is None or not tested.shares:
         return "The check on strange prompts says nothing of the score that ranks."
-    shares = listing([_share(probe, share, tested.beyond.get(probe)) for probe, share in tested.shares.items()])
+    asked = f" in {group_label('language', tested.language)}" if tested.language else ""
+    shares = listing([_share(probe + asked, share, tested.beyond.get(probe)) for probe, share in tested.shares.items()])
     sign = {"holds": "its sign holds", "unclear": "its sign is unclear", "turned": "its sign is wrong"}[tested.sign]
     best = validity.default_score
     if ranking == UNFAMILIARITY:
-        choice = "it ranks, as these prompts have no translations"
+        choice = "it ranks, as no translation score could be given"
     elif best is None:
         choice = "no score is valid on this ensemble"
     elif best == ranking:
@@ -138,7 +140,7 @@ def _over_quarters(table: QuartileTable, found: Correlation, scope: Scope) -> st
     opening, verb = {
         "below": (f"Images fit their captions less well {more}", "falls"),
         "above": (f"Images fit their captions better, not worse, {more}", "rises"),
-        "unclear": ("Disagreement and image quality are not clearly related in this run", "goes"),
+        "unclear": ("The score and image quality are not clearly related in this run", "goes"),
     }[found.side]
     unread = table.measure == QUALITY and scope.n_languages > 1
     judge = ", by a judge of which it is not known how well it reads each language" if unread else ""

@@ -105,13 +105,13 @@ TABLES: dict[str, Table] = {
     "validity": Table(
         columns=_columns(
             label="score sign probe",
-            text="default_score",
+            text="default_score language",
             number="share low high placebo beyond beyond_low beyond_high alignment",
             count="n_pairs n_languages",
             flag="strict comparable",
         ),
         key=("score", "probe"),
-        optional=frozenset({"strict", "n_languages", *_BEYOND}),
+        optional=frozenset({"strict", "n_languages", "language", *_BEYOND}),
         words={"sign": ("holds", "unclear", "turned")},
     ),
     "text_encoder": _table("name", label="name", flag="exact", words={"name": PUBLIC_READERS}),

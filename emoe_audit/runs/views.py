@@ -5,12 +5,14 @@ from __future__ import annotations
 import json
 import os
 import re
+import threading
 from collections.abc import Iterator, Set
 from pathlib import Path
 from typing import Any
 
 import duckdb
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.pictures import inside
 from emoe_audit.runs.checked import ADVICE, check_table, columns_of, read_files
@@ -56,13 +58,13 @@ BOUNDED = """* REPLACE (
     ELSE reading END AS reading
 )"""
 """Readings are many, and are not looked at before they are asked for; one of an engine has a kibibyte."""
-UNFAMILIARITY = "unfamiliarity"
-WITH_LATER = "(SELECT *, NULL::DOUBLE AS unfamiliarity FROM {rows})"
+WITH_LATER = "(SELECT *, NULL::DOUBLE AS {name} FROM {rows})"
 ONCE = "{rows} QUALIFY row_number() OVER (PARTITION BY {key}) = 1"
 SHARD = re.compile(r"part-(\d{1,12})\.parquet")
 
 
 _parsed: dict[str, frozenset[str]] = {}
+_parsing = threading.Lock()
 MOST_PARSED = 512
 """SELECTs of which it is kept what tables they name; then the oldest is forgotten."""
 
@@ -86,11 +88,12 @@ def views(run: Path, named: Set[str], connection: duckdb.DuckDBPyConnection) -> 
 
 def tables_in(select: str, connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
     """The tables that a SELECT names, by DuckDB's own parser; none where it cannot be parsed."""
-    if select not in _parsed:
-        if len(_parsed) >= MOST_PARSED:
-            _parsed.pop(next(iter(_parsed)), None)
-        _parsed[select] = _tables_in(select, connection)
-    return _parsed[select]
+    with _parsing:
+        if select not in _parsed:
+            if len(_parsed) >= MOST_PARSED:
+                _parsed.pop(next(iter(_parsed)))
+            _parsed[select] = _tables_in(select, connection)
+        return _parsed[select]
 
 
 def _tables_in(select: str, connection: duckdb.DuckDBPyConnection) -> frozenset[str]:
@@ -166,7 +169,7 @@ def _whole_rows(table: str, files: list[Path]) -> Sql:
     rows = read_files(files)
     if table not in ("scores", RESULTS) or any(UNFAMILIARITY in columns_of(table, file) for file in files):
         return rows
-    return sql(WITH_LATER, rows=rows)
+    return sql(WITH_LATER, name=identifier(UNFAMILIARITY), rows=rows)
 
 
 def _results_view(run: Path) -> Sql:

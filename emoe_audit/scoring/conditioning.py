@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import regex
 import torch
 from jaxtyping import Float
-from torch import Tensor
+from torch import Tensor, nn
 from transformers import CLIPTokenizer
 
 from emoe_audit.experts.text_encoders import TextEncoder
@@ -88,13 +89,26 @@ def _encode(prompts: Sequence[str], encoder: TextEncoder, *, is_pair: bool) -> T
         list(prompts), padding="max_length", max_length=encoder.max_length, truncation=True, return_tensors="pt"
     ).to(encoder.model.device)
     mask = tokens.attention_mask if getattr(encoder.model.config, "use_attention_mask", False) else None
-    out: Any = encoder.model(tokens.input_ids, attention_mask=mask, output_hidden_states=True)
+    with _before_last_norm(encoder.model) as unnormed:
+        out: Any = encoder.model(tokens.input_ids, attention_mask=mask, output_hidden_states=is_pair)
     end = (tokens.input_ids == encoder.tokenizer.eos_token_id).int().argmax(dim=1)
     return TextStates(
         embeds=out.hidden_states[-2] if is_pair else out.last_hidden_state,
         summary=out.text_embeds if "text_embeds" in out else out.pooler_output,
-        unnormed=out.hidden_states[-1][torch.arange(len(end)), end],
+        unnormed=unnormed[0][torch.arange(len(end), device=end.device), end],
     )
+
+
+@contextmanager
+def _before_last_norm(model: nn.Module) -> Iterator[list[Tensor]]:
+    """What a text encoder gives its last layer norm, once it has been run."""
+    kept: list[Tensor] = []
+    norm = next(module for name, module in model.named_modules() if name.endswith("final_layer_norm"))
+    hook = norm.register_forward_pre_hook(lambda _module, args: kept.append(args[0]))
+    try:
+        yield kept
+    finally:
+        hook.remove()
 
 
 def count_tokens(prompts: Sequence[str], tokenizer: CLIPTokenizer, max_length: int) -> list[TokenCount]:

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pandas as pd
 
+from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.errors import StoreError, WriteError
 from emoe_audit.runs.files import write_whole
 from emoe_audit.runs.manifest import settings_hash
@@ -42,7 +43,7 @@ class Kept:
         from emoe_audit.scoring.disagreement import SCORES  # loads torch
 
         texts = hashlib.sha256(captions.to_csv().encode("utf-8", "surrogatepass")).hexdigest()
-        settings = [settings_hash(scoring), scoring.check_pairs, *SCORES]
+        settings = [settings_hash(scoring), scoring.check_pairs, *SCORES, UNFAMILIARITY]
         rests_on = [importlib.metadata.version("emoe-audit"), ensemble_hash, *settings, texts]
         name = hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()[:32]
         try:

@@ -1,4 +1,4 @@
-"""What the probes say of the score for prompts in one language, in the language that is read best.
+"""What the probes say of the score for prompts in one language, in the language of whose captions most is made.
 
 Where nearly all that a model was trained on is in one language, probes in forty say little. So this score is asked in
 one alone, and what holds there is said of that language only. It is learned from one half of the captions and asked of
@@ -6,6 +6,8 @@ the other: the captions that a mean is made of lie nearer to it than any others.
 """
 
 from __future__ import annotations
+
+from dataclasses import replace
 
 import pandas as pd
 
@@ -29,13 +31,12 @@ def check_alone(reader: TextReader, familiarity: Familiarity, captions: pd.DataF
     own = captions[[language]].astype(str).map(str.casefold).drop_duplicates()
     words = {language: {word for text in own[language] for word in text.split()}}
     learned, asked = own.iloc[::2], own.iloc[1::2]
-    known = Familiarity.fit(reader.states(learned[language].to_list()), [language] * len(learned))
     pairs = make_pairs(asked, words, reader.count, n_per_language=len(asked))
+    if not pairs:
+        return ()
+    known = Familiarity.fit(reader.states(learned[language].to_list()), [language] * len(learned))
     scores = (
         known.judge(reader.states([pair.texts[half] for pair in pairs]), [language] * len(pairs)) for half in range(3)
     )
-    if not pairs:
-        return ()
-    rows = halves(pairs, *scores)
-    named = rows.assign(probe=rows["probe"] + f" in {language}")
-    return weigh(named, resampled="caption", least=MIN_PAIRS)
+    found = weigh(halves(pairs, *scores), resampled="caption", least=MIN_PAIRS)
+    return tuple(replace(probe, language=language) for probe in found)

@@ -41,6 +41,8 @@ class ProbeResult:
     """The same share with the placebo in the place of the strange half."""
     beyond: Interval
     """`share` less `placebo`, pair by pair."""
+    language: str | None = None
+    """The only one that was asked; None where many were."""
 
     @property
     def sign(self) -> Sign:

@@ -40,6 +40,11 @@ class ScoreCheck:
         return "holds" if signs == {"holds"} else "unclear"
 
     @property
+    def language(self) -> str | None:
+        """The only one that was asked; None where many were."""
+        return next((probe.language for probe in self.probes), None)
+
+    @property
     def strength(self) -> float:
         """The lower end of what the weakest probe shows beyond its placebo; NaN without probes."""
         return min((probe.beyond.low for probe in self.probes), default=math.nan)
@@ -95,6 +100,7 @@ class Check:
             | {"n_pairs": p.n_pairs, "n_languages": p.n_languages}
             | {"share": p.share.value, "low": p.share.low, "high": p.share.high, "placebo": p.placebo}
             | {"beyond": p.beyond.value, "beyond_low": p.beyond.low, "beyond_high": p.beyond.high}
+            | {"language": p.language}
             | whole
             for s in self.scores
             for p in s.probes
@@ -134,7 +140,9 @@ class Check:
 
 def _in_one_language(score: ScoreCheck) -> str:
     told = (f"{p.probe} {_share(p)}" for p in score.probes)
-    return f"{score.name}, for prompts without translations: sign {score.sign}; {', '.join(told)}\n"
+    return (
+        f"{score.name}, for prompts in one language, asked in {score.language}: sign {score.sign}; {', '.join(told)}\n"
+    )
 
 
 def _shares(score: ScoreCheck, probes: Sequence[str]) -> str:
@@ -151,9 +159,10 @@ def _ends(interval: Interval) -> str:
 
 
 def _published(probe: ProbeResult) -> dict[str, Any]:
-    counts = {"probe": probe.probe, "strict": True, "n_pairs": probe.n_pairs, "n_languages": probe.n_languages}
+    asked = {"probe": probe.probe, "language": probe.language, "strict": True}
+    counts = {"n_pairs": probe.n_pairs, "n_languages": probe.n_languages}
     shares = flat("share", probe.share) | {"placebo": or_null(probe.placebo)} | flat("beyond", probe.beyond)
-    return counts | {"sign": probe.sign} | shares
+    return asked | counts | {"sign": probe.sign} | shares
 
 
 def _probe(row: dict[str, Any]) -> ProbeResult:
@@ -164,4 +173,5 @@ def _probe(row: dict[str, Any]) -> ProbeResult:
         share=Interval(value=float(row["share"]), low=float(row["low"]), high=float(row["high"])),
         placebo=float(row["placebo"]),
         beyond=Interval(value=float(row["beyond"]), low=float(row["beyond_low"]), high=float(row["beyond_high"])),
+        language=None if pd.isna(row["language"]) else str(row["language"]),
     )

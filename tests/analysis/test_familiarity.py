@@ -41,10 +41,27 @@ def test_a_prompt_has_the_same_number_alone_and_among_ten_thousand(known: Famili
 
 
 def test_what_is_not_known_has_no_number(known: Familiarity) -> None:
-    mean_itself = known.means[list(known.languages).index("en")]
-    assert np.isnan(known.judge(np.stack([STATES[12], STATES[0], mean_itself]), ["yo", "und", "en"])).all()
+    assert np.isnan(known.judge(np.stack([STATES[12], STATES[0], STATES[0] * np.inf]), ["yo", "und", "en"])).all()
     nothing = Familiarity.fit(np.empty((0, 8)), [])
     assert nothing.best is None and np.isnan(nothing.judge(STATES, LANGUAGES)).all()
+
+
+def test_nothing_at_all_is_a_hundred_times_as_little(known: Familiarity) -> None:
+    mean_itself = known.means[list(known.languages).index("en")]
+    assert known.judge(mean_itself[None], ["en"]).tolist() == [100]
+
+
+def test_a_language_of_a_region_is_taken_for_the_one_that_is_known() -> None:
+    known = Familiarity.fit(STATES[:12], ["en"] * 6 + ["zh-Hant"] * 6)
+    as_known = known.judge(STATES[[0, 0, 7]], ["en", "en", "zh-Hant"])
+    assert known.judge(STATES[[0, 0, 7]], ["en-US", "en-Latn-GB", "zh-Hant-TW"]).tolist() == as_known.tolist()
+    assert np.isnan(known.judge(STATES[:1], ["zh"])).all()
+
+
+def test_a_state_that_is_not_finite_spoils_no_other() -> None:
+    broken = np.vstack([STATES, np.full((1, 8), np.nan)])
+    spoilt, whole = Familiarity.fit(broken, [*LANGUAGES, "ja"]), Familiarity.fit(STATES, LANGUAGES)
+    np.testing.assert_array_equal(spoilt.judge(STATES, LANGUAGES), whole.judge(STATES, LANGUAGES))
 
 
 def test_it_survives_being_kept(known: Familiarity) -> None:

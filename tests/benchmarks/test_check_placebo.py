@@ -21,8 +21,10 @@ from open_clip.tokenizer import SimpleTokenizer
 from transformers import CLIPTextConfig, CLIPTextModel
 
 from emoe_audit.analysis.calibration import Calibration
+from emoe_audit.analysis.familiarity import UNFAMILIARITY, Familiarity
 from emoe_audit.analysis.readings import Readings
 from emoe_audit.prompts.shipped import shipped_captions
+from emoe_audit.validity.alone import check_alone
 from emoe_audit.validity.check import draw
 from emoe_audit.validity.evidence import compare
 from emoe_audit.validity.outcome import ScoreCheck
@@ -60,13 +62,24 @@ class RandomReader:
 
     def read(self, texts: Sequence[str]) -> np.ndarray:
         """The state at the end of each text; causal, so that what comes after it changes nothing."""
+        return self._read(texts)[0]
+
+    def states(self, texts: Sequence[str]) -> np.ndarray:
+        """The same before the last norm."""
+        return self._read(texts)[1]
+
+    def _read(self, texts: Sequence[str]) -> np.ndarray:
         ids = self.ids(texts)
-        order, rows = np.argsort([len(own) for own in ids], kind="stable"), np.empty((len(texts), WIDTH), np.float32)
+        order = np.argsort([len(own) for own in ids], kind="stable")
+        rows = np.empty((2, len(texts), WIDTH), np.float32)
         with torch.inference_mode():
             for part in np.array_split(order, max(1, len(order) // 128)):
                 length = max(len(ids[row]) for row in part) + 2
                 padded = [[49_406, *ids[row], *[49_407] * (length - 1 - len(ids[row]))] for row in part]
-                rows[part] = self.model(torch.tensor(padded)).pooler_output.numpy()
+                out = self.model(torch.tensor(padded), output_hidden_states=True)
+                ends = torch.tensor([len(ids[row]) + 1 for row in part])
+                rows[0, part] = out.pooler_output.numpy()
+                rows[1, part] = out.hidden_states[-1][torch.arange(len(ends)), ends].numpy()
         return rows
 
 
@@ -106,6 +119,12 @@ def translation_score(reader: RandomReader, captions: pd.DataFrame, pairs: list[
     return ScoreCheck(name="translation", probes=check_translations(reader, fitted, captions, pairs))  # type: ignore[arg-type]
 
 
+def one_language_score(reader: RandomReader, captions: pd.DataFrame, language: str) -> ScoreCheck:
+    """The score for prompts in one language."""
+    known = Familiarity.fit(reader.states(captions[language].to_list()), [language] * len(captions))
+    return ScoreCheck(name=UNFAMILIARITY, probes=check_alone(reader, known, captions))  # type: ignore[arg-type]
+
+
 def measure(n_encoders: int, first_seed: int = 0) -> list[dict[str, Any]]:
     """A row per kind of placebo, with how many of them hold, and how many are turned."""
     tokenizer, shipped = SimpleTokenizer(), shipped_captions()
@@ -117,7 +136,9 @@ def measure(n_encoders: int, first_seed: int = 0) -> list[dict[str, Any]]:
         words = {name: {word for text in shipped[name] for word in text.casefold().split()} for name in captions}
         pairs = make_pairs(captions, words, readers[0].count, n_per_language=3, seed=part)
         for reader in readers:
+            alone = one_language_score(reader, shipped, list(shipped)[reader.seed % len(shipped.columns)])
             found = scores_of_texts(reader, pairs) | {"translation": translation_score(reader, captions, pairs)}
+            found[UNFAMILIARITY] = alone
             signs += [(name, own.sign) for name, own in found.items()]
     table = pd.DataFrame(signs, columns=["placebo", "sign"])
     return [

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from emoe_audit.analysis.contrasts import CORRELATION_COLUMNS
 from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.decisions.evidence import (
     ENOUGH_CAPTIONS,
@@ -92,9 +94,26 @@ def test_in_one_language_quality_is_that_of_its_prompts(rho: float, judged: int,
         assert "of 200 prompts by their source captions (Spearman −0.80" in found.sentence
 
 
-def test_groups_come_before_prompts() -> None:
-    found = weighed(quality(CLEAR), prompts(TURNED), judged=200, languages=1)
-    assert (found.rung, found.evidence[0].groups) == ("quality", 40)
+def test_a_correlation_over_prompts_that_is_next_to_nothing_decides_nothing_however_sure_it_is() -> None:
+    for rho in (-0.15, 0.15):
+        assert weighed(prompts(rho) | {"low": rho - 0.07, "high": rho + 0.07}, judged=9000, languages=1).rung == "none"
+
+
+def test_prompts_are_compared_too_where_groups_of_one_language_are_few() -> None:
+    regions = quality(UNCLEAR, n=4, level="region")
+    assert weighed(regions, prompts(CLEAR), judged=200, languages=1).rung == "quality"
+    told = weighed(prompts(CLEAR, n=29), judged=29, languages=1).sentence
+    assert "undecided: the image quality of 29 prompts by their source captions, which are too few" in told
+
+
+def test_the_score_for_one_language_is_told_with_its_language_and_its_limit() -> None:
+    own = replace(checked("holds", score="unfamiliarity").scores[0], language="en")
+    check = replace(checked("holds", comparable=False), scores=(own,), default_score=None)
+    found = standing(
+        "unfamiliarity", pd.DataFrame(columns=CORRELATION_COLUMNS), Captions(scored=9, judged=0, languages=1), check
+    )
+    assert found.rung == "checks", "whether experts can be compared is nothing to it"
+    assert "it is supported by the check on strange prompts in en; it is the text encoder's alone" in found.sentence
 
 
 HOLDS = checked("holds")

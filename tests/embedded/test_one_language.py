@@ -38,4 +38,4 @@ def test_the_first_screen_names_prompts_the_rung_and_the_limits(report: ReportDa
     assert report.standing.rung == "checks"
     assert report.verdict.trust.startswith("Take the ranking as a question to ask: it is supported by the check")
     assert "it is the text encoder's alone" in report.verdict.trust
-    assert "pseudo-words in en" in report.verdict.validity
+    assert "pseudo-words in English" in report.verdict.validity

@@ -14,9 +14,9 @@ import pytest
 from scipy.stats import spearmanr
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.ground.alone import CANDIDATES
 from emoe_audit.ground.baselines import BASELINES
 from emoe_audit.ground.figures import FIGURES
+from emoe_audit.ground.one_language import ONE_LANGUAGE
 from emoe_audit.ground.table import Verification
 from emoe_audit.ground.verify import known_coverage, lay_ground, related_languages, verify
 from emoe_audit.prompts.emoji import caption_matrix
@@ -49,7 +49,7 @@ def test_every_score_and_baseline_has_a_row_but_translations_where_no_language_i
     names = [row.name for row in found.scores]
     assert names == [
         "unfamiliarity", *disagreement_module.SCORES, "feature_power", "token_count", "tokens_per_word",
-        *BASELINES, "text_distance", *CANDIDATES,
+        *BASELINES, "text_distance", *ONE_LANGUAGE,
     ]  # fmt: skip
     assert [row["name"] for row in found.to_json()["scores"]] == names
     assert (found.n_languages, found.n_concepts) == (4, 8)

@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import json
 import math
-import shutil
+from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from emoe_audit.decisions.ranking import ranking_score, read_validity
 from emoe_audit.report import collect, render_html, write_report
 from emoe_audit.runs.store import RunStore
 from tests.report.translated import add_check, add_translations
+from tests.synthetic import synthetic_frame, synthetic_plan
+
+ALONE = "unfamiliarity"
 
 pytestmark = pytest.mark.slow
 
@@ -59,25 +64,50 @@ def test_a_run_without_translations_is_ranked_by_relative_disagreement(own_run: 
     assert [row.group for row in report.groups[0].rows] == ranked_by_pandas(own_run, "relative_disagreement")
 
 
-@pytest.mark.parametrize(
-    ("sign", "translated", "ranks"),
-    [
-        ("holds", False, "unfamiliarity"),
-        ("unclear", False, "relative_disagreement"),
-        ("holds", True, "translation_disagreement"),
-    ],
-)
-def test_the_score_for_one_language_ranks_where_it_holds_and_there_are_no_translations(
-    own_run: RunStore, sign: str, translated: bool, ranks: str
-) -> None:
-    store = add_translations(own_run) if translated else own_run
-    rows = store.query("SELECT * FROM scores").assign(unfamiliarity=lambda own: 2 - own["feature_power"])
-    shutil.rmtree(store.path / "scores")
-    store.append("scores", rows)
+def in_one_language(path: Path, languages: list[str], n_given: int = 20, *, checked: str = "en") -> RunStore:
+    """Twenty prompts in these languages by turns, the first of which have the score, on an ensemble where it holds."""
+    frame = synthetic_frame(20).assign(language=np.resize(languages, 20), unfamiliarity=np.linspace(1, 2, 20))
+    frame.loc[n_given:, "unfamiliarity"] = np.nan
+    store = RunStore.open(path, plan=synthetic_plan())
+    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.append("scores", frame[["key", *frame.columns[6:15], "unfamiliarity"]])
     outcome = add_check(store, None).query("SELECT * FROM validity")
-    outcome.loc[outcome["score"] == "unfamiliarity", "sign"] = sign
-    store.write_analysis("validity", outcome)
-    assert ranking_score(store, read_validity(store)) == ranks
+    store.write_analysis("validity", outcome.assign(language=outcome["score"].map({ALONE: checked})))
+    return store
+
+
+def ranks(store: RunStore) -> str:
+    return ranking_score(store, read_validity(store))
+
+
+def test_the_score_for_one_language_ranks_a_run_in_the_language_where_it_holds(tmp_path: Path) -> None:
+    assert ranks(in_one_language(tmp_path / "en", ["en"])) == ALONE
+    assert ranks(in_one_language(tmp_path / "us", ["en", "en-US"])) == ALONE
+    assert ranks(in_one_language(tmp_path / "ko", ["ko"], checked="ko")) == ALONE
+
+
+@pytest.mark.parametrize(
+    ("languages", "n_given", "checked"),
+    [(["en", "de"], 20, "en"), (["und"], 20, "en"), (["ko"], 20, "en"), (["english"], 20, "en"), (["en"], 10, "en")],
+)
+def test_it_ranks_no_other_run_nor_one_that_has_it_for_half(
+    tmp_path: Path, languages: list[str], n_given: int, checked: str
+) -> None:
+    assert ranks(in_one_language(tmp_path / "run", languages, n_given, checked=checked)) == "relative_disagreement"
+
+
+def test_it_does_not_rank_where_it_was_not_found_to_hold_or_another_score_was_chosen(tmp_path: Path) -> None:
+    store = in_one_language(tmp_path / "run", ["en"])
+    found = read_validity(store)
+    assert found is not None and ranking_score(store, None) == "relative_disagreement"
+    unclear = tuple(replace(own, sign="unclear") for own in found.scores)
+    assert ranking_score(store, replace(found, scores=unclear)) == "relative_disagreement"
+    assert ranking_score(store, replace(found, default_score="disagreement")) == "disagreement"
+
+
+def test_translations_rank_before_it(own_run: RunStore) -> None:
+    store = add_check(add_translations(own_run), None)
+    assert ranks(store) == "translation_disagreement"
 
 
 def test_the_page_says_which_score_ranks_and_why(own_run: RunStore) -> None:

@@ -7,7 +7,7 @@ from typing import Any, Literal
 import pytest
 
 from emoe_audit.analysis.intervals import Estimate
-from emoe_audit.decisions.evidence import LADDER, Standing
+from emoe_audit.decisions.evidence import LADDER, Rung, Standing
 from emoe_audit.decisions.ranking import ScoreValidity, Validity
 from emoe_audit.report.data import (
     Company,
@@ -47,9 +47,10 @@ def said_of(
     *,
     score: str = RELATIVE,
     scope: Scope | None = None,
+    rung: Rung = "none",
     **changes: Any,
 ) -> Verdict:
-    standing = Standing(rung="none", word=LADDER["none"].word, sentence="What the ranking rests on.", evidence=())
+    standing = Standing(rung=rung, word=LADDER[rung].word, sentence="What the ranking rests on.", evidence=())
     scope = scope or counted()
     return verdict("emoji", score, groups, quartiles, correlations, standing=standing, scope=scope, **changes)
 
@@ -118,18 +119,25 @@ def test_that_no_group_stands_out_is_told_in_these_words_too(score: str, told: s
 
 def test_without_groups_the_prompts_at_both_ends_are_named() -> None:
     ends = Extremes(unsure=("an abacus", "x" * 50, "a <b>"), sure=("a dog", "a cat", "\u202ethe sun"))
-    said = said_of(score=ALONE, extremes=ends)
+    said = said_of(score=ALONE, extremes=ends, rung="checks")
     bare = said.where.replace("\u2068", "").replace("\u2069", "")
     assert bare == (
         f"emoji is most unsure about the prompts “an abacus”, “{'x' * 39}…” and “a <b>”, "
         "and surest about “a dog”, “a cat” and “the sun”."
     )
-    assert said.trust.startswith("What the ranking rests on; it is the text encoder's alone")
+    for rung in ("none", "contradicted"):
+        assert "no two groups" in said_of(score=ALONE, extremes=ends, rung=rung).where
 
 
 def test_the_score_of_one_language_ranks_because_there_are_no_translations() -> None:
     said = said_of(score=ALONE, validity=validity("holds", ALONE, default_score=None)).validity
-    assert said.endswith("its sign holds, and it ranks, as these prompts have no translations.")
+    assert said.endswith("its sign holds, and it ranks, as no translation score could be given.")
+
+
+def test_the_language_that_was_asked_is_named_and_experts_need_not_be_comparable() -> None:
+    (own,) = validity("holds", ALONE).scores
+    found = validity("holds", ALONE, scores=(replace(own, language="en"),), comparable=False, default_score=None)
+    assert "80% of the pairs with pseudo-words in English" in said_of(score=ALONE, validity=found).validity
 
 
 def test_a_group_without_the_score_is_neither_counted_nor_the_surest() -> None:
@@ -176,7 +184,7 @@ def test_groups_that_hold_too_few_captions_are_counted_and_not_denied(ranked: in
     [
         (-0.6, "Images fit their captions less well", "falls"),
         (0.6, "Images fit their captions better, not worse", "rises"),
-        (0.02, "Disagreement and image quality are not clearly related", "goes"),
+        (0.02, "The score and image quality are not clearly related", "goes"),
     ],
 )
 def test_the_second_sentence_follows_the_interval_of_the_correlation(rho: float, opening: str, verb: str) -> None:

@@ -1,4 +1,4 @@
-"""Other scores for prompts in one language, as rows of the bench: what `unfamiliarity` was chosen among.
+"""Other scores for prompts in one language, as rows of the bench: some of what `unfamiliarity` was chosen among.
 
 Each is made for one engine, with the captions that its languages are known by, and maps prompts to one number each;
 high is meant as uncertain, and a prompt's number depends on no other prompt.
@@ -91,7 +91,7 @@ def rewritten(engine: ScoringEngine) -> Candidate:
     return compute
 
 
-CANDIDATES: dict[str, Callable[[ScoringEngine], Candidate]] = {
+ONE_LANGUAGE: dict[str, Callable[[ScoringEngine], Candidate]] = {
     make.__name__: make for make in (normed_length, leading_length, token_length, prompt_effect, rewritten)
 }
 """Every one by name."""

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 import torch
 
-from emoe_audit.ground.alone import CANDIDATES, WRITTEN
+from emoe_audit.ground.one_language import ONE_LANGUAGE, WRITTEN
 from emoe_audit.scoring.calibration import calibration_captions
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.loading import load_engine
@@ -30,9 +30,9 @@ def summaries(engine: ScoringEngine, texts: list[str]) -> np.ndarray:
     return torch.cat([engine.text_states([text]).summary for text in texts]).numpy()
 
 
-@pytest.mark.parametrize("name", CANDIDATES)
+@pytest.mark.parametrize("name", ONE_LANGUAGE)
 def test_a_prompt_has_the_same_number_alone_and_with_others(engine: ScoringEngine, name: str) -> None:
-    compute = CANDIDATES[name](engine)
+    compute = ONE_LANGUAGE[name](engine)
     together = compute(PROMPTS)
     alone = np.concatenate([compute([prompt]) for prompt in PROMPTS])
     np.testing.assert_allclose(alone, together, rtol=1e-4)
@@ -49,7 +49,7 @@ def test_lengths_are_those_of_the_state_by_which_clip_compares(engine: ScoringEn
     english = summaries(engine, captions["en"].tolist()).mean(axis=0)
     own = np.linalg.norm(summaries(engine, ["a red dog"])[0] - english)
     for name in ("normed_length", "leading_length"):  # sixteen numbers have no more than sixteen leading directions
-        found = CANDIDATES[name](engine)(PROMPTS[:1])
+        found = ONE_LANGUAGE[name](engine)(PROMPTS[:1])
         np.testing.assert_allclose(found, max(lengths.values()) / own, rtol=1e-3)
 
 
@@ -57,12 +57,12 @@ def test_token_length_is_that_of_the_embeddings(engine: ScoringEngine) -> None:
     encoder = engine.ensemble.text_encoders[0]
     ids = encoder.tokenizer("a red dog").input_ids[1:-1]
     embeddings = encoder.model.get_input_embeddings()(torch.tensor(ids)).detach()
-    assert CANDIDATES["token_length"](engine)(PROMPTS[:1])[0] == pytest.approx(-embeddings.norm(dim=1).mean().item())
+    assert ONE_LANGUAGE["token_length"](engine)(PROMPTS[:1])[0] == pytest.approx(-embeddings.norm(dim=1).mean().item())
 
 
 def test_the_effect_of_a_prompt_is_what_it_adds_to_the_empty_one(engine: ScoringEngine) -> None:
     own, empty = (engine.features(engine.text_states([text]), 0).flatten(1) for text in ("a red dog", ""))
-    found = CANDIDATES["prompt_effect"](engine)([*PROMPTS[:1], Prompt(prompt_id="e", prompt="")])
+    found = ONE_LANGUAGE["prompt_effect"](engine)([*PROMPTS[:1], Prompt(prompt_id="e", prompt="")])
     np.testing.assert_allclose(found, [-(own - empty).mean(dim=0).norm().item(), 0], rtol=1e-4, atol=1e-5)
 
 
@@ -76,4 +76,4 @@ def test_ways_to_write_a_prompt_are_compared_each_by_its_own_mean(
         state = summaries(engine, [way.format("a red dog")])[0] - mean
         units.append(state / np.linalg.norm(state))
     expected = 1 - np.linalg.norm(np.mean(units, axis=0))
-    assert CANDIDATES["rewritten"](engine)(PROMPTS[:1])[0] == pytest.approx(expected, rel=1e-3)
+    assert ONE_LANGUAGE["rewritten"](engine)(PROMPTS[:1])[0] == pytest.approx(expected, rel=1e-3)
