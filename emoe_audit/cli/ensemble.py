@@ -133,7 +133,12 @@ def check_ensemble(
 @click.argument("name", default=VERIFIED_ENSEMBLE)
 @option("--out", type=Target(is_folder=True), default=None, help="Run folder; by default reports/verify-ENSEMBLE.")
 @option("--concepts", type=click.IntRange(1), default=100, help="Captions of each kind, each in every language.")
-@option("--n-images", type=click.IntRange(0), default=2000, help="At most; 0 makes none.")
+@option(
+    "--n-images",
+    type=click.IntRange(0),
+    default=2000,
+    help="At most, and once more as many in the best covered language alone; 0 makes none.",
+)
 @option("--device", default="auto", help="auto, cpu, cuda or mps.")
 @option("--register", type=click.Path(exists=True, dir_okay=False), help="Python file that registers further scores.")
 @output_options
