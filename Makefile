@@ -87,7 +87,7 @@ bench-statistics: $(STAMP) ## measure the statistics; figures go to reports/benc
 	  tests/benchmarks/test_check_placebo.py tests/benchmarks/test_check_price.py \
 	  tests/benchmarks/test_company.py tests/benchmarks/test_compare_ensembles.py \
 	  tests/benchmarks/test_correlation_errors.py tests/benchmarks/test_gate_errors.py \
-	  tests/benchmarks/test_interval_coverage.py tests/benchmarks/test_report_size.py \
+	  tests/benchmarks/test_interval_coverage.py tests/benchmarks/test_published_placebo.py tests/benchmarks/test_report_size.py \
 	  tests/benchmarks/test_risk.py tests/benchmarks/test_statistics.py
 
 bench-experts: $(STAMP) ## measure emergent experts and abstaining; figures go to reports/benchmarks/experts.json

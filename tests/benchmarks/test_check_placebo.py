@@ -8,17 +8,12 @@ experts and its relative form; beside these stand a hash of the text and a const
 from __future__ import annotations
 
 import zlib
-from collections.abc import Sequence
-from dataclasses import dataclass
-from functools import cached_property
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-import torch
 from open_clip.tokenizer import SimpleTokenizer
-from transformers import CLIPTextConfig, CLIPTextModel
 
 from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.familiarity import UNFAMILIARITY, Familiarity
@@ -30,57 +25,13 @@ from emoe_audit.validity.evidence import compare
 from emoe_audit.validity.outcome import ScoreCheck
 from emoe_audit.validity.probes import Pair, make_pairs
 from emoe_audit.validity.translated import check_translations
+from tests.benchmarks.random_reader import SMALL, RandomReader
 from tests.benchmarks.record import merge_record
 
 N_ENCODERS = 60
-WIDTH, LAYERS, LONGEST = 64, 2, 76
+WIDTH = SMALL["hidden_size"]
 PARTS = 4
 """Sets of captions and pairs, so that placebos do not all share one."""
-
-
-@dataclass(frozen=True)
-class RandomReader:
-    """Stands for a `TextReader`: CLIP's tokens, random weights."""
-
-    seed: int
-    tokenizer: SimpleTokenizer
-
-    n_tokens = 49_408
-
-    @cached_property
-    def model(self) -> CLIPTextModel:
-        torch.manual_seed(self.seed)
-        sizes = {"hidden_size": WIDTH, "intermediate_size": 2 * WIDTH, "num_hidden_layers": LAYERS}
-        ends = {"bos_token_id": 49_406, "eos_token_id": 49_407, "pad_token_id": 49_407}
-        return CLIPTextModel(CLIPTextConfig(**sizes, **ends, num_attention_heads=4, projection_dim=WIDTH)).eval()
-
-    def ids(self, texts: Sequence[str]) -> list[list[int]]:
-        return [self.tokenizer.encode(text)[: LONGEST - 1] for text in texts]
-
-    def count(self, texts: Sequence[str]) -> list[int]:
-        return [len(own) for own in self.ids(texts)]
-
-    def read(self, texts: Sequence[str]) -> np.ndarray:
-        """The state at the end of each text; causal, so that what comes after it changes nothing."""
-        return self._read(texts)[0]
-
-    def states(self, texts: Sequence[str]) -> np.ndarray:
-        """The same before the last norm."""
-        return self._read(texts)[1]
-
-    def _read(self, texts: Sequence[str]) -> np.ndarray:
-        ids = self.ids(texts)
-        order = np.argsort([len(own) for own in ids], kind="stable")
-        rows = np.empty((2, len(texts), WIDTH), np.float32)
-        with torch.inference_mode():
-            for part in np.array_split(order, max(1, len(order) // 128)):
-                length = max(len(ids[row]) for row in part) + 2
-                padded = [[49_406, *ids[row], *[49_407] * (length - 1 - len(ids[row]))] for row in part]
-                out = self.model(torch.tensor(padded), output_hidden_states=True)
-                ends = torch.tensor([len(ids[row]) + 1 for row in part])
-                rows[0, part] = out.pooler_output.numpy()
-                rows[1, part] = out.hidden_states[-1][torch.arange(len(ends)), ends].numpy()
-        return rows
 
 
 def scores_of_texts(reader: RandomReader, pairs: list[Pair]) -> dict[str, ScoreCheck]:
@@ -130,7 +81,8 @@ def measure(n_encoders: int, first_seed: int = 0) -> list[dict[str, Any]]:
     tokenizer, shipped = SimpleTokenizer(), shipped_captions()
     signs: list[tuple[str, str]] = []
     for part in range(PARTS):
-        readers = [RandomReader(seed, tokenizer) for seed in range(first_seed + part, first_seed + n_encoders, PARTS)]
+        seeds = range(first_seed + part, first_seed + n_encoders, PARTS)
+        readers = [RandomReader(seed=seed, tokenizer=tokenizer, sizes=SMALL) for seed in seeds]
         known = Calibration(languages=tuple(shipped), means=np.empty(0), cosines=np.empty(0), alike=1.0)
         captions = draw(shipped, known, seed=part)
         words = {name: {word for text in shipped[name] for word in text.casefold().split()} for name in captions}
