@@ -129,20 +129,25 @@ class Check:
             f"{'score':{NAME}}{'sign':{SIGN_WIDTH}}{''.join(f'{probe:{PROBE}}' for probe in probes)}",
             *(f"{own.name:{NAME}}{own.sign:{SIGN_WIDTH}}{_shares(own, probes)}" for own in crossed),
             "",
-            *(_in_one_language(own) for own in self.scores if own.name == UNFAMILIARITY and own.probes),
+            *(
+                text
+                for own in self.scores
+                if own.name == UNFAMILIARITY and own.probes
+                for text in _in_one_language(own)
+            ),
             "share of pairs in which the strange half scores higher, that with a readable placebo in its place,",
             "and the difference with its 95% interval; a sign holds where share and difference are clear in all probes",
             f"experts: correlation of features {self.alignment:.2f}, {comparable}",
-            f"default score: {self.default_score or 'none, no score is valid on this ensemble'}",
+            f"default score: {self.default_score or 'none, no score is valid in all languages together'}",
+            f"for prompts in one language: {self.one_language_score or 'none'}",
         ]
         return "\n".join(line.rstrip() for line in lines)
 
 
-def _in_one_language(score: ScoreCheck) -> str:
+def _in_one_language(score: ScoreCheck) -> tuple[str, str]:
     told = (f"{p.probe} {_share(p)}" for p in score.probes)
-    return (
-        f"{score.name}, for prompts in one language, asked in {score.language}: sign {score.sign}; {', '.join(told)}\n"
-    )
+    asked = f"{score.name}, for prompts in one language, asked in {score.language}"
+    return f"{asked}: sign {score.sign}; {', '.join(told)}", ""
 
 
 def _shares(score: ScoreCheck, probes: Sequence[str]) -> str:

@@ -69,7 +69,7 @@ def test_every_form_tells_the_share_the_placebo_and_the_difference() -> None:
     lines = found.to_text().splitlines()
     assert lines[0].split() == ["score", "sign", "pseudo-words"]
     assert "0.70 - 0.50 = +0.20 (+0.10 to +0.30)" in lines[1]
-    assert lines[-1] == "default score: disagreement"
+    assert lines[-2:] == ["default score: disagreement", "for prompts in one language: none"]
 
 
 def test_a_frame_holds_the_whole_outcome() -> None:
