@@ -8,7 +8,7 @@ OUT ?= build/ensemble
 RUN := reports/first-light
 EXAMPLE := reports/example
 VERIFICATION := reports/verification
-EMBEDDED := emoji-a emoji-b
+EMBEDDED := emoji-a emoji-b emoji-c emoji-d
 NEWEST := .venv-newest
 OLDEST := .venv-oldest
 HELD := ^torch(vision)?==

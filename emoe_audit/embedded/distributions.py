@@ -6,7 +6,7 @@ from importlib.metadata import entry_points
 from importlib.util import find_spec
 from pathlib import Path
 
-APART = ("emoji-b",)
+APART = ("emoji-b", "emoji-c", "emoji-d")
 """Embedded in a clone and left out of the wheel."""
 GROUP = "emoe_audit.ensembles"
 """Entry points by which such a distribution says the name of its ensemble, and the package that is its folder."""
