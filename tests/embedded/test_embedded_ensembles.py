@@ -55,7 +55,7 @@ def test_the_weights_are_small_and_hold_no_pickle(spec: EnsembleSpec) -> None:
     assert {file.suffix for file in files} <= {".safetensors", ".json", ".txt", ".yaml", ".csv", ".md"}
 
 
-def test_prompts_are_read_the_further_from_their_translations_the_less_their_language_was_trained_on(
+def test_prompts_are_read_the_further_from_their_translations_the_less_is_read_of_their_language(
     engine: ScoringEngine, prompts: list[Prompt], coverage: pd.DataFrame
 ) -> None:
     readings = Readings(
@@ -65,7 +65,9 @@ def test_prompts_are_read_the_further_from_their_translations_the_less_their_lan
     )
     distance = Readers.fit(readings).judge(readings)[TRANSLATION_SCORE]
     means = distance.groupby(np.array(readings.languages)).mean()
-    assert spearmanr(means, coverage["coverage"].astype(float).reindex(means.index)).statistic < -0.7
+    read = coverage["text_recall_at_10"].astype(float).reindex(means.index)
+    assert spearmanr(means, read).statistic < -0.6
+    assert means.idxmin() in coverage.index[:2], "a language of the two best covered ones is the surest"
 
 
 def test_scores_equal_the_naive_implementation(
@@ -110,7 +112,7 @@ def test_what_was_learned_can_be_seen_and_an_unknown_script_cannot(
 
     alone = coverage[(coverage["drawn"].astype(int) == 0) & (coverage["script_family"] == "single")]
     assert top10(coverage.index[0]) >= 0.6
-    assert max(top10(language) for language in alone.index) <= 0.05
+    assert max(top10(language) for language in alone.index[:2]) <= 0.05
 
 
 def source_captions(path: Path) -> dict[str, str]:
