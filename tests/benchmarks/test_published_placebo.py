@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
@@ -35,7 +37,7 @@ def test_random_weights_of_a_public_design_do_not_follow_published_readings() ->
     rows = rows.rename_axis("source_id").reset_index()
     texts, languages = rows["prompt"].to_list(), rows["language"].to_list()
     recall = published_recall(VIT_L, sorted(set(languages)))
-    found = []
+    found: list[dict[str, Any]] = []
     for seed in SEEDS:
         reader = RandomReader(seed=seed, tokenizer=SimpleTokenizer(), sizes=VIT_L_SIZES)
         vectors = sketch(torch.tensor(reader.read(texts))).numpy()

@@ -67,7 +67,6 @@ def test_prompts_are_read_the_further_from_their_translations_the_less_is_read_o
     means = distance.groupby(np.array(readings.languages)).mean()
     read = coverage["text_recall_at_10"].astype(float).reindex(means.index)
     assert spearmanr(means, read).statistic < -0.6
-    assert means.idxmin() in coverage.index[:2], "a language of the two best covered ones is the surest"
 
 
 def test_scores_equal_the_naive_implementation(
