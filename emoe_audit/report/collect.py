@@ -143,7 +143,7 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
 
 def read_extremes(store: RunStore, ranking: str) -> Extremes | None:
     """The first and the last prompts by the score that ranks; None where these are not so many that they differ."""
-    ordered = [sql(EXTREMES, ranking=store.column(ranking), order=sql(order)) for order in ("DESC", "ASC")]
+    ordered = [sql(EXTREMES, ranking=store.column(ranking), order=order) for order in (sql("DESC"), sql("ASC"))]
     unsure, sure = (tuple(store.query(select, [N_EXTREMES])["prompt"]) for select in ordered)
     return None if len(unsure) < N_EXTREMES or set(unsure) & set(sure) else Extremes(unsure=unsure, sure=sure)
 

@@ -62,5 +62,5 @@ def test_check_names_every_score_and_a_default_or_says_that_there_is_none(folder
     lines = done.stdout.splitlines()
     names = ["translation_disagreement", "disagreement", "relative_disagreement"]
     assert [line.split()[0] for line in lines[1:4]] == names
-    assert lines[-1].startswith("default score: ")
+    assert lines[-2].startswith("default score: ")
     assert json.loads(invoke("ensemble", "check", folder, "--pairs", "2", "--json").stdout)["ensemble"] == "tiny"
