@@ -10,11 +10,10 @@ import pandas as pd
 import show
 import streamlit as st
 
-from emoe_audit.decisions.ranking import ScoreValidity
 from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData
 from emoe_audit.report.data import GroupTable
-from emoe_audit.report.labels import group_label, measure_label, score_name
+from emoe_audit.report.labels import asked_in, measure_label, score_name
 from emoe_audit.runs.store import RunStore
 
 WORST = 5
@@ -73,7 +72,7 @@ def show_validity(report: ReportData) -> None:
         return
     rows = pd.DataFrame(
         [
-            {"Score": measure_label(own.score), "Sign": own.sign, "Strange prompts": f"{probe}{asked_in(own)}"}
+            {"Score": measure_label(own.score), "Sign": own.sign, "Strange prompts": f"{probe}{asked_in(own.language)}"}
             | {"Share above": share.mean, "from": share.low, "to": share.high, "Pairs": share.n_prompts}
             for own in report.validity.scores
             for probe, share in own.shares.items()
@@ -84,11 +83,6 @@ def show_validity(report: ReportData) -> None:
         f"The correlation of the experts' features is {report.validity.alignment:.2f}."
     )
     show.table("validity", rows, show.columns(rows), "How often each score puts a strange prompt above a real one")
-
-
-def asked_in(own: ScoreValidity) -> str:
-    """The only language in which a score was asked, as the end of a phrase."""
-    return f" in {group_label('language', own.language)}" if own.language else ""
 
 
 page()

@@ -66,10 +66,8 @@ class Calibration:
     @classmethod
     def fit(cls, readings: Readings) -> Calibration:
         """From captions in several languages; languages of fewer than `MIN_CAPTIONS` captions are left out."""
-        named = pd.Series(list(readings.languages), dtype=object)
-        counts = named.value_counts(sort=False)
-        languages = tuple(sorted(str(name) for name, n in counts.items() if n >= MIN_CAPTIONS))
-        rows = [np.flatnonzero(named == name) for name in languages]
+        of_languages = rows_of_languages(readings.languages)
+        languages, rows = tuple(of_languages), of_languages.values()
         width = readings.vectors.shape[1]
         means = np.stack([readings.vectors[own].mean(axis=0) for own in rows]) if rows else np.empty((0, width))
         cells = mean_units(readings, pd.Index(languages, dtype=object), means)
@@ -174,6 +172,14 @@ def mean_units(readings: Readings, languages: pd.Index, means: np.ndarray) -> Ce
     np.add.at(counts, (codes[kept], places[kept]), 1)
     effects = total / np.maximum(counts, 1)[:, :, None]
     return Cells(sources=pd.Index(sources), effects=effects, filled=counts > 0)
+
+
+def rows_of_languages(languages: Sequence[str]) -> dict[str, np.ndarray]:
+    """The places of each language that has `MIN_CAPTIONS` or more, by its name, in order."""
+    named = pd.Series(list(languages), dtype=object)
+    counts = named.value_counts(sort=False)
+    known = sorted(str(name) for name, n in counts.items() if n >= MIN_CAPTIONS)
+    return {name: np.flatnonzero(named == name) for name in known}
 
 
 def _mean(values: np.ndarray) -> np.ndarray:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.calibration import MIN_CAPTIONS
+from emoe_audit.analysis.calibration import rows_of_languages
 
 UNFAMILIARITY = "unfamiliarity"
 """The name of the score."""
@@ -34,16 +34,15 @@ class Familiarity:
 
     @classmethod
     def fit(cls, states: np.ndarray, languages: Sequence[str]) -> Familiarity:
-        """From captions `[caption, state]` of finite states; languages of fewer than `MIN_CAPTIONS` are left out."""
+        """From captions `[caption, state]` of finite states, in languages that have enough, see `rows_of_languages`."""
         finite = np.isfinite(states).all(axis=1)
-        states, named = states[finite], pd.Series(list(languages), dtype=object)[finite].reset_index(drop=True)
-        counts = named.value_counts(sort=False)
-        known = tuple(sorted(str(name) for name, n in counts.items() if n >= MIN_CAPTIONS))
-        rows = [states[np.flatnonzero(named == name)] for name in known]
+        states, named = states[finite], np.array(languages, dtype=object)[finite]
+        known = rows_of_languages(named.tolist())
+        rows = [states[own] for own in known.values()]
         means = [own.mean(axis=0) for own in rows]
         lengths = [_lengths(own - mean).mean() for own, mean in zip(rows, means, strict=True)]
         return cls(
-            languages=known,
+            languages=tuple(known),
             means=np.reshape(means, (len(known), states.shape[1])).astype(np.float32),
             lengths=np.array(lengths, dtype=np.float64),
         )

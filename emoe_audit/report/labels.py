@@ -129,6 +129,11 @@ def _breaks_line(character: str) -> bool:
     return unicodedata.category(character) in {"Cc", "Cs", "Zl", "Zp"} or character in "\u202a\u202b\u202c\u202d\u202e"
 
 
+def asked_in(language: str | None) -> str:
+    """The only language in which a score was asked, as the end of a phrase; empty for many."""
+    return f" in {group_label('language', language)}" if language else ""
+
+
 def quoted(text: str, length: int = 40) -> str:
     """Text in a sentence: clipped, in quotation marks, its direction isolated."""
     return f"“{FIRST_STRONG_ISOLATE}{clip_text(text, length)}{POP_ISOLATE}”"

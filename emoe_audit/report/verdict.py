@@ -13,9 +13,9 @@ from emoe_audit.decisions.evidence import Standing, in_words
 from emoe_audit.decisions.ranking import Validity
 from emoe_audit.report.data import QUALITY, Correlation, Extremes, GroupRow, GroupTable, QuartileTable, Scope, Verdict
 from emoe_audit.report.labels import (
+    asked_in,
     column_label,
     counted,
-    group_label,
     listing,
     measure_label,
     number,
@@ -60,7 +60,7 @@ def _validity(ranking: str, validity: Validity | None) -> str:
     tested = validity.of(ranking)
     if tested is None or not tested.shares:
         return "The check on strange prompts says nothing of the score that ranks."
-    asked = f" in {group_label('language', tested.language)}" if tested.language else ""
+    asked = asked_in(tested.language)
     shares = listing([_share(probe + asked, share, tested.beyond.get(probe)) for probe, share in tested.shares.items()])
     sign = {"holds": "its sign holds", "unclear": "its sign is unclear", "turned": "its sign is wrong"}[tested.sign]
     best = validity.default_score
