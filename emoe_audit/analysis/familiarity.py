@@ -20,6 +20,8 @@ UNFAMILIARITY = "unfamiliarity"
 """The name of the score."""
 SHORTEST = 0.01
 """Length of a state, as a share of that of captions in the best language, that none is taken to be below."""
+ROUNDING = 1e-6
+"""Length of what is left of a state, as a share of the whole, below which nothing is left."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -34,18 +36,20 @@ class Familiarity:
 
     @classmethod
     def fit(cls, states: np.ndarray, languages: Sequence[str]) -> Familiarity:
-        """From captions `[caption, state]` of finite states, in languages that have enough, see `rows_of_languages`."""
+        """From captions `[caption, state]` of finite states, in languages that have enough, see `rows_of_languages`.
+
+        No language is known to an encoder that makes the same of every caption of its language.
+        """
         finite = np.isfinite(states).all(axis=1)
         states, named = states[finite], np.array(languages, dtype=object)[finite]
         known = rows_of_languages(named.tolist())
         rows = [states[own] for own in known.values()]
         means = [own.mean(axis=0) for own in rows]
-        lengths = [_lengths(own - mean).mean() for own, mean in zip(rows, means, strict=True)]
-        return cls(
-            languages=tuple(known),
-            means=np.reshape(means, (len(known), states.shape[1])).astype(np.float32),
-            lengths=np.array(lengths, dtype=np.float64),
-        )
+        lengths = np.array([_lengths(own - mean).mean() for own, mean in zip(rows, means, strict=True)])
+        means = np.reshape(means, (len(known), states.shape[1])).astype(np.float32)
+        if not (lengths > ROUNDING * _lengths(means)).any():
+            return cls(languages=(), means=means[:0], lengths=lengths[:0])
+        return cls(languages=tuple(known), means=means, lengths=lengths)
 
     @property
     def best(self) -> str | None:
@@ -81,9 +85,10 @@ class Familiarity:
     @classmethod
     def from_frame(cls, frame: pd.DataFrame) -> Familiarity:
         """From `to_frame`. Raises `ValueError` where the rows do not fit together."""
+        means = [np.frombuffer(row, dtype=np.float32) for row in frame["mean"]]
         return cls(
             languages=tuple(frame["language"]),
-            means=np.stack([np.frombuffer(row, dtype=np.float32) for row in frame["mean"]]),
+            means=np.stack(means) if means else np.empty((0, 0), dtype=np.float32),
             lengths=frame["length"].to_numpy(dtype=np.float64),
         )
 

@@ -46,6 +46,14 @@ def test_what_is_not_known_has_no_number(known: Familiarity) -> None:
     assert nothing.best is None and np.isnan(nothing.judge(STATES, LANGUAGES)).all()
 
 
+@pytest.mark.parametrize("state", [0.0, 3.7])
+def test_an_encoder_that_makes_the_same_of_everything_knows_no_language(state: float) -> None:
+    constant = Familiarity.fit(np.full((12, 8), state, dtype=np.float32), LANGUAGES[:12])
+    assert constant.best is None
+    assert np.isnan(constant.judge(STATES, LANGUAGES)).all()
+    assert Familiarity.from_frame(constant.to_frame()).languages == ()
+
+
 def test_nothing_at_all_is_a_hundred_times_as_little(known: Familiarity) -> None:
     mean_itself = known.means[list(known.languages).index("en")]
     assert known.judge(mean_itself[None], ["en"]).tolist() == [100]
