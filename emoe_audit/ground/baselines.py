@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from emoe_audit.errors import AuditError
 from emoe_audit.progress import chunks
 from emoe_audit.quality.images import load_pipeline
-from emoe_audit.scoring.conditioning import TextStates
+from emoe_audit.scoring.conditioning import TEXTS, TextStates
 from emoe_audit.scoring.disagreement import feature_power
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features
@@ -139,7 +139,7 @@ def text_distance(engine: ScoringEngine, captions: Sequence[str]) -> Baseline:
 
 
 def _pooled(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "text state"]:
-    parts = chunks(texts, engine.batch_size)
+    parts = chunks(texts, TEXTS)
     return torch.cat([engine.text_states(part).embeds.float().mean(dim=1) for part in parts])
 
 

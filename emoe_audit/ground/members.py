@@ -162,7 +162,7 @@ def _of_members(engine: ScoringEngine, members: Members, clusters: Clusters) -> 
     own, (weights,) = engine.ensemble, _base(engine).read_texts()
     split = split_weights(weights.tensors, {k: rows for k, rows in clusters.items() if k not in _unet_part(clusters)})
     encoder = members.text_encoder(weights, TensorMover(own.device, own.dtype).move(split))
-    return _disagreement(engine, unets, lambda texts: encode_prompts(texts, [encoder], engine.batch_size))
+    return _disagreement(engine, unets, lambda texts: encode_prompts(texts, [encoder]))
 
 
 def _unet_part(clusters: Clusters) -> Clusters:

@@ -17,6 +17,7 @@ from emoe_audit.analysis.familiarity import Familiarity
 from emoe_audit.analysis.readings import unit
 from emoe_audit.progress import chunks
 from emoe_audit.scoring.calibration import calibration_captions
+from emoe_audit.scoring.conditioning import TEXTS
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import Prompt
 
@@ -104,7 +105,7 @@ def _captions(engine: ScoringEngine) -> pd.DataFrame:
 
 
 def _summaries(engine: ScoringEngine, texts: Sequence[str]) -> np.ndarray:
-    parts = [engine.text_states(part).summary.float().cpu() for part in chunks(list(texts), engine.batch_size)]
+    parts = [engine.text_states(part).summary.float().cpu() for part in chunks(list(texts), TEXTS)]
     return torch.cat(parts).numpy()
 
 

@@ -17,7 +17,7 @@ import pandas as pd
 from emoe_audit.errors import PromptTableError
 from emoe_audit.readers.documents import Digits
 from emoe_audit.readers.limits import CELLS
-from emoe_audit.readers.text import is_text
+from emoe_audit.readers.text import NO_TEXT, is_text
 from emoe_audit.types import SET_ASIDE
 
 KNOWN = ("prompt_id", "source_id", "prompt", "language", "region")
@@ -45,7 +45,6 @@ STORED = (NUMBERS, TRUTHS, DATES, MOMENTS)
 BEYOND, TIMES = "whole numbers beyond 64 bits", "times"
 AS_TEXTS = (TEXTS, BEYOND, TIMES)
 NO_NAME = re.compile("[\0-\x1f\x7f-\x9f\ud800-\udfff]+")
-NO_TEXT = re.compile("[\0\ud800-\udfff]")
 REPLACED = "\ufffd"
 YEARS = range(1678, 2262)
 """In which a time is stored to the nanosecond."""

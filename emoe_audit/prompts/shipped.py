@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import pandas as pd
@@ -20,5 +21,10 @@ def shipped_prompts() -> Path:
 
 def shipped_captions() -> pd.DataFrame:
     """The same hundred things named in forty languages by people: a row a thing, a column a language."""
+    return _captions().copy()
+
+
+@cache
+def _captions() -> pd.DataFrame:
     frame = read_prompts(shipped_prompts() / CAPTIONS).frame
     return frame.pivot(index="source_id", columns="language", values="prompt")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import io
 import os
+import re
 import stat
 from pathlib import Path
 from typing import BinaryIO
@@ -12,6 +13,8 @@ from typing import BinaryIO
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.limits import CELL, DOCUMENT, Limit
 from emoe_audit.readers.paths import unbroken
+
+NO_TEXT = re.compile("[\0\ud800-\udfff]")
 
 
 def read_text(path: Path, error: type[AuditError], *, at_most: Limit = DOCUMENT) -> str:
@@ -46,7 +49,7 @@ def _opened(path: Path) -> BinaryIO:
 
 def is_text(value: str) -> bool:
     """Whether a text can be stored: no NUL, and no half of a surrogate pair."""
-    return "\0" not in value and not any(0xD800 <= ord(character) <= 0xDFFF for character in value)
+    return NO_TEXT.search(value) is None
 
 
 def shown(name: str, longest: int = 1000) -> str:

@@ -54,6 +54,9 @@ class RunReader:
     @contextmanager
     def many_queries(self) -> Iterator[None]:
         """Answer the queries within by one database; to start one takes longer than a small query."""
+        if self._database is not None:
+            yield
+            return
         with database_of(self.path) as self._database:
             try:
                 yield

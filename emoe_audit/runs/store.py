@@ -125,13 +125,14 @@ class RunStore(RunReader):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only writer; at the end the record of a finished run is brought up to date.
+        """Be the only writer, and ask one database; at the end the record of a finished run is brought up to date.
 
         Raises:
             StoreError: another process writes to this run, or something else than a lock is in its place.
         """
         with only_writer(self.path):
-            yield
+            with self.many_queries():
+                yield
             self.ledger.settle()
 
     def write_prompts(self, frame: pd.DataFrame) -> None:
@@ -225,6 +226,7 @@ class RunStore(RunReader):
 
     @contextmanager
     def _in_place_of(self, file: Path) -> Iterator[Path]:
+        self._columns = None
         with self.ledger.writing(self._name(file)) as note, in_place_of(self._own(file), note) as temporary:
             yield temporary
 

@@ -16,6 +16,8 @@ from transformers import CLIPTokenizer
 from emoe_audit.experts.text_encoders import TextEncoder
 
 WORD_BREAK = regex.compile(r"(?V1)(?w)\b")
+TEXTS = 64
+"""Texts that pass a text encoder at once; as many take far less memory in it than in an expert."""
 WORD = regex.compile(r"[\p{L}\p{N}\p{Extended_Pictographic}\p{Regional_Indicator}]")
 
 
@@ -59,7 +61,9 @@ class TextStates:
         )
 
 
-def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batch_size: int) -> TextStates:
+def encode_prompts(
+    prompts: Sequence[str], encoders: Sequence[TextEncoder], batch_size: int = TEXTS
+) -> TextStates:
     """States as the pipeline makes them, of prompts padded and cut to the encoders' number of tokens.
 
     One encoder gives its last hidden states, as in `StableDiffusionPipeline`; two give those before the last layer,

@@ -24,7 +24,7 @@ from emoe_audit.experts.devices import is_out_of_memory, resolve_dtype
 from emoe_audit.experts.ensemble import Ensemble
 from emoe_audit.progress import Progress, silent
 from emoe_audit.scoring.batch_size import batch_sizes
-from emoe_audit.scoring.conditioning import TextStates, count_tokens, encode_prompts
+from emoe_audit.scoring.conditioning import TEXTS, TextStates, count_tokens, encode_prompts
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
 from emoe_audit.scoring.first_step import draw_noise, first_step
@@ -106,7 +106,7 @@ class ScoringEngine:
 
     def text_states(self, texts: Sequence[str]) -> TextStates:
         """What the experts are given of each text."""
-        return encode_prompts(texts, self.ensemble.text_encoders, self.batch_size)
+        return encode_prompts(texts, self.ensemble.text_encoders)
 
     def read_texts(self, texts: Sequence[str], progress: Progress = silent) -> Float[np.ndarray, "text bucket"]:
         """The first part of the readings, for which no expert is asked; equal texts are read once."""
@@ -122,7 +122,7 @@ class ScoringEngine:
             both: np.ndarray = torch.cat([sketch(states.summary), states.unnormed.float()], dim=1).cpu().numpy()
             return both
 
-        found = read_once(texts, read, self.batch_size, progress)
+        found = read_once(texts, read, TEXTS, progress)
         return found[:, :BUCKETS], found[:, BUCKETS:]
 
     def features(self, states: TextStates, noise_index: int) -> Float[Tensor, "expert batch channel height width"]:
@@ -206,7 +206,7 @@ class ScoringEngine:
         own = self.ensemble
         if own.residency != "all":
             raise EnsembleError(f"{own.spec.name}: gated paths need all experts in memory; leave out the memory budget")
-        empty = encode_prompts([""], own.text_encoders, batch_size=1)
+        empty = encode_prompts([""], own.text_encoders)
         return gated_paths(
             own.unets,
             own.spec.moe_layers,
