@@ -8,6 +8,8 @@ in the wrong direction are not counted. Benjamini-Hochberg asks for no more capt
 
 from __future__ import annotations
 
+from functools import lru_cache
+
 import numpy as np
 import pandas as pd
 from scipy.optimize import brentq
@@ -39,6 +41,7 @@ def minimum_detectable_gap(
     return noncentrality_for(power, n_sources - 1, alpha / n_tests) * sd / float(np.sqrt(n_sources))
 
 
+@lru_cache(maxsize=4096)
 def noncentrality_for(power: float, freedom: float, alpha: float) -> float:
     """How many standard errors a true difference is away from 0 that t, two-sided, finds with this power."""
 

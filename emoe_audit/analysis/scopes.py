@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -47,7 +48,7 @@ class Scope:
         """Whether there are captions enough; all prompts are always shown."""
         return not self.by or self.n_sources >= MIN_SOURCES
 
-    @property
+    @cached_property
     def is_testable(self) -> bool:
         """Whether there are captions and languages enough for intervals."""
         captions = self.rows.groupby("loss")["source_id"].nunique().reindex([0, 1], fill_value=0)

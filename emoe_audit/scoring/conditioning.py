@@ -61,9 +61,7 @@ class TextStates:
         )
 
 
-def encode_prompts(
-    prompts: Sequence[str], encoders: Sequence[TextEncoder], batch_size: int = TEXTS
-) -> TextStates:
+def encode_prompts(prompts: Sequence[str], encoders: Sequence[TextEncoder], batch_size: int = TEXTS) -> TextStates:
     """States as the pipeline makes them, of prompts padded and cut to the encoders' number of tokens.
 
     One encoder gives its last hidden states, as in `StableDiffusionPipeline`; two give those before the last layer,

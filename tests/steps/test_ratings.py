@@ -69,7 +69,7 @@ def test_ratings_can_be_taken_again_but_not_under_the_name_of_a_measure(run: Run
         invoke("import-quality", str(run.path), str(tmp_path / "taken.csv"), "--column", "clip_cosine")
 
 
-@pytest.mark.parametrize("name", ["order", "1st: it's 50% of \"the best\", in Größe (cm)"])
+@pytest.mark.parametrize("name", ["order", '1st: it\'s 50% of "the best", in Größe (cm)'])
 def test_a_rating_may_have_any_name_that_people_give_it(tmp_path: Path, name: str) -> None:
     run = illustrated_run(tmp_path / "run", 120)
     rows = run.query("SELECT prompt_id, 5 - 10 * relative_disagreement AS stars FROM results")
