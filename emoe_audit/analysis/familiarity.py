@@ -44,9 +44,9 @@ class Familiarity:
         states, named = states[finite], np.array(languages, dtype=object)[finite]
         known = rows_of_languages(named.tolist())
         rows = [states[own] for own in known.values()]
-        means = [own.mean(axis=0) for own in rows]
-        lengths = np.array([_lengths(own - mean).mean() for own, mean in zip(rows, means, strict=True)])
-        means = np.reshape(means, (len(known), states.shape[1])).astype(np.float32)
+        exact = np.reshape([own.mean(axis=0) for own in rows], (len(known), states.shape[1]))
+        lengths = np.array([_lengths(own - mean).mean() for own, mean in zip(rows, exact, strict=True)])
+        means = exact.astype(np.float32)
         if not (lengths > ROUNDING * _lengths(means)).any():
             return cls(languages=(), means=means[:0], lengths=lengths[:0])
         return cls(languages=tuple(known), means=means, lengths=lengths)
