@@ -11,15 +11,18 @@ from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.render import write_report
+from emoe_audit.runs.shares import Share
 from emoe_audit.runs.store import RunStore, stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
-from emoe_audit.steps.checks import check_pending, know_languages, watch_experts
+from emoe_audit.steps.checks import check_pending, find_languages, know_languages, watch_experts
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.mending import mend
 from emoe_audit.steps.plan import check_drawable, plan_run
+from emoe_audit.steps.prompts import take_prompts
 from emoe_audit.steps.readers import keep_reader
 from emoe_audit.steps.references import measure_references
-from emoe_audit.steps.scores import Engine, score_pending, take_prompts
+from emoe_audit.steps.scores import Engine, score_pending
+from emoe_audit.steps.shares import begun_once, own_share, take_shares
 from emoe_audit.steps.summary import RunResult, count, summarize
 from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, ScoringConfig
 
@@ -86,6 +89,7 @@ def start_run(
     with store.locked():
         mend(store)
         take_prompts(store, prompts)
+        take_shares(store)
         if ours is not None:
             know_languages(store, ours, progress)
         score_pending(store, engine, progress)
@@ -94,6 +98,39 @@ def start_run(
             watch_experts(store, ours, progress)
             keep_reader(store, ours.ensemble.public_reader)
     return store
+
+
+def score_share(
+    prompts: PromptTable,
+    ensemble: EnsembleSpec | str | Path,
+    out: Path | str,
+    share: Share,
+    scoring: ScoringConfig | None = None,
+    images: ImageConfig | None = None,
+    *,
+    engine: Engine | None = None,
+    command: str = "",
+    progress: Progress = silent,
+) -> RunStore:
+    """Score a share of the prompts, in one of several processes, on as many machines as see the run folder.
+
+    Whoever comes first begins the run. `start_run` and `run_audit` take in what all shares made, and do the rest.
+
+    Raises:
+        StoreError: another process works on this share or on the run itself, or takes too long to begin it.
+    """
+    spec = _spec(ensemble)
+    scoring, images = settle_dtype(scoring or ScoringConfig(), stored_dtype(out)), images or ImageConfig()
+    ours = None
+    if engine is None:
+        engine = ours = load_engine(spec, scoring)
+    plan = plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command)
+    store = begun_once(Path(out), plan, prompts)
+    with own_share(store, share) as work:
+        if ours is not None and scoring.check_pairs:
+            find_languages(ours, progress)
+        score_pending(store, engine, progress, work)
+    return work.store
 
 
 def _spec(ensemble: EnsembleSpec | str | Path) -> EnsembleSpec:

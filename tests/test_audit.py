@@ -25,7 +25,8 @@ from emoe_audit.quality.candidates import draw_candidates
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps import scores
 from emoe_audit.steps.images import choose_for_images, source_captions
-from emoe_audit.steps.scores import score_pending, take_prompts
+from emoe_audit.steps.prompts import take_prompts
+from emoe_audit.steps.scores import score_pending
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from tests.processes import running, wait_for_lines
 from tests.synthetic import synthetic_plan

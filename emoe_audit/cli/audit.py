@@ -25,8 +25,11 @@ from emoe_audit.cli.options import (
     configs,
     output_options,
     run_argument,
+    shard_option,
     word_options,
 )
+from emoe_audit.runs.faults import read_faults
+from emoe_audit.runs.shares import Share
 
 
 @click.command()
@@ -80,37 +83,59 @@ def run(
 
 @click.command()
 @audit_options
+@shard_option
 @output_options
 @config_option
 def score(
-    prompts: Path | None, ensemble: str, out: Path, concepts: int, as_json: bool, quiet: bool, **settings: Any
+    prompts: Path | None,
+    ensemble: str,
+    out: Path,
+    concepts: int,
+    shard: Share | None,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
 ) -> int:
     """Only the first step of `run`: score every prompt. `quality`, `analyze` and `report` do the rest."""
-    from emoe_audit.audit import start_run
+    from emoe_audit.audit import score_share, start_run
     from emoe_audit.experts.spec import load_spec
 
     spec = load_spec(ensemble)
     table = _table(prompts, spec, concepts, settings)
     announce_fetch(spec, quiet)
-    store = start_run(table, spec, out, *configs(settings), command=command_line(), progress=progress_of(quiet))
-    print_result({"run": str(store.path)}, as_json)
-    return EXIT_ROW_ERRORS if store.errors() else 0
+    told: Any = {"command": command_line(), "progress": progress_of(quiet)}
+    if shard is None:
+        store = start_run(table, spec, out, *configs(settings), **told)
+    else:
+        store = score_share(table, spec, out, shard, *configs(settings), **told)
+    print_result({"run": str(out)}, as_json)
+    return EXIT_ROW_ERRORS if store.errors() or read_faults(out) else 0
 
 
 @click.command()
 @run_argument
 @word_options
+@shard_option
 @output_options
-def quality(run_folder: Path, ensemble: str | None, trust_run: bool, as_json: bool, quiet: bool) -> int:
+def quality(
+    run_folder: Path, ensemble: str | None, trust_run: bool, shard: Share | None, as_json: bool, quiet: bool
+) -> int:
     """Make and judge the images that a run still lacks."""
     from emoe_audit.steps.images import judge_pending
     from emoe_audit.steps.mending import DRAWING_MENDS, mend
     from emoe_audit.steps.references import measure_references
+    from emoe_audit.steps.shares import own_share, take_shares
     from emoe_audit.steps.sources import open_run
 
     store = open_run(run_folder, ensemble, trusts=trust_run, mending=True)
+    if shard is not None:
+        with own_share(store, shard) as work:
+            judge_pending(store, progress_of(quiet), work=work)
+        print_result({"images": str(work.store.path / "images")}, as_json)
+        return EXIT_ROW_ERRORS if work.store.errors() else 0
     with store.locked():
         mend(store, DRAWING_MENDS)
+        take_shares(store)
         judge_pending(store, progress_of(quiet))
         measure_references(store, progress_of(quiet))
     print_result({"images": str(store.path / "images")}, as_json)

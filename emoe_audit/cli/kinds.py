@@ -10,6 +10,9 @@ from typing import Any
 
 import click
 
+from emoe_audit.errors import AuditError
+from emoe_audit.runs.shares import Share
+
 LONGEST = 20
 """Digits of a size."""
 
@@ -42,6 +45,24 @@ class FiniteRange(click.FloatRange, Finite):
 
 SEED = Seed()
 SHARE = FiniteRange(0, 1, min_open=True, max_open=True)
+
+
+class OneOfSeveral(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter here
+    """One of several processes: `2/3`."""
+
+    name = "share"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> Share:
+        """The share."""
+        if isinstance(value, Share):
+            return value
+        match = re.fullmatch(r"\s*(\d{1,6})\s*/\s*(\d{1,6})\s*", str(value))
+        if match is None:
+            self.fail(f"{value!r:.60} is no share; write it like 2/3", param, ctx)
+        try:
+            return Share(number=int(match[1]), of=int(match[2]))
+        except AuditError as error:
+            self.fail(str(error), param, ctx)
 
 
 class Target(click.Path):

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 
 import click
 
-from emoe_audit.cli.kinds import SEED, SHARE, ByteCount, Finite, Margin, Target
+from emoe_audit.cli.kinds import SEED, SHARE, ByteCount, Finite, Margin, OneOfSeveral, Target
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.documents import compose_yaml, read_yaml
 from emoe_audit.types import AnalysisConfig, ImageConfig, ScoringConfig
@@ -237,6 +237,18 @@ def output_options(command: F) -> F:
     """`--json` and `--quiet`."""
     command = click.option("--quiet", is_flag=True, help="No progress on stderr.")(command)
     return click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")(command)
+
+
+def shard_option(command: F) -> F:
+    """`--shard`."""
+    return option(
+        "--shard",
+        metavar="I/N",
+        type=OneOfSeveral(),
+        default=None,
+        show_default=False,
+        help="Do one of N shares of the prompts, beside processes that do the others; `run` takes in all.",
+    )(command)
 
 
 def word_options(command: F) -> F:

@@ -16,15 +16,16 @@ from emoe_audit.errors import StoreError
 from emoe_audit.progress import Progress, silent
 from emoe_audit.readers.text import shown
 from emoe_audit.runs.digests import files_in, size_of, state_of
-from emoe_audit.runs.ledger import FILES, JOURNAL, LOCK, MANIFEST, PLAN, Ledger, Listed
+from emoe_audit.runs.ledger import FILES, JOURNAL, LOCK, MANIFEST, PLAN, WRITER, Ledger, Listed
+from emoe_audit.runs.shares import SHARES
 
 Kind = Literal["changed", "missing", "unknown"]
 SAMPLE = 1024**2
 """Bytes of the smallest files that are hashed when a run is opened; images are left out."""
 TRIES = 5
 """Times that a run is looked at which changes meanwhile."""
-NOT_LISTED = re.compile(rf"{MANIFEST}|{FILES}|{JOURNAL}|{LOCK}|.*\.[0-9a-f]{{16}}\.tmp")
-"""Files of a run that its record does not name, torn ones of a killed writer among them, which the next one removes."""
+NOT_LISTED = re.compile(rf"{MANIFEST}|{FILES}|{JOURNAL}|{LOCK}|{WRITER}|{SHARES}/.*|.*\.[0-9a-f]{{16}}\.tmp")
+"""Files of a run that its record does not name: shares have their own, and the next writer removes torn ones."""
 SHARD = re.compile(r"(prompts|scores|readings|quality)/part-.*\.parquet")
 
 

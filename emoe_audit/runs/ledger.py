@@ -29,7 +29,7 @@ from emoe_audit.runs.digests import State, files_in, size_of, state_of
 from emoe_audit.runs.files import no_link, write_whole, written
 from emoe_audit.runs.journal import Line, add_line, is_inside, read_lines, write_lines
 
-PLAN, MANIFEST, ERRORS, LOCK = "plan.json", "manifest.json", "errors.jsonl", ".lock"
+PLAN, MANIFEST, ERRORS, LOCK, WRITER = "plan.json", "manifest.json", "errors.jsonl", ".lock", ".writer"
 FILES, JOURNAL = "files.parquet", "files.jsonl"
 OWN = re.compile(
     r"plan\.json|errors\.jsonl|report\.(json|html)|verification\.html"

@@ -6,6 +6,7 @@ from pathlib import Path
 
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.ledger import PLAN
+from emoe_audit.runs.shares import SHARES
 
 
 def check_place(path: Path) -> None:
@@ -16,7 +17,7 @@ def check_place(path: Path) -> None:
     """
     try:
         there = next(own for own in (path, *path.absolute().parents) if own.exists())
-        is_taken = there == path and there.is_dir() and any(not _is_torn_plan(own) for own in there.iterdir())
+        is_taken = there == path and there.is_dir() and any(not _is_of_a_run(own) for own in there.iterdir())
         is_folder = there.is_dir()
     except (OSError, ValueError) as error:
         raise StoreError(f"{str(path)[:200]!r}: no run can be made here: {error}; choose another --out") from error
@@ -26,5 +27,5 @@ def check_place(path: Path) -> None:
         raise StoreError(f"{path}: not empty and not a run; choose another --out")
 
 
-def _is_torn_plan(file: Path) -> bool:
-    return file.name.startswith(PLAN) and file.suffix == ".tmp"
+def _is_of_a_run(file: Path) -> bool:
+    return file.name == SHARES or (file.name.startswith(PLAN) and file.suffix == ".tmp")

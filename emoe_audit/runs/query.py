@@ -11,17 +11,18 @@ from typing import Any
 import duckdb
 import pandas as pd
 
-from emoe_audit.errors import StoreError
+from emoe_audit.errors import StoreError, WriteError
 from emoe_audit.runs import views
 from emoe_audit.runs.database import database_of
 from emoe_audit.runs.files import own_file
-from emoe_audit.runs.sql import Sql, identifier
+from emoe_audit.runs.sql import Sql, identifier, literal, sql
 from emoe_audit.runs.views import RATINGS
 
 ROW_GROUP = 16_384
 """Rows that a reader holds at once; readings take 1 KiB each."""
 VECTOR = 2048
 """Rows of DuckDB's unit of work."""
+COPY = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size})"
 
 
 class RunReader:
@@ -50,6 +51,18 @@ class RunReader:
         with self._answer(sql, params) as answer:
             while len(part := answer.fetch_df_chunk(ROW_GROUP // VECTOR)):
                 yield part
+
+    def copy(self, rows: Sql, file: Path) -> None:
+        """Write the rows of a SELECT as one Parquet file in the run folder, without holding them all.
+
+        Raises:
+            WriteError: it cannot be written.
+        """
+        with self._connected(rows) as connection:
+            try:
+                connection.execute(sql(COPY, rows=rows, file=literal(file), size=literal(str(ROW_GROUP))))
+            except duckdb.IOException as error:
+                raise WriteError(f"{file}: cannot be written: {error}") from error
 
     @contextmanager
     def many_queries(self) -> Iterator[None]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -12,12 +12,21 @@ from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.readings import Readings
 from emoe_audit.analysis.translations import MIN_LANGUAGES, READ_AS, Readers
 from emoe_audit.errors import StoreError
-from emoe_audit.progress import chunks
 from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.sql import sql
 from emoe_audit.runs.store import RunStore
 
 SAMPLE = 500
 """Captions, each in all its languages, that are held at once."""
+TRANSLATED = """
+    SELECT source_id FROM prompts JOIN readings USING (key) GROUP BY source_id HAVING count(DISTINCT language) >= ?
+"""
+IN_MOST = "{translated} ORDER BY count(DISTINCT language) DESC, sha256(source_id) LIMIT ?"
+ROWS = """
+    SELECT key, source_id, language, reading FROM (SELECT DISTINCT key, source_id, language FROM prompts)
+    JOIN readings USING (key) WHERE source_id IN ({captions}) ORDER BY sha256(source_id), source_id, key
+"""
+NAMED = "SELECT unnest(?::VARCHAR[])"
 SAME_LANGUAGE = """
     SELECT key, reading FROM readings WHERE key IN (SELECT key FROM prompts WHERE language = ?) AND key <> ?
 """
@@ -37,18 +46,19 @@ def compare_translations(store: RunStore) -> None:
     Which languages are to be believed is known from the run's calibration; templates are found among at most `SAMPLE`
     captions, those in most languages first, and so is what other captions a prompt may be read as.
     """
-    captions = _translated(store)
-    if not captions:
+    sample = _in_most_languages(store)
+    if not sample:
         return
-    readers = fit_readers(store)
-    store.write_analysis(
-        "translations", pd.concat([_compared(store, readers, part) for part in chunks(captions, SAMPLE)])
-    )
+    readers = fit_readers(store, sample)
+    rows = store.batches(sql(ROWS, captions=sql(TRANSLATED)), [MIN_LANGUAGES])
+    store.write_parts("translations", (_compared(store, readers, part) for part in _whole_captions(rows, SAMPLE)))
 
 
-def fit_readers(store: RunStore) -> Readers:
+def fit_readers(store: RunStore, sample: Sequence[str] | None = None) -> Readers:
     """The languages of a run as `compare_translations` knows them: how each reads, and how far it is to be believed."""
-    return Readers.fit(Readings.of(_rows(store, _translated(store)[:SAMPLE])), read_calibration(store))
+    captions = list(_in_most_languages(store) if sample is None else sample)
+    rows = store.query(sql(ROWS, captions=sql(NAMED)), [captions])
+    return Readers.fit(_readings(store, rows), read_calibration(store))
 
 
 def read_calibration(store: RunReader) -> Calibration | None:
@@ -111,27 +121,31 @@ def _check_lengths(content: Sequence[bytes], run: Path) -> None:
         raise StoreError(f"{run / 'readings'}: readings of different lengths, or none; remove it, and score again")
 
 
-def _translated(store: RunStore) -> list[str]:
-    """The captions that are there in enough languages, those in most languages first."""
-    captions: list[str] = store.query(
-        "SELECT source_id FROM prompts JOIN readings USING (key) GROUP BY source_id "
-        "HAVING count(DISTINCT language) >= ? ORDER BY count(DISTINCT language) DESC, sha256(source_id)",
-        [MIN_LANGUAGES],
-    )["source_id"].to_list()
+def _in_most_languages(store: RunStore) -> list[str]:
+    """At most `SAMPLE` of the captions that are there in enough languages, those in most first."""
+    select = sql(IN_MOST, translated=sql(TRANSLATED))
+    captions: list[str] = store.query(select, [MIN_LANGUAGES, SAMPLE])["source_id"].to_list()
     return captions
 
 
-def _compared(store: RunStore, readers: Readers, captions: Sequence[str]) -> pd.DataFrame:
-    rows = _rows(store, captions)
-    readings = Readings.of(rows)
+def _whole_captions(parts: Iterable[pd.DataFrame], size: int) -> Iterator[pd.DataFrame]:
+    """Rows that come caption by caption: those of `size` captions at a time, in the end of up to twice as many."""
+    held: list[pd.DataFrame] = []
+    for part in parts:
+        rows = pd.concat([*held, part], ignore_index=True)
+        starts = np.flatnonzero(rows["source_id"] != rows["source_id"].shift())
+        while len(starts) > 2 * size:
+            yield rows.iloc[: starts[size]].reset_index(drop=True)
+            rows, starts = rows.iloc[starts[size] :], starts[size:] - starts[size]
+        held = [rows.reset_index(drop=True)]
+    yield from held
+
+
+def _compared(store: RunStore, readers: Readers, rows: pd.DataFrame) -> pd.DataFrame:
+    readings = _readings(store, rows)
     judged = readers.judge(readings).assign(**{READ_AS: readers.faults(readings)})
     return pd.concat([rows[["key", "source_id"]], judged], axis=1)
 
 
-def _rows(store: RunStore, captions: Sequence[str]) -> pd.DataFrame:
-    rows = store.query(
-        "SELECT DISTINCT key, source_id, language, reading FROM prompts JOIN readings USING (key) "
-        "WHERE source_id IN (SELECT unnest(?::VARCHAR[])) ORDER BY source_id, key",
-        [list(captions)],
-    )
-    return rows.assign(reading=vectors(rows["reading"].to_list(), store.path))
+def _readings(store: RunStore, rows: pd.DataFrame) -> Readings:
+    return Readings.of(rows.assign(reading=vectors(rows["reading"].to_list(), store.path)))

@@ -8,18 +8,16 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
 from functools import cached_property
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import duckdb
 import pandas as pd
-import pyarrow as pa
 
-from emoe_audit.errors import StoreError, WriteError
+from emoe_audit.errors import StoreError
 from emoe_audit.readers.documents import read_json
 from emoe_audit.readers.parquet import read_parquet
 from emoe_audit.readers.pictures import inside
@@ -32,14 +30,15 @@ from emoe_audit.runs.ledger import ERRORS, MANIFEST, PLAN, Ledger
 from emoe_audit.runs.lock import only_writer
 from emoe_audit.runs.manifest import check_same, manifest_from
 from emoe_audit.runs.own import check_own, is_own, remember
+from emoe_audit.runs.parquet import to_parquet, write_parts
 from emoe_audit.runs.place import check_place
-from emoe_audit.runs.query import ROW_GROUP, RunReader
-from emoe_audit.runs.sql import Sql, identifier, literal, sql
+from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.shards import WHOLE, shard_of, shards
+from emoe_audit.runs.sql import Sql, identifier, sql
 from emoe_audit.runs.views import JOINED, RESULTS
 from emoe_audit.types import Dtype, EnsembleSpec, RowError, RunManifest
 
 Table = Literal["scores", "readings", "quality"]
-COPY = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size})"
 
 
 class RunStore(RunReader):
@@ -70,12 +69,22 @@ class RunStore(RunReader):
             check_place(store.path)
             with written(store.path):
                 store.path.mkdir(parents=True, exist_ok=True)
-            content = json.dumps(asdict(plan), ensure_ascii=False, indent=2).encode(errors="replace")
-            write_whole(store.path / PLAN, content)
-            store.ledger.adopt()
+            store.begin(plan)
             remember(store.path / PLAN)
         store._named = plan
         return store
+
+    def begin(self, plan: RunManifest) -> None:
+        """Write the plan and begin the record, for which nobody's word is taken yet; or check that it is the same plan.
+
+        Raises:
+            StoreError: it is another one; the message says what differs.
+        """
+        if self.is_started:
+            check_same(self.plan(), plan, self.path)
+            return
+        write_whole(self.path / PLAN, json.dumps(asdict(plan), ensure_ascii=False, indent=2).encode(errors="replace"))
+        self.ledger.adopt()
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -138,27 +147,26 @@ class RunStore(RunReader):
     def write_prompts(self, frame: pd.DataFrame) -> None:
         """Write the prompts with their keys, in place of what was there."""
         self._forget_join()
-        self._write(self._shard("prompts", 0), _parquet(frame, "prompts"))
+        self._write(self.path / "prompts" / WHOLE, to_parquet(frame, "prompts"))
 
     def append(self, table: Table, frame: pd.DataFrame) -> None:
-        """Add one shard."""
+        """Add one shard; the same rows again take its place."""
         self._forget_join()
-        shards = views.shards(self.path, table)
-        number = views.shard_number(shards[-1]) + 1 if shards else 0
-        self._write(self._shard(table, number), _parquet(frame, table))
+        self._write(self.path / table / shard_of(table, frame), to_parquet(frame, table))
 
     def compact(self, table: Table) -> None:
         """Put the shards of a table into one, so that reading a finished run opens few files.
 
-        The new shard takes the first one's place before the others go; a kill in between leaves rows twice, and every
-        reader takes each key once.
+        The new shard is there before the others go; a kill in between leaves rows twice, and every reader takes each
+        key once.
         """
-        shards = views.shards(self.path, table)
-        if len(shards) > 1:
-            self.ledger.check(map(self._name, shards))
-            self._replace(shards[0], sql("SELECT * FROM {table}", table=identifier(table)))
-            for shard in shards[1:]:
-                self.ledger.remove(self._name(shard))
+        held, whole = shards(self.path, table), self.path / table / WHOLE
+        if held and held != [whole]:
+            self.ledger.check(map(self._name, held))
+            self._replace(whole, sql("SELECT * FROM {table}", table=identifier(table)))
+            for shard in held:
+                if shard != whole:
+                    self.ledger.remove(self._name(shard))
 
     def join(self) -> None:
         """Write `results` as one table in the order of `prompt_id`, so that reading a large run joins nothing.
@@ -170,11 +178,8 @@ class RunStore(RunReader):
 
     def _replace(self, file: Path, rows: Sql) -> None:
         """Write the rows of a SELECT as one file without holding them all."""
-        with self._in_place_of(file) as temporary, self._connected(rows) as connection:
-            try:
-                connection.execute(sql(COPY, rows=rows, file=literal(temporary), size=literal(str(ROW_GROUP))))
-            except duckdb.IOException as error:
-                raise WriteError(f"{file}: cannot be written: {error}") from error
+        with self._in_place_of(file) as temporary:
+            self.copy(rows, temporary)
 
     def _forget_join(self) -> None:
         file = views.analysis(self.path, RESULTS)
@@ -189,7 +194,7 @@ class RunStore(RunReader):
         """Write one analysis table, in place of what was there."""
         if name in JOINED:
             self._forget_join()
-        self._write(views.analysis(self.path, name), _parquet(frame, name))
+        self._write(views.analysis(self.path, name), to_parquet(frame, name))
 
     def write_page(self, name: str, text: str) -> Path:
         """Write what people read beside the tables, `report.html`; returns its path. Raises `WriteError`."""
@@ -203,14 +208,14 @@ class RunStore(RunReader):
             StoreError: a file of the table cannot be read, or does not hold what the table does.
         """
         self._forget_join()
-        for shard in views.shards(self.path, table):
+        for shard in shards(self.path, table):
             columns_of(table, shard)
             frame = read_parquet(shard, StoreError).to_pandas()
             kept = frame[wanted(frame)]
             if kept.empty:
                 self.ledger.remove(self._name(shard))
             elif len(kept) < len(frame):
-                self._write(shard, _parquet(kept, table))
+                self._write(shard, to_parquet(kept, table))
 
     def take(self, place: Path) -> None:
         """Note the files of a folder in the run folder that others than this store wrote; of one outside, nothing."""
@@ -219,6 +224,22 @@ class RunStore(RunReader):
             for name, _ in files_in(place):
                 file = place / name
                 self.ledger.note(file.relative_to(run).as_posix(), state_of(file))
+
+    def take_over(self, file: Path, name: str) -> None:
+        """Give a file that another writer made whole its place in this run."""
+        self._forget_join()
+        place = self._own(self.path / name)
+        with self.ledger.writing(name) as note, written(place):
+            place.parent.mkdir(parents=True, exist_ok=True)
+            note(file)
+            file.replace(place)
+
+    def write_parts(self, name: str, parts: Iterable[pd.DataFrame]) -> None:
+        """Write an analysis table that is too large to be held, part by part, in place of what was there."""
+        if name in JOINED:
+            self._forget_join()
+        with self._in_place_of(views.analysis(self.path, name)) as temporary:
+            write_parts(temporary, name, parts)
 
     def _write(self, file: Path, content: bytes) -> None:
         with self._in_place_of(file) as temporary:
@@ -243,20 +264,6 @@ class RunStore(RunReader):
         """
         return inside(self.path, os.path.dirname(self._name(file)), StoreError) / file.name
 
-    def pending(self, table: Table, keys: Iterable[str]) -> list[str]:
-        """The keys that a table lacks, in order, each once."""
-        done = set(self.query(sql("SELECT key FROM {table}", table=identifier(table)))["key"])
-        return [key for key in dict.fromkeys(keys) if key not in done]
-
-    def prompts_of(self, keys: Sequence[str]) -> list[dict[str, Any]]:
-        """One row of the prompt table for each key, in order; of rows that share a key the first by id."""
-        select = (
-            "SELECT * FROM prompts WHERE key IN (SELECT unnest(?::VARCHAR[])) "
-            "QUALIFY row_number() OVER (PARTITION BY key ORDER BY prompt_id) = 1"
-        )
-        rows = self.query(select, [list(keys)]).set_index("key", drop=False).loc[list(keys)]
-        return [{str(name): value for name, value in row.items()} for row in rows.to_dict("records")]
-
     def record_error(self, *errors: RowError) -> None:
         """Add a line for each to `errors.jsonl`."""
         if errors:
@@ -277,9 +284,6 @@ class RunStore(RunReader):
         self.compact("quality")
         self.ledger.seal()
 
-    def _shard(self, table: str, number: int) -> Path:
-        return self.path / table / f"part-{number:06d}.parquet"
-
     def _read_manifest(self, name: str) -> RunManifest:
         file = self.file(name)
         if file is None:
@@ -299,10 +303,3 @@ def stored_dtype(path: Path | str) -> Dtype | None:
         return None
     dtype = store.plan().scoring.dtype
     return None if dtype == "auto" else dtype
-
-
-def _parquet(frame: pd.DataFrame, table: str) -> bytes:
-    try:
-        return frame.to_parquet(index=False)
-    except (pa.ArrowException, OverflowError, UnicodeEncodeError) as error:
-        raise StoreError(f"{table}: a cell cannot be stored: {error}") from error

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
-import re
 import threading
 from collections.abc import Iterator, Set
 from pathlib import Path
@@ -14,9 +12,9 @@ import duckdb
 
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.errors import StoreError
-from emoe_audit.readers.pictures import inside
 from emoe_audit.runs.checked import ADVICE, check_table, columns_of, read_files
 from emoe_audit.runs.files import own_file
+from emoe_audit.runs.shards import shards
 from emoe_audit.runs.sql import Sql, identifier, joined, sql
 from emoe_audit.runs.tables import TABLES
 
@@ -60,7 +58,6 @@ BOUNDED = """* REPLACE (
 """Readings are many, and are not looked at before they are asked for; one of an engine has a kibibyte."""
 WITH_LATER = "(SELECT *, NULL::DOUBLE AS {name} FROM {rows})"
 ONCE = "{rows} QUALIFY row_number() OVER (PARTITION BY {key}) = 1"
-SHARD = re.compile(r"part-(\d{1,12})\.parquet")
 
 
 _parsed: dict[str, frozenset[str]] = {}
@@ -108,27 +105,6 @@ def _nodes(tree: Any) -> Iterator[dict[str, Any]]:
     parts = tree.values() if isinstance(tree, dict) else tree if isinstance(tree, list) else ()
     for part in parts:
         yield from _nodes(part)
-
-
-def shards(run: Path, table: str) -> list[Path]:
-    """The files of a table that grows, in order. Raises `StoreError` for a link, which no writer makes."""
-    folder = inside(run, table, StoreError)
-    try:
-        with os.scandir(folder) as entries:
-            found = sorted((entry for entry in entries if SHARD.fullmatch(entry.name)), key=lambda entry: entry.name)
-    except FileNotFoundError:
-        return []
-    except OSError as error:
-        raise StoreError(f"{folder}: cannot be read: {error.strerror}") from error
-    link = next((entry for entry in found if not entry.is_file(follow_symlinks=False)), None)
-    if link is not None:
-        raise StoreError(f"{link.path}: a link or a folder, where a table of the run was written; {ADVICE}")
-    return [folder / entry.name for entry in found]
-
-
-def shard_number(file: Path) -> int:
-    """The place of a shard in its table."""
-    return int(SHARD.sub(r"\1", file.name))
 
 
 def analysis(run: Path, name: str) -> Path:

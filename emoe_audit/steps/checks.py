@@ -13,9 +13,9 @@ from emoe_audit.analysis.expert_use import expert_use, expert_use_divergence
 from emoe_audit.analysis.languages import Languages
 from emoe_audit.errors import AuditError
 from emoe_audit.progress import Progress, silent
+from emoe_audit.runs.pending import n_pending
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.kept import Kept
-from emoe_audit.steps.scores import unscored
 from emoe_audit.types import RowError
 
 if TYPE_CHECKING:
@@ -26,8 +26,8 @@ VALIDITY = "validity"
 
 def know_languages(store: RunStore, engine: ScoringEngine, progress: Progress = silent) -> None:
     """Write `calibration`, and let the engine know the languages; once a run that checks its scores."""
-    again = engine.config.check == "again"
-    if not engine.config.check_pairs or (store.has_analysis("calibration") and not unscored(store) and not again):
+    is_known = store.has_analysis("calibration") and engine.config.check != "again"
+    if not engine.config.check_pairs or (is_known and not n_pending(store, "scores")):
         return
     store.write_analysis("calibration", find_languages(engine, progress).calibration.to_frame())
 

@@ -17,6 +17,7 @@ from emoe_audit.prompts.captions import choose_captions, too_large
 from emoe_audit.prompts.tags import SOURCE_LANGUAGE
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.shares import Work
 from emoe_audit.types import ImageConfig
 
 if TYPE_CHECKING:
@@ -27,7 +28,12 @@ log = logging.getLogger(__name__)
 
 
 def judge_pending(
-    store: RunStore, progress: Progress = silent, *, among: Sequence[str] | None = None, language: str | None = None
+    store: RunStore,
+    progress: Progress = silent,
+    *,
+    among: Sequence[str] | None = None,
+    language: str | None = None,
+    work: Work | None = None,
 ) -> None:
     """Make and judge an image for every chosen prompt that has none yet.
 
@@ -36,6 +42,7 @@ def judge_pending(
         progress: Called with stage, done, total.
         among: Some `source_id`; None for all.
         language: The only one whose prompts are drawn; None for all.
+        work: A share of the prompts, and where what is made of it goes; None for all, and into the run.
 
     Raises:
         StoreError: the images of the run were judged against other candidates than those of today.
@@ -43,9 +50,11 @@ def judge_pending(
     images = store.plan().images
     if not images.n_images:
         return
-    chosen = choose_for_images(store, images, among, language)
+    own, chosen = (work.store if work else store), choose_for_images(store, images, among, language)
+    if work is not None:
+        chosen = chosen[chosen["key"].map(work.share.holds).astype(bool)]
     drawn_as = chosen.drop_duplicates("key").set_index("key", drop=False)
-    pending = _unjudged(store, chosen)
+    pending = _unjudged([store, work.store] if work else [store], chosen)
     total = len(drawn_as)
     done = total - len(pending)
     progress("images", done, total)
@@ -57,9 +66,9 @@ def judge_pending(
     illustrator = Illustrator(sources.ensemble, sources.images, source_captions(store), candidates_of(store))
     for chunk in chunks(list(pending), images.batch_size):
         rows = [row | {"source_ids": pending[row["key"]]} for row in drawn_as.loc[chunk].to_dict("records")]
-        frames = one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(store, illustrator, part), "image", store)
+        frames = one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(own, illustrator, part), "image", own)
         if frames:
-            store.append("quality", pd.concat(frames, ignore_index=True))
+            own.append("quality", pd.concat(frames, ignore_index=True))
         done += len(chunk)
         progress("images", done, total)
 
@@ -81,7 +90,7 @@ def choose_for_images(
         log.warning("%s: %s", store.path, left_out)
     captions = choose_captions(prompts, images.n_images, images.seed).source_ids
     place = prompts["source_id"].map({own: place for place, own in enumerate(captions)})
-    drawn = prompts[place.notna()].assign(place=place).sort_values(["place", "key", "prompt_id"])
+    drawn = prompts.assign(place=place).dropna(subset="place").sort_values(["place", "key", "prompt_id"])
     return drawn.drop(columns="place").drop_duplicates(["key", "source_id"], ignore_index=True)
 
 
@@ -118,9 +127,9 @@ def source_captions(store: RunStore) -> dict[str, str]:
     return dict(zip(plainest["source_id"], plainest["prompt"], strict=True))
 
 
-def _unjudged(store: RunStore, chosen: pd.DataFrame) -> dict[str, list[str]]:
+def _unjudged(stores: Sequence[RunStore], chosen: pd.DataFrame) -> dict[str, list[str]]:
     """The captions that every text still has to be judged against, by its key."""
-    judged = store.query("SELECT key, source_id FROM quality")
+    judged = pd.concat([store.query("SELECT key, source_id FROM quality") for store in stores])
     left = chosen[~pd.MultiIndex.from_frame(chosen[["key", "source_id"]]).isin(pd.MultiIndex.from_frame(judged))]
     return left.groupby("key", sort=False)["source_id"].agg(list).to_dict()
 

@@ -15,6 +15,7 @@ from emoe_audit.runs.checked import columns_of
 from emoe_audit.runs.digests import files_in
 from emoe_audit.runs.integrity import SHARD, Fault, verify
 from emoe_audit.runs.ledger import FILES, PLAN
+from emoe_audit.runs.shards import shards
 from emoe_audit.runs.store import RunStore
 
 log = logging.getLogger(__name__)
@@ -97,7 +98,7 @@ def _lose(store: RunStore, name: str) -> None:
 
 def _keys_read(store: RunStore, lost: set[str]) -> set[str]:
     """The keys whose readings are not lost."""
-    shards = [shard for shard in views.shards(store.path, "readings") if f"readings/{shard.name}" not in lost]
-    for shard in shards:
+    left = [shard for shard in shards(store.path, "readings") if f"readings/{shard.name}" not in lost]
+    for shard in left:
         columns_of("readings", shard)
-    return {key for shard in shards for key in read_parquet(shard, StoreError, ["key"])["key"].to_pylist()}
+    return {key for shard in left for key in read_parquet(shard, StoreError, ["key"])["key"].to_pylist()}

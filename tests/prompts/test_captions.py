@@ -13,7 +13,7 @@ from emoe_audit.prompts.captions import caption_warnings, choose_captions
 from emoe_audit.prompts.table import check_rows
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.images import choose_for_images
-from emoe_audit.steps.scores import take_prompts
+from emoe_audit.steps.prompts import take_prompts
 from emoe_audit.types import ImageConfig
 from tests.synthetic import synthetic_plan
 

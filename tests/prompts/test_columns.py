@@ -21,7 +21,7 @@ from emoe_audit.prompts.table import check_rows
 from emoe_audit.quality.reference import JUDGED
 from emoe_audit.runs import views
 from emoe_audit.runs.store import RunStore
-from emoe_audit.steps.scores import take_prompts
+from emoe_audit.steps.prompts import take_prompts
 from emoe_audit.types import SET_ASIDE
 from tests.synthetic import synthetic_plan
 

@@ -22,7 +22,7 @@ from emoe_audit.runs.integrity import Fault, check, verify
 from emoe_audit.runs.listing import list_runs
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import RowError
-from tests.runs.written import files_of, flip, forget_the_record, picture, written_run
+from tests.runs.written import files_of, flip, forget_the_record, picture, shards_of, written_run
 from tests.synthetic import synthetic_plan
 
 
@@ -172,9 +172,10 @@ def test_a_command_on_a_run_of_before_makes_no_record_that_nobody_can_vouch_for(
 def test_an_unfinished_run_is_held_too(tmp_path: Path) -> None:
     run = written_run(tmp_path / "run", finished=False).path
     assert verify(run).to_text() == f"{len(files_of(run)) - 1} files, all as written; the run is not finished"
-    flip(run / "scores" / "part-000001.parquet", 1000)
+    shard = shards_of(run, "scores")[1]
+    flip(shard, 1000)
     (run / "prompts" / "part-000000.parquet").unlink()
-    assert faults(run) == {"scores/part-000001.parquet": "changed", "prompts/part-000000.parquet": "missing"}
+    assert faults(run) == {f"scores/{shard.name}": "changed", "prompts/part-000000.parquet": "missing"}
 
 
 def test_a_folder_without_a_run_is_told(tmp_path: Path) -> None:
@@ -297,8 +298,9 @@ def test_a_command_that_changes_a_finished_run_vouches_for_what_it_wrote_and_not
 
 def test_damaged_shards_are_not_put_into_one(tmp_path: Path) -> None:
     store = written_run(tmp_path / "run", finished=False)
-    flip(store.path / "readings" / "part-000001.parquet", 900)
-    with pytest.raises(StoreError, match=r"part-000001\.parquet: not as it was written"):
+    shard = shards_of(store.path, "readings")[1]
+    flip(shard, 900)
+    with pytest.raises(StoreError, match=rf"{shard.name}: not as it was written"):
         store.compact("readings")
 
 

@@ -15,6 +15,7 @@ import pytest
 from emoe_audit.cli.main import main
 from emoe_audit.errors import AuditError, StoreError, WriteError
 from emoe_audit.runs.batches import one_by_one_if_it_fails
+from emoe_audit.runs.pending import pending
 from emoe_audit.runs.store import RunStore, stored_dtype
 from emoe_audit.types import RowError
 from tests.synthetic import synthetic_plan, synthetic_run
@@ -52,8 +53,8 @@ def everything(store: RunStore) -> None:
                 {name: ["a", "b"] for name in ("key", "prompt_id", "source_id", "prompt")} | {"language": "en"}
             )
         )
-        for key in store.pending("scores", ["a", "b"]):
-            store.append("scores", scores(key))
+        for rows in pending(store, "scores", 1):
+            store.append("scores", scores(rows[0]["key"]))
         store.write_image("images/aa/a.png", b"png")
         store.write_analysis("ratings", pd.DataFrame({"prompt_id": ["a"], "stars": [4.0], "n_stars": [1]}))
         store.join()

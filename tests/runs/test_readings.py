@@ -22,7 +22,8 @@ from emoe_audit.prompts.table import PromptTable, table_of
 from emoe_audit.runs.readings import compare_translations, nearest
 from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring.loading import load_engine
-from emoe_audit.steps.scores import score_pending, take_prompts
+from emoe_audit.steps.prompts import take_prompts
+from emoe_audit.steps.scores import score_pending
 from emoe_audit.steps.summary import summarize
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from tests.synthetic import synthetic_plan
@@ -153,9 +154,9 @@ def test_a_run_that_was_killed_between_readings_and_scores_goes_on_where_it_was(
     (shard,) = (store.path / "readings").iterdir()
     stored = pd.read_parquet(shard)
     assert len(stored) == stored["key"].nunique() == 32
-    keys = store.prompts_of(stored["key"].to_list())
-    for row, reading in zip(keys, stored["reading"], strict=True):
-        prompt = Prompt(prompt_id="", prompt=row["prompt"], language=row["language"])
+    rows = store.query("SELECT * FROM prompts").drop_duplicates("key").set_index("key").loc[stored["key"]]
+    for row, reading in zip(rows.itertuples(), stored["reading"], strict=True):
+        prompt = Prompt(prompt_id="", prompt=row.prompt, language=row.language)
         assert np.frombuffer(reading, dtype=np.float16).tolist() == Reader().read(prompt).tolist()
     compare_translations(store)
     pd.testing.assert_frame_equal(found(store), before)

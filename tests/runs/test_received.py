@@ -455,7 +455,7 @@ def test_where_too_many_files_are_known_the_oldest_alone_is_looked_at_again(
 def test_field_glob_out(tmp_path: Path) -> None:
     """Row `glob-out`: the third run holds its own prompts, and none of its neighbours'."""
     from emoe_audit.prompts.read import read_prompts
-    from emoe_audit.steps.scores import take_prompts
+    from emoe_audit.steps.prompts import take_prompts
 
     field = Path(__file__).parents[1] / "field" / "glob-out"
     for name, out in (("first", "run1"), ("second", "run2"), ("third", "run[12]")):

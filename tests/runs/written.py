@@ -40,6 +40,11 @@ def written_run(path: Path, n_prompts: int = 40, *, finished: bool = True) -> Ru
     return store
 
 
+def shards_of(run: Path, table: str) -> list[Path]:
+    """The files of a table that grows, of a run that is not finished, in the order in which they were written."""
+    return sorted((run / table).glob("part-*.parquet"), key=lambda file: file.stat().st_mtime_ns)
+
+
 def forget_the_record(run: Path) -> None:
     """Leave a run as one of an earlier version, or as somebody who altered it, would: nothing says what was written."""
     for name in ("files.parquet", "files.jsonl"):

@@ -16,7 +16,7 @@ from emoe_audit.prompts.table import PromptTable, check_rows
 from emoe_audit.quality.candidates import draw_candidates
 from emoe_audit.quality.clip_score import ClipJudge
 from emoe_audit.runs.store import RunStore
-from emoe_audit.steps.images import judge_pending
+from emoe_audit.steps.images import choose_for_images, judge_pending
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 
 pytestmark = pytest.mark.slow
@@ -119,3 +119,12 @@ def test_what_is_never_drawn_stands_in_the_log(
 ) -> None:
     drawn(tiny_spec, tmp_path / "run", ImageConfig(n_images=1, num_inference_steps=1, device="cpu"))
     assert "no image is drawn: a caption is drawn in all of its languages" in caplog.text
+
+
+def test_where_no_caption_fits_nothing_is_left_to_do(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
+    told: list[tuple[str, int, int]] = []
+    one = ImageConfig(n_images=1, num_inference_steps=1, device="cpu")
+    store = start_run(table(), tiny_spec, tmp_path / "run", SCORING, one)
+    assert choose_for_images(store, one).empty
+    judge_pending(store, lambda *said: told.append(said))
+    assert told == [("images", 0, 0)]

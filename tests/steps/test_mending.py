@@ -19,7 +19,7 @@ from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.mending import DRAWING_MENDS, mend
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
-from tests.runs.written import files_of, flip, forget_the_record, written_run
+from tests.runs.written import files_of, flip, forget_the_record, shards_of, written_run
 
 SCORING = ScoringConfig(n_noise=1, batch_size=1, device="cpu", check_pairs=0)
 IMAGES = ImageConfig(n_images=8, num_inference_steps=1, batch_size=1, device="cpu")
@@ -167,7 +167,7 @@ def test_a_run_that_lost_something_is_unfinished_until_it_is_made_and_says_so(
 def test_scores_whose_readings_are_lost_are_pending_again(tmp_path: Path) -> None:
     store = written_run(tmp_path / "run", finished=False)
     kept = store.query("SELECT key FROM prompts ORDER BY key")["key"].tolist()[:20]
-    flip(store.path / "readings" / "part-000001.parquet", 900)
+    flip(shards_of(store.path, "readings")[1], 900)
     with store.locked():
         mend(store)
     assert store.query("SELECT key FROM scores ORDER BY key")["key"].tolist() == kept
