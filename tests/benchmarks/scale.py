@@ -1,6 +1,6 @@
 """A run of any size through the product's own path, with an engine that answers at once.
 
-`python -m tests.benchmarks.scale N` prints what each step took and the most memory that it
+`python -m tests.benchmarks.scale N ENSEMBLE FOLDER` prints what each step took and the most memory that it
 held, as a line of JSON: from the prompt file to `report.html`.
 """
 
@@ -20,7 +20,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.audit import start_run
-from emoe_audit.experts.tiny import make_tiny_ensemble
+from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.read import read_prompts
 from emoe_audit.report.render import write_report
 from emoe_audit.steps.summary import summarize
@@ -74,7 +74,7 @@ def write_prompts(file: Path, n: int) -> None:
             writer.writerow([f"{source}-{language}", source, f"a picture of number {source} in {language}", language])
 
 
-def measure(n: int, folder: Path) -> dict[str, float]:
+def measure(n: int, ensemble: str, folder: Path) -> dict[str, float]:
     """Seconds of each step, without those of the engine, and the peak of memory up to its end."""
     took: dict[str, float] = {}
 
@@ -85,7 +85,7 @@ def measure(n: int, folder: Path) -> dict[str, float]:
         took[f"{name}_seconds"] = time.perf_counter() - started
         took[f"{name}_gb"] = status_bytes("VmHWM") / 1e9
 
-    spec, engine, file = make_tiny_ensemble(folder / "tiny"), AtOnce(), folder / "prompts.csv"
+    spec, engine, file = load_spec(ensemble), AtOnce(), folder / "prompts.csv"
     write_prompts(file, n)
     with step("read"):
         prompts = read_prompts(file)
@@ -109,5 +109,5 @@ def measure(n: int, folder: Path) -> dict[str, float]:
 
 
 if __name__ == "__main__":
-    with tempfile.TemporaryDirectory(dir=sys.argv[2] if len(sys.argv) > 2 else None) as place:
-        print(json.dumps(measure(int(sys.argv[1]), Path(place))))
+    with tempfile.TemporaryDirectory(dir=sys.argv[3]) as place:
+        print(json.dumps(measure(int(sys.argv[1]), sys.argv[2], Path(place))))
