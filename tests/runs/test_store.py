@@ -249,8 +249,8 @@ from emoe_audit.runs.store import RunStore
 store = RunStore.open(Path(sys.argv[1]))
 with store.locked():
     done = set(store.query("SELECT key FROM scores")["key"])
-    for i in range(0, 400, 10):
-        keys = [own for number in range(i, i + 10) if (own := f"{number:04d}") not in done]
+    for i in range(len(done), 400, 10):
+        keys = [f"{number:04d}" for number in range(i, i + 10)]
         store.append("scores", pd.DataFrame({"key": keys, "disagreement": [float(k) for k in keys]}))
     store.finish()
 """
