@@ -19,6 +19,7 @@ from emoe_audit.analysis.intervals import Interval, Side, side
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import COVERAGE, GROUPED_FIRST, PUBLISHED_RECALL, SOURCE_QUALITY
 from emoe_audit.decisions.ranking import Validity, ranking_score, read_validity
+from emoe_audit.prompts.tags import language_name
 from emoe_audit.runs.query import RunReader, known_column
 from emoe_audit.runs.sql import sql
 
@@ -290,7 +291,7 @@ def _checked(score: str, validity: Validity | None) -> Evidence | None:
         return None
     return Evidence(
         rung="checks",
-        name="the check on strange prompts" + (f" in {tested.language}" if tested.language else ""),
+        name="the check on strange prompts" + (f" in {language_name(tested.language)}" if tested.language else ""),
         side=SIDES[tested.sign],
         groups=0,
         captions=0,
