@@ -5,11 +5,11 @@ from __future__ import annotations
 import os
 import shutil
 import signal
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack
 from pathlib import Path
+from threading import Semaphore
 
 import numpy as np
 import pandas as pd
@@ -234,15 +234,15 @@ def test_only_the_first_of_many_that_begin_one_share_works_on_it_and_the_others_
     tmp_path: Path, share: Callable[..., RunStore]
 ) -> None:
     share(1)
-    run = RunStore.open(tmp_path / "run")
+    run, told = RunStore.open(tmp_path / "run"), Semaphore(0)
 
     def begin(_number: int) -> str:
         try:
             with own_share(RunStore(run.path), SHARES[1]):
-                time.sleep(1.5)
-                return "works"
-        except StoreError as told:
-            return "told" if "another process" in str(told) else str(told)
+                return "works" if all(told.acquire(timeout=60) for _ in range(5)) else "waited for the others"
+        except StoreError as error:
+            told.release()
+            return "told" if "another process" in str(error) else str(error)
 
     with ThreadPoolExecutor(6) as pool:
         assert sorted(pool.map(begin, range(6))) == [*["told"] * 5, "works"]
