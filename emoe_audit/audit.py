@@ -6,6 +6,7 @@ Everything computed is stored as it comes, so a run that is stopped goes on wher
 from __future__ import annotations
 
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
@@ -24,7 +25,10 @@ from emoe_audit.steps.references import measure_references
 from emoe_audit.steps.scores import Engine, score_pending
 from emoe_audit.steps.shares import begun_once, own_share, take_shares
 from emoe_audit.steps.summary import RunResult, count, summarize
-from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, ScoringConfig
+from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
+
+if TYPE_CHECKING:
+    from emoe_audit.scoring.engine import ScoringEngine
 
 
 def run_audit(
@@ -80,12 +84,8 @@ def start_run(
 
     `engine` takes the place of the ensemble's own, to score in another way; its scores are not checked.
     """
-    spec = _spec(ensemble)
-    scoring, images = settle_dtype(scoring or ScoringConfig(), stored_dtype(out)), images or ImageConfig()
-    ours = None
-    if engine is None:
-        engine = ours = load_engine(spec, scoring)
-    store = RunStore.open(out, plan=plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command))
+    engine, ours, plan = _planned(prompts, ensemble, out, scoring, images, engine, command)
+    store = RunStore.open(out, plan=plan)
     with store.locked():
         mend(store)
         take_prompts(store, prompts)
@@ -119,18 +119,31 @@ def score_share(
     Raises:
         StoreError: another process works on this share or on the run itself, or takes too long to begin it.
     """
+    engine, ours, plan = _planned(prompts, ensemble, out, scoring, images, engine, command)
+    store = begun_once(Path(out), plan, prompts)
+    with own_share(store, share) as work:
+        if ours is not None and ours.config.check_pairs:
+            find_languages(ours, progress)
+        score_pending(store, engine, progress, work)
+    return work.store
+
+
+def _planned(
+    prompts: PromptTable,
+    ensemble: EnsembleSpec | str | Path,
+    out: Path | str,
+    scoring: ScoringConfig | None,
+    images: ImageConfig | None,
+    engine: Engine | None,
+    command: str,
+) -> tuple[Engine, ScoringEngine | None, RunManifest]:
+    """What scores, the ensemble's own engine where nothing takes its place, and the plan."""
     spec = _spec(ensemble)
     scoring, images = settle_dtype(scoring or ScoringConfig(), stored_dtype(out)), images or ImageConfig()
     ours = None
     if engine is None:
         engine = ours = load_engine(spec, scoring)
-    plan = plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command)
-    store = begun_once(Path(out), plan, prompts)
-    with own_share(store, share) as work:
-        if ours is not None and scoring.check_pairs:
-            find_languages(ours, progress)
-        score_pending(store, engine, progress, work)
-    return work.store
+    return engine, ours, plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command)
 
 
 def _spec(ensemble: EnsembleSpec | str | Path) -> EnsembleSpec:

@@ -18,13 +18,13 @@ from emoe_audit.runs.lock import one_of_several, prepares
 from emoe_audit.runs.shards import shards
 from emoe_audit.runs.shares import Share, checked_folder, place_of_shares, share_folders
 from emoe_audit.runs.store import RunStore
-from emoe_audit.steps.mending import mend
+from emoe_audit.steps.mending import IMAGE, mend
 from emoe_audit.steps.prompts import take_prompts
 from emoe_audit.types import RunManifest
 
 TAKEN = (
     *(re.compile(rf"{table}/part-[0-9a-f]{{32}}\.parquet") for table in ("readings", "scores")),
-    re.compile(r"images/[0-9a-f]{2}/[0-9a-f]{32}\.png"),
+    IMAGE,
     re.compile(r"quality/part-[0-9a-f]{32}\.parquet"),
 )
 """What is taken in of a share, in this order: a kill leaves no row that lacks its reading or image."""
