@@ -29,6 +29,7 @@ from emoe_audit.analysis.multiplicity import check_margin, judged, t_tested
 from emoe_audit.analysis.paired import COLUMNS as PAIRED_COLUMNS
 from emoe_audit.analysis.paired import OTHERS, check_reference, paired_contrasts
 from emoe_audit.analysis.permutation import ROUNDING
+from emoe_audit.analysis.rows import as_labels, n_captions, places
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL, skewness_of_estimate
 
 COLUMNS = [*PAIRED_COLUMNS, "design"]
@@ -66,11 +67,12 @@ def contrasts(
     options: dict[str, Any] = {"reference": reference, "confidence": confidence, "margin": margin}
     table = between_contrasts(results, by, measure, **options)
     rows = results.dropna(subset=[by, measure])
-    translated = rows[~written_for_images(rows)]
-    if reference is None or (translated[by].astype(str) == reference).any():
+    for_images = written_for_images(rows)
+    translated = rows[~for_images] if for_images.any() else rows
+    if reference is None or (as_labels(translated[by]) == reference).any():
         paired = paired_contrasts(translated, by, measure, **options).assign(design="paired")
-        n_captions = rows.groupby(rows[by].astype(str))["source_id"].nunique()
-        enough = paired[paired["n_sources"] >= LEAST_PAIRED * paired["group"].map(n_captions).astype(float)]
+        n_sources = n_captions(rows.assign(**{by: as_labels(rows[by])}), by)
+        enough = paired[paired["n_sources"] >= LEAST_PAIRED * paired["group"].map(n_sources).astype(float)]
         rest = table[~table["group"].isin(enough["group"])]
         table = pd.concat([part for part in (enough, rest) if len(part)] or [table])
     return judged(table.sort_values("group", ignore_index=True), confidence)[COLUMNS]
@@ -138,8 +140,7 @@ def clusters(results: pd.DataFrame) -> pd.Series:
 def cluster_means(rows: pd.DataFrame, by: str, measure: str) -> pd.DataFrame:
     """The mean of each cluster in each group without the effects of languages, `[cluster, group]`, NaN for none."""
     values = rows[measure].to_numpy(dtype=np.float64)
-    group_codes, groups = pd.factorize(rows[by].astype(str), sort=True)
-    cluster_codes, names = pd.factorize(clusters(rows), sort=True)
+    (group_codes, groups), (cluster_codes, names) = places(as_labels(rows[by])), places(clusters(rows))
     if "language" in rows and len(rows):
         values = values - language_effects(values, group_codes, rows["language"])
     shape = (len(names), len(groups))

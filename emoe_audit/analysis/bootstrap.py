@@ -10,9 +10,11 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
+from emoe_audit.analysis.rows import places
+
 MIN_SOURCES = 2
 """Clusters without which there is no spread to judge by."""
-CHUNK_CELLS = 20_000_000
+CHUNK_CELLS = 2_000_000
 """Bound on replicates x clusters held at once."""
 
 
@@ -56,13 +58,12 @@ def bootstrap_means(
 
 def cluster_sums(values: pd.Series, groups: pd.Series, clusters: pd.Series) -> tuple[pd.Index, np.ndarray, np.ndarray]:
     """The groups, and of every cluster in each the sum and the number of values, `[cluster, group]`; without NaN."""
-    group_codes, names = pd.factorize(groups, sort=True)
-    cluster_codes, cluster_names = pd.factorize(clusters, sort=True)
+    (group_codes, names), (cluster_codes, cluster_names) = places(groups), places(clusters)
     shape = (len(cluster_names), len(names))
     cells = cluster_codes * shape[1] + group_codes
     sums = np.bincount(cells, weights=values.to_numpy(dtype=np.float64), minlength=shape[0] * shape[1]).reshape(shape)
     sizes = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-    return pd.Index(names), sums, sizes
+    return names, sums, sizes
 
 
 def percentile_interval(replicates: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:

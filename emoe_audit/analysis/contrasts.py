@@ -18,6 +18,7 @@ from emoe_audit.analysis.rank_correlation import (
     spearman,
     spearman_influences,
 )
+from emoe_audit.analysis.rows import different, group_means
 
 QUARTILE_COLUMNS = ["score", "measure", "quartile", "n_prompts", "score_mean", "mean", "low", "high"]
 CORRELATION_COLUMNS = ["x", "y", "level", "given", "n", "rho", "low", "high"]
@@ -96,12 +97,12 @@ def correlate_groups(
     rows = results[["source_id", by, *columns]].dropna()
     if known is not None:
         rows = rows[rows[by].isin(known.index)]
-    names = pd.Index(sorted(rows[by].unique()))
+    names = pd.Index(different(rows[by]))
     if len(names) < MIN_POINTS:
         return _row(x, y, by, given, len(names), np.nan, (np.nan, np.nan))
     means, replicates = {}, {}
     for column in columns:
-        means[column] = rows.groupby(by)[column].mean().reindex(names).to_numpy(dtype=np.float64)
+        means[column] = group_means(rows, by, column).to_numpy()
         replicates[column] = bootstrap_means(rows[column], rows[by], rows["source_id"], n_boot=n_boot, seed=seed)[1]
     if known is not None:
         means[y] = known.reindex(names).to_numpy(dtype=np.float64)

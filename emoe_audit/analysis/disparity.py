@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.bootstrap import bootstrap_means
-from emoe_audit.analysis.rows import measured_rows
+from emoe_audit.analysis.rows import group_means, measured_rows, n_captions
 
 MIN_SOURCES = 20
 """Captions without which a group is left out: its noise would be taken for inequality."""
@@ -92,9 +92,9 @@ def disparity(
         confidence: Of the intervals.
     """
     rows = measured_rows(results, by, measure)
-    sources = rows.groupby(by)["source_id"].nunique()
+    sources = n_captions(rows, by)
     rows = rows[rows[by].isin(sources.index[sources >= min_sources])]
-    observed = rows.groupby(by)[measure].mean()
+    observed = group_means(rows, by, measure)
     estimates, worst = [Estimate()] * len(FIGURES), None
     if len(observed) > 1:
         names, replicates, _ = bootstrap_means(rows[measure], rows[by], rows["source_id"], n_boot=n_boot, seed=seed)

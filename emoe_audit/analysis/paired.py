@@ -13,9 +13,10 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
+from emoe_audit.analysis.bootstrap import cluster_sums
 from emoe_audit.analysis.multiplicity import check_margin, t_tested
 from emoe_audit.analysis.permutation import ROUNDING
-from emoe_audit.analysis.rows import measured_rows
+from emoe_audit.analysis.rows import different, measured_rows
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.errors import AuditError
 
@@ -106,7 +107,10 @@ def within_caption_differences(
 
 def caption_means(results: pd.DataFrame, by: str, measure: str) -> pd.DataFrame:
     """The mean of each group's prompts in every caption, `[caption, group]`, NaN for none."""
-    return measured_rows(results, by, measure).groupby(["source_id", by])[measure].mean().unstack()
+    rows = measured_rows(results, by, measure)
+    groups, sums, sizes = cluster_sums(rows[measure], rows[by], rows["source_id"])
+    means = np.divide(sums, sizes, out=np.full(sums.shape, np.nan), where=sizes > 0)
+    return pd.DataFrame(means, index=pd.Index(different(rows["source_id"]), name="source_id"), columns=groups)
 
 
 def check_reference(cells: pd.DataFrame, by: str, measure: str, reference: str | None) -> None:

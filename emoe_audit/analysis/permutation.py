@@ -23,9 +23,9 @@ from collections.abc import Iterator
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.bootstrap import CHUNK_CELLS
-
 N_PERMUTATIONS = 9999
+CHUNK_CELLS = 20_000_000
+"""Bound on permutations x clusters held at once."""
 ROUNDING = 1e-12
 """Means that differ by less than this share of all that is summed are the same: signs change how sums are rounded."""
 

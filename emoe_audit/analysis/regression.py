@@ -1,39 +1,21 @@
-"""What token count, length and script explain: least squares whose errors go by clusters.
-
-Variances are CR1 (Liang and Zeger 1986): with scores s_i = x_i u_i summed over each of G clusters,
-V = (X'X)^-1 (sum_g s_g s_g') (X'X)^-1 times G / (G - 1) (n - 1) / (n - k). Where prompts depend on each other in two
-ways, V = V_caption + V_language - V_both (Cameron, Gelbach and Miller 2011).
-
-A script that two of 40 languages are written in rests on two clusters, not on 40: with CR1 and t of 39 degrees of
-freedom it differed "clearly" from the others in 31% of simulations in which it did not, with five languages in 12%.
-What counts is the effective number of clusters G* = (sum_g w_g)^2 / sum_g w_g^2, w_g the squares of what the rows of a
-cluster weigh in the coefficient, (c (X'X)^-1 x_i)^2 (after Carter, Schnepel and Steigerwald 2017), at most G - 1. With
-t of G* - 1 degrees of freedom, and G* in the place of G in CR1's factor, both of the way where G* is smaller, it was 0
-to 6%; of a number that differs between 10 languages alone 4%, with CR1 13%.
-"""
+"""What token count, length and script explain: least squares whose errors go by clusters, see `clustered`."""
 
 from __future__ import annotations
 
-import unicodedata
-from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass
-from functools import cache
 
 import numpy as np
 import pandas as pd
-from scipy.sparse import csr_matrix
 from scipy.sparse.csgraph import connected_components
-from scipy.stats import t
 
 from emoe_audit.analysis.between import clusters, written_for_images
-from emoe_audit.analysis.bootstrap import MIN_SOURCES
-from emoe_audit.analysis.crossed import MIN_CLUSTERS
+from emoe_audit.analysis.clustered import ClusteredRows
+from emoe_audit.analysis.covariates import NUMBERS, SCRIPT, complete, described, number
 from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import ROUNDING
+from emoe_audit.analysis.rows import as_labels, different, n_captions, places, presence
 
-NUMBERS = ("n_tokens", "tokens_per_word", "truncated", "log_length")
-"""Covariates of a prompt; the last is the logarithm of its number of characters."""
 COLLINEAR = 1e-10
 """Share of a column's squares that the columns before it leave, at which it says nothing of its own."""
 CONFOUNDER_COLUMNS = [
@@ -50,77 +32,6 @@ FEW = "in too few languages or captions, so without interval"
 NO_SPREAD = "the measure is constant, or there are too few prompts"
 
 
-@dataclass(frozen=True, kw_only=True)
-class ClusteredFit:
-    """Coefficients `[k]` of least squares with their clustered covariance `[k, k]`."""
-
-    coefficients: np.ndarray
-    covariance: np.ndarray
-    inverse: np.ndarray
-    """(X'X)^-1."""
-    residual_squares: float
-    x: np.ndarray
-    """The columns, `[n, k]`."""
-    ways: tuple[np.ndarray, ...]
-    """The cluster of each row, in every way."""
-
-    def intervals(self, combinations: np.ndarray, confidence: float) -> pd.DataFrame:
-        """`estimate, low, high, p` of linear combinations `[m, k]`.
-
-        All but the estimate is NaN where the variance is not above 0 or rests on less than `MIN_CLUSTERS` clusters.
-        """
-        estimate = combinations @ self.coefficients
-        effective, n_clusters = self.effective_clusters(combinations)
-        effective = np.where(effective >= MIN_CLUSTERS, effective, np.nan)
-        variance = ((combinations @ self.covariance) * combinations).sum(axis=1)
-        variance = variance * (effective / (effective - 1)) * ((n_clusters - 1) / n_clusters)
-        error = np.sqrt(np.where(variance > 0, variance, np.nan))
-        half = t.isf((1 - confidence) / 2, effective - 1) * error
-        p = 2 * t.sf(np.abs(estimate) / error, effective - 1)
-        return pd.DataFrame({"estimate": estimate, "low": estimate - half, "high": estimate + half, "p": p})
-
-    def effective_clusters(self, combinations: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """G* and G of linear combinations `[m, k]`, of the way where G* is smaller, see the module."""
-        weights = (self.x @ self.inverse @ combinations.T) ** 2
-        sums = [np.column_stack([np.bincount(codes, weights=own) for own in weights.T]) for codes in self.ways]
-        effective = np.array([np.minimum(own.sum(axis=0) ** 2 / (own**2).sum(axis=0), len(own) - 1) for own in sums])
-        fewest = effective.argmin(axis=0)
-        return effective.min(axis=0), np.array([len(own) for own in sums])[fewest]
-
-    def partial_r2(self, columns: np.ndarray) -> float:
-        """Of the squares that the other columns leave, the share that these (by their places) explain."""
-        own = self.coefficients[columns]
-        explained = own @ np.linalg.solve(self.inverse[np.ix_(columns, columns)], own)
-        return float(explained / (explained + self.residual_squares))
-
-
-def clustered_ols(y: np.ndarray, x: np.ndarray, ways: Sequence[np.ndarray]) -> ClusteredFit:
-    """Least squares of `y` `[n]` on independent columns `x` `[n, k]`.
-
-    Args:
-        y: The outcome.
-        x: With a column of ones, where there is to be a constant.
-        ways: The cluster of each row, numbered from 0, in one way or in two. Fewer than two clusters give NaN.
-    """
-    inverse = np.linalg.inv(x.T @ x)
-    coefficients = inverse @ (x.T @ y)
-    residuals = y - x @ coefficients
-    residuals[np.abs(residuals) <= ROUNDING * np.abs(y).max()] = 0
-    scores = x * residuals[:, None]
-    meat = np.sum([_meat(scores, codes) for codes in ways], axis=0)
-    if len(ways) == 2:
-        both = ways[0].astype(np.int64) * (ways[1].max() + 1) + ways[1]
-        meat = meat - _meat(scores, np.unique(both, return_inverse=True)[1])
-    return ClusteredFit(
-        coefficients=coefficients,
-        covariance=inverse @ meat @ inverse,
-        inverse=inverse,
-        residual_squares=float(residuals @ residuals),
-        x=x,
-        ways=tuple(ways),
-    )
-
-
 def confounders(results: pd.DataFrame, measure: str, *, confidence: float = 0.95) -> pd.DataFrame:
     """A row per covariate, and per script, of one regression of a measure on all of them, see `CONFOUNDER_COLUMNS`.
 
@@ -134,25 +45,32 @@ def confounders(results: pd.DataFrame, measure: str, *, confidence: float = 0.95
         measure: A score, or a measure of quality.
         confidence: Of the intervals.
     """
-    rows = complete(results.dropna(subset=[measure]))
-    table, x = _columns(rows)
-    ways = [pd.factorize(own)[0] for own in (clusters(rows), rows["language"])]
+    rows = complete(described(results).dropna(subset=[measure]))
+    codes = tuple(pd.factorize(own)[0] for own in (clusters(rows), rows["language"]))
     y = rows[measure].to_numpy(dtype=np.float64)
-    used = table["reason"].isna().to_numpy()
+    table, columns = _columns(rows)
+    others = np.flatnonzero(table["reason"].isna())
     estimates = ["coefficient", "low", "high", "p", "partial_r2"]
     table["measure"], table["n_prompts"], table[estimates] = measure, len(rows), np.nan
-    table["n_sources"], table["n_languages"] = (int(codes.max(initial=-1)) + 1 for codes in ways)
-    if len(np.unique(y)) < 2 or len(y) <= used.sum() + 1:
+    table["n_sources"], table["n_languages"] = (int(own.max(initial=-1)) + 1 for own in codes)
+    if not len(others):
+        return table[CONFOUNDER_COLUMNS]
+    middle, spread = y.mean(), y.std(ddof=1)
+    design = ClusteredRows(
+        made=lambda own: (_with_ones(columns(own)[:, others]), (y[own] - middle) / (spread or 1)),
+        ways=tuple(own for own in codes if own.max() > 0) or codes[:1],
+    )
+    apart = independent(_centred(design.normal.gram))
+    table.loc[others[~apart], "reason"] = ALIASED
+    used = others[apart]
+    if not np.ptp(y) > 0 or len(y) <= len(used) + 1:
         table.loc[used, "reason"] = NO_SPREAD
         return table[CONFOUNDER_COLUMNS]
-    if not used.any():
-        return table[CONFOUNDER_COLUMNS]
-    ways = [codes for codes in ways if codes.max() > 0] or ways[:1]
-    fit = clustered_ols((y - y.mean()) / y.std(ddof=1), np.column_stack([np.ones(len(y)), x[:, used]]), ways)
-    table.loc[used, estimates[:4]] = fit.intervals(np.eye(used.sum() + 1)[1:], confidence).to_numpy()
+    fit = design.fit(np.concatenate([[0], 1 + np.flatnonzero(apart)]))
+    table.loc[used, estimates[:4]] = fit.intervals(np.eye(len(used) + 1)[1:], confidence).to_numpy()
     names = table.loc[used, "covariate"].to_numpy()
     table.loc[used, "partial_r2"] = [fit.partial_r2(1 + np.flatnonzero(names == name)) for name in names]
-    table.loc[used & table["p"].isna(), "reason"] = FEW
+    table.loc[used[table.loc[used, "p"].isna()], "reason"] = FEW
     return table[CONFOUNDER_COLUMNS]
 
 
@@ -174,23 +92,22 @@ def adjusted_contrasts(results: pd.DataFrame, by: str, measure: str, *, confiden
         confidence: Of the intervals.
     """
     named = results.dropna(subset=[by, measure])
-    named = named.assign(**{by: named[by].astype(str)})
+    named = named.assign(**{by: as_labels(named[by])})
     rows = connected(complete(named[~written_for_images(named)]), by)
     table = pd.DataFrame(
-        index=pd.Index(np.unique(named[by]), name="group"), columns=ADJUSTED_COLUMNS[4:10], dtype=float
+        index=pd.Index(different(named[by]), name="group"), columns=ADJUSTED_COLUMNS[4:10], dtype=float
     )
-    table["n_sources"] = rows.groupby(by)["source_id"].nunique().reindex(table.index, fill_value=0)
-    codes, names = pd.factorize(rows[by], sort=True)
+    table["n_sources"] = n_captions(rows, by).reindex(table.index, fill_value=0)
+    codes, names = places(rows[by])
     given: list[str] = []
     if len(names) > 1:
-        numbers = covariates(rows).dropna(axis=1, how="all")
-        captions = pd.factorize(rows["source_id"])[0]
-        x = within(np.column_stack([codes[:, None] == np.arange(1, len(names)), numbers]), captions)
-        kept = independent(x)
+        numbers = [name for name in NUMBERS if not np.isnan(number(rows, name)).all()]
+        design = _within_captions(rows, codes, len(names), numbers, measure)
+        kept = independent(design.normal.gram)
         given = [name for name, used in zip(numbers, kept[len(names) - 1 :], strict=True) if used]
-        y = within(rows[[measure]].to_numpy(dtype=np.float64), captions)[:, 0]
         raw, found = (
-            _group_effects(y, own, captions, len(names), confidence) for own in (x[:, : len(names) - 1], x[:, kept])
+            _group_effects(design, own, len(names), confidence)
+            for own in (np.arange(len(names) - 1), np.flatnonzero(kept))
         )
         table.loc[names, "raw_difference"] = raw["estimate"].to_numpy()
         table.loc[names, ["difference", "low", "high", "p"]] = found.to_numpy()
@@ -199,103 +116,112 @@ def adjusted_contrasts(results: pd.DataFrame, by: str, measure: str, *, confiden
     return table.reset_index()[ADJUSTED_COLUMNS]
 
 
-def covariates(rows: pd.DataFrame) -> pd.DataFrame:
-    """`NUMBERS` of each prompt; NaN for those of which the rows have no column."""
-    table = rows.reindex(columns=list(NUMBERS)).astype(np.float64)
-    if "prompt" in rows:
-        table["log_length"] = np.log(rows["prompt"].str.len().clip(lower=1).astype(np.float64))
-    return table
-
-
-def complete(rows: pd.DataFrame) -> pd.DataFrame:
-    """The rows that lack none of the covariates that any row has."""
-    numbers = covariates(rows).dropna(axis=1, how="all")
-    return rows[numbers.notna().all(axis=1)]
-
-
 def connected(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """The rows of captions in two groups or more, and of these the largest set of groups that captions connect."""
-    rows = rows[rows.groupby("source_id")[by].transform("nunique") > 1]
-    captions, groups = pd.factorize(rows["source_id"])[0], pd.factorize(rows[by])[0]
+    several = presence(rows, by).sum(axis=1) > 1
+    rows = rows[several[places(rows["source_id"], sort=False)[0]]]
     if not len(rows):
         return rows
-    cells = csr_matrix((np.ones(len(rows)), (captions, groups)))
+    cells, groups = presence(rows, by).astype(np.float32), places(rows[by], sort=False)[0]
     parts = connected_components(cells.T @ cells, directed=False)[1]
     return rows[parts[groups] == np.bincount(parts).argmax()]
 
 
-def within(x: np.ndarray, captions: np.ndarray) -> np.ndarray:
-    """Columns `[n, k]` minus their means in each caption; what is only rounding is 0."""
-    x = x.astype(np.float64)
-    sums = np.column_stack([np.bincount(captions, weights=column) for column in x.T])
-    rest: np.ndarray = x - (sums / np.bincount(captions)[:, None])[captions]
-    rest[np.abs(rest) <= ROUNDING * np.abs(x).max(axis=0)] = 0
+def _within_captions(
+    rows: pd.DataFrame, codes: np.ndarray, n_groups: int, numbers: list[str], measure: str
+) -> ClusteredRows:
+    """Columns of all groups but the first, then of numbers, and the measure; all but for their means in a caption."""
+    captions = places(rows["source_id"], sort=False)[0]
+    values = [*(number(rows, name) for name in numbers), rows[measure].to_numpy(dtype=np.float64)]
+    largest = np.concatenate([np.ones(n_groups - 1), [np.abs(own).max() for own in values]])
+
+    def made(own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        groups = codes[own][:, None] == np.arange(1, n_groups)
+        rest = within(np.column_stack([groups, *(each[own] for each in values)]), captions[own], largest)
+        return np.ascontiguousarray(rest[:, :-1]), rest[:, -1].copy()
+
+    return ClusteredRows(made=made, ways=(captions,))
+
+
+def within(x: np.ndarray, captions: np.ndarray, largest: np.ndarray) -> np.ndarray:
+    """Columns `[n, k]` minus their means in each caption; what is only rounding of the `largest` values `[k]` is 0."""
+    own = np.unique(captions, return_inverse=True)[1]
+    sums = np.column_stack([np.bincount(own, weights=column) for column in x.T])
+    rest: np.ndarray = x - (sums / np.bincount(own)[:, None])[own]
+    rest[np.abs(rest) <= ROUNDING * largest] = 0
     return rest
 
 
-def independent(x: np.ndarray) -> np.ndarray:
-    """Which columns of `[n, k]` are not combinations of those before them, `[k]`."""
-    norms = np.linalg.norm(x, axis=0)
-    scaled = x / np.where(norms > 0, norms, 1)
-    gram = scaled.T @ scaled
+def independent(gram: np.ndarray) -> np.ndarray:
+    """Which columns are not combinations of those before them, `[k]`, by their products `[k, k]`."""
+    norms = np.sqrt(gram.diagonal())
+    scaled = gram / np.outer(*2 * [np.where(norms > 0, norms, 1)])
     kept: list[int] = []
     for column in np.flatnonzero(norms):
-        known = gram[kept, column]
-        if 1 - known @ np.linalg.solve(gram[np.ix_(kept, kept)], known) > COLLINEAR:
+        known = scaled[kept, column]
+        if 1 - known @ np.linalg.solve(scaled[np.ix_(kept, kept)], known) > COLLINEAR:
             kept.append(int(column))
     return np.isin(np.arange(len(norms)), kept)
 
 
-def dominant_script(text: str) -> str:
-    """The script of most letters, by the first word of their Unicode names; `NONE` without letters."""
-    counts = Counter(filter(None, map(_letter_script, text)))
-    return counts.most_common(1)[0][0] if counts else "NONE"
+def _centred(gram: np.ndarray) -> np.ndarray:
+    """The products of columns minus their means, from those of the columns behind a column of ones."""
+    centred: np.ndarray = gram[1:, 1:] - np.outer(gram[0, 1:], gram[0, 1:]) / gram[0, 0]
+    return centred
 
 
-@cache
-def _letter_script(letter: str) -> str:
-    return unicodedata.name(letter, "").partition(" ")[0] if letter.isalpha() else ""
+def _with_ones(x: np.ndarray) -> np.ndarray:
+    return np.column_stack([np.ones(len(x)), x])
 
 
-def _columns(rows: pd.DataFrame) -> tuple[pd.DataFrame, np.ndarray]:
-    """`covariate, level, reason` of each column, and the columns `[prompt, column]`; numbers in standard deviations."""
-    numbers = covariates(rows)
-    scaled = [name for name in NUMBERS if name != "truncated" and numbers[name].nunique() > 1]
-    numbers[scaled] = (numbers[scaled] - numbers[scaled].mean()) / numbers[scaled].std(ddof=1)
-    scripts = rows["prompt"].map(dominant_script) if "prompt" in rows else pd.Series(np.nan, index=rows.index)
-    levels = list(scripts.value_counts().sort_index().sort_values(ascending=False, kind="stable").index) or [None]
-    x = np.column_stack([numbers, *((scripts == level).where(scripts.notna()).astype(np.float64) for level in levels)])
+def _columns(rows: pd.DataFrame) -> tuple[pd.DataFrame, Callable[[np.ndarray], np.ndarray]]:
+    """`covariate, level, reason` of each column, and what makes the columns `[row, column]` of some rows, by place.
+
+    Numbers are in standard deviations; of scripts there is a column each, the most frequent first.
+    """
+    scripts = rows[SCRIPT] if SCRIPT in rows else pd.Series(np.nan, index=rows.index)
+    counts = as_labels(scripts.dropna()).value_counts().sort_index().sort_values(ascending=False, kind="stable")
+    levels = [name for name, count in counts.items() if count] or [None]
+    scales = [_scale(number(rows, name), is_scaled=name != "truncated") for name in NUMBERS]
     table = pd.DataFrame({"covariate": [*NUMBERS, *["script"] * len(levels)], "level": [None] * len(NUMBERS) + levels})
-    reason = np.full(len(table), None, dtype=object)
-    usable = ~np.isnan(x).any(axis=0)
-    reason[~usable] = ABSENT
-    varies = usable & np.array([len(np.unique(column)) > 1 for column in x.T])
-    reason[usable & ~varies] = CONSTANT
-    others = varies & (table["level"] != levels[0]).to_numpy()
-    reason[varies & ~others] = BASE
-    places = np.flatnonzero(others)
-    centred = x[:, places] - x[:, places].sum(axis=0) / max(len(x), 1)
-    reason[places[~independent(centred)]] = ALIASED
-    return table.assign(reason=reason), x
+    usable = np.array([own is not None for own in scales] + [SCRIPT in rows or not len(rows)] * len(levels))
+    varies = np.array([own is not None and own.varies for own in scales] + [len(counts) > 1] * len(levels))
+    table["reason"] = np.select(
+        [~usable, ~varies, (table["level"] == levels[0]).to_numpy()], [ABSENT, CONSTANT, BASE], None
+    )
+
+    def made(own: np.ndarray) -> np.ndarray:
+        part = rows.iloc[own]
+        numbers = [
+            (number(part, name) - scale.middle) / scale.spread if scale else np.full(len(part), np.nan)
+            for name, scale in zip(NUMBERS, scales, strict=True)
+        ]
+        return np.column_stack([*numbers, *((part[SCRIPT] == level) for level in levels if level is not None)])
+
+    return table, made
 
 
-def _group_effects(
-    y: np.ndarray, x: np.ndarray, captions: np.ndarray, n_groups: int, confidence: float
-) -> pd.DataFrame:
+@dataclass(frozen=True, kw_only=True)
+class _Scale:
+    varies: bool
+    middle: float = 0.0
+    spread: float = 1.0
+
+
+def _scale(values: np.ndarray, *, is_scaled: bool) -> _Scale | None:
+    """How a number becomes a column; None where it is not there."""
+    if np.isnan(values).any():
+        return None
+    if not len(values) or not np.ptp(values) > 0:
+        return _Scale(varies=False)
+    if not is_scaled:
+        return _Scale(varies=True)
+    return _Scale(varies=True, middle=float(values.mean()), spread=float(values.std(ddof=1)))
+
+
+def _group_effects(design: ClusteredRows, kept: np.ndarray, n_groups: int, confidence: float) -> pd.DataFrame:
     """Each group's effect minus the mean of the others', from columns of which the first are all groups but one."""
     minus_others = (np.eye(n_groups) - 1 / n_groups) * n_groups / (n_groups - 1)
-    combinations = np.zeros((n_groups, x.shape[1]))
+    combinations = np.zeros((n_groups, len(kept)))
     combinations[:, : n_groups - 1] = minus_others[:, 1:]
-    return clustered_ols(y, x, [captions]).intervals(combinations, confidence)
-
-
-def _meat(scores: np.ndarray, codes: np.ndarray) -> np.ndarray:
-    """Squares of the scores summed by cluster, with CR1's factor, `[k, k]`."""
-    n, k = scores.shape
-    n_clusters = int(codes.max()) + 1
-    if n_clusters < MIN_SOURCES or n <= k:
-        return np.full((k, k), np.nan)
-    sums = np.column_stack([np.bincount(codes, weights=column) for column in scores.T])
-    factor = n_clusters / (n_clusters - 1) * (n - 1) / (n - k)
-    squares: np.ndarray = factor * (sums.T @ sums)
-    return squares
+    return design.fit(kept).intervals(combinations, confidence)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterator, Sequence
-from typing import Any
+from collections.abc import Callable, Iterator, Sequence
+from functools import partial
+from typing import Any, Protocol
 
 import numpy as np
 import pandas as pd
@@ -16,10 +17,12 @@ from emoe_audit.analysis.contrasts import (
     correlate_prompts,
     quartiles,
 )
+from emoe_audit.analysis.covariates import COVARIATES, NUMBERS, described
 from emoe_audit.analysis.disparity import COLUMNS as DISPARITY_COLUMNS
 from emoe_audit.analysis.disparity import disparity
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.gaps import GAP_COLUMNS, gaps
+from emoe_audit.analysis.grouping import PLACES
 from emoe_audit.analysis.groups import COLUMNS, group_estimates
 from emoe_audit.analysis.refusal import COLUMNS as REFUSAL_COLUMNS
 from emoe_audit.analysis.refusal import refusal_tables
@@ -29,9 +32,9 @@ from emoe_audit.analysis.regression import (
     adjusted_contrasts,
     confounders,
 )
+from emoe_audit.analysis.rows import n_captions, places
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
-from emoe_audit.readers.limits import Limit
-from emoe_audit.types import SET_ASIDE, AnalysisConfig
+from emoe_audit.types import AnalysisConfig
 
 SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement", UNFAMILIARITY)
 """The scores of a run; the first that is measured ranks where the validity check chooses none."""
@@ -39,25 +42,24 @@ SOURCE_QUALITY = "clip_cosine_source"
 """Of an image with the caption that its prompt was translated from, which a judge of one language reads."""
 QUALITY = ("clip_cosine", SOURCE_QUALITY)
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
-NOT_GROUPS = {
-    *("key", "prompt_id", "source_id", "prompt", "source_prompt", "parallel"),
-    *("image_id", "image_file", "reference_image", "language_given"),
-}
-MAX_GROUPS = 300
-"""All countries are fewer."""
-GROUP_COLUMNS = Limit("GROUP_COLUMNS", 16, "columns to group by")
-PLACES = ("language", "region")
-GROUPED_FIRST = (*PLACES, "skin_tone")
-LARGE_GROUP = 5
-"""Prompts of a group that holds enough of them to be compared."""
+DEPENDS_ON = ("source_id", "language", "parallel", "image_id")
+RANK = "source_rank"
 COVERAGE = "training_coverage"
 PUBLISHED_RECALL = "published_recall"
 """How well the text encoder of the run is known to read a language, see `experts.public_readers`."""
 ESTIMATES = ["mean", "low", "high", "gap", "gap_low", "gap_high"]
 
 
+class Columns(Protocol):
+    """A row per prompt, of which not all columns need to be held at once; a frame is one."""
+
+    def __contains__(self, name: str) -> bool: ...
+
+    def __getitem__(self, names: list[str]) -> pd.DataFrame: ...
+
+
 def analyze(
-    results: pd.DataFrame,
+    results: Columns,
     by: list[str],
     config: AnalysisConfig | None = None,
     *,
@@ -68,7 +70,8 @@ def analyze(
     """The tables of a run by name, each the rows of the functions that are called here.
 
     Args:
-        results: A row per prompt with its scores and, where images were made, its quality.
+        results: A row per prompt with its scores and, where images were made, its quality; with its `prompt`, or what
+            `covariates.described` makes of that.
         by: Group columns.
         config: What the statistics rest on.
         training_coverage: Where it is known, `[by, group, coverage]`, as `read_coverage` gives it.
@@ -77,7 +80,10 @@ def analyze(
             judge's own measures are.
     """
     config = config or AnalysisConfig()
-    measures = [m for m in (*ratings, *MEASURES) if m in results and results[m].notna().any()]
+    if isinstance(results, pd.DataFrame):
+        results = described(results)
+    of = partial(_columns, results)
+    measures = [m for m in (*ratings, *MEASURES) if m in results and results[[m]][m].notna().any()]
     scores, quality = [s for s in SCORES if s in measures], [q for q in (*ratings, *QUALITY) if q in measures]
     options: dict[str, Any] = {"n_boot": config.n_boot, "seed": config.seed}
     known = known_groups(training_coverage, by)
@@ -85,35 +91,47 @@ def analyze(
     if published_recall is not None and "language" in by:
         outside.append(("language", PUBLISHED_RECALL, published_recall))
     compared = [(column, measure) for column in by for measure in (*scores, *quality)]
-    refused = [refusal_tables(results, s, by=by, target=config.target_risk, seed=config.seed) for s in scores]
+    refused = [refusal_tables(of(s, RANK, *by), s, by=by, target=config.target_risk, seed=config.seed) for s in scores]
     tables: dict[str, tuple[list[pd.DataFrame], list[str]]] = {
-        "gaps": ([_gaps(results, *pair, config) for pair in compared], GAP_COLUMNS),
+        "gaps": ([_gaps(of(*pair), *pair, config) for pair in compared], GAP_COLUMNS),
         "disparity": (
-            [disparity(results, *pair, higher_is_better=pair[1] in quality, **options) for pair in compared],
+            [disparity(of(*pair), *pair, higher_is_better=pair[1] in quality, **options) for pair in compared],
             DISPARITY_COLUMNS,
         ),
         "quartiles": (
-            [quartiles(results, s, q) for s, q in itertools.product(scores, quality)],
+            [quartiles(of(*pair), *pair) for pair in itertools.product(scores, quality)],
             QUARTILE_COLUMNS,
         ),
         "correlations": (
-            list(_correlations(results, scores, quality, measures, outside, options)),
+            list(_correlations(of, scores, quality, measures, outside, options)),
             CORRELATION_COLUMNS,
         ),
-        "confounders": ([confounders(results, m) for m in (*scores, *quality)], CONFOUNDER_COLUMNS),
-        "adjusted": ([adjusted_contrasts(results, "language", m) for m in (*scores, *quality)], ADJUSTED_COLUMNS),
+        "confounders": ([confounders(of(m, *COVARIATES), m) for m in (*scores, *quality)], CONFOUNDER_COLUMNS),
+        "adjusted": (
+            [adjusted_contrasts(of(m, *NUMBERS), "language", m) for m in (*scores, *quality)],
+            ADJUSTED_COLUMNS,
+        ),
         **{name: ([own[name] for own in refused], columns) for name, columns in REFUSAL_COLUMNS.items()},
     }
-    groups = _groups(results, by, measures, known, config)
+    groups = _groups(of, by, measures, known, config)
     return {"groups": groups, **{name: _stack(*parts) for name, parts in tables.items()}}
 
 
+def _columns(results: Columns, *names: str) -> pd.DataFrame:
+    """Some columns, and those that say what a prompt depends on; of all these the ones that there are."""
+    return results[[name for name in dict.fromkeys((*DEPENDS_ON, *names)) if name in results]]
+
+
 def _groups(
-    results: pd.DataFrame, by: list[str], measures: list[str], known: dict[str, pd.Series], config: AnalysisConfig
+    of: Callable[..., pd.DataFrame],
+    by: list[str],
+    measures: list[str],
+    known: dict[str, pd.Series],
+    config: AnalysisConfig,
 ) -> pd.DataFrame:
     """The means of every group in every measure, and its known coverage."""
-    estimated = [group_estimates(results, *pair) for pair in itertools.product(by, measures)]
-    covered = [known_coverage(results, column, own) for column, own in known.items()]
+    estimated = [group_estimates(of(*pair), *pair) for pair in itertools.product(by, measures)]
+    covered = [known_coverage(of(column), column, own) for column, own in known.items()]
     return suppressed(_stack([*estimated, *covered], COLUMNS), config.min_sources)
 
 
@@ -134,59 +152,23 @@ def suppressed(groups: pd.DataFrame, min_sources: int) -> pd.DataFrame:
 
 def known_coverage(results: pd.DataFrame, by: str, known: pd.Series) -> pd.DataFrame:
     """The known training coverage of each group of the run, as rows of `groups` without intervals."""
-    grouped = results[results[by].isin(known.index)].groupby(by)
-    table = pd.DataFrame({"n_prompts": grouped.size(), "n_sources": grouped["source_id"].nunique()}).reset_index(
-        names="group"
-    )
+    rows = results[["source_id", by]]
+    rows = rows[rows[by].isin(known.index)]
+    groups, names = places(rows[by])
+    counts = {"n_prompts": np.bincount(groups, minlength=len(names)), "n_sources": n_captions(rows, by)}
+    table = pd.DataFrame({"group": names, **{name: np.asarray(own) for name, own in counts.items()}})
     return table.assign(by=by, measure=COVERAGE, mean=table["group"].map(known)).reindex(columns=COLUMNS)
-
-
-def group_columns(prompts: pd.DataFrame) -> list[str]:
-    """Language, region and every other column of the prompt table that has 2 to 300 values; no free text, no ids.
-
-    Of more than `GROUP_COLUMNS` those stay in which most prompts stand in groups of `LARGE_GROUP` or more.
-    """
-    found = _groupable(prompts)
-    if len(found) <= GROUP_COLUMNS.value:
-        return found
-    best = sorted(found, key=lambda column: _grouped_worse(prompts[column]))[: GROUP_COLUMNS.value]
-    return [column for column in found if column in best]
-
-
-def not_grouped(prompts: pd.DataFrame) -> list[str]:
-    """The columns that could be grouped by, and are too many for it."""
-    grouped = set(group_columns(prompts))
-    return [column for column in _groupable(prompts) if column not in grouped]
-
-
-def _groupable(prompts: pd.DataFrame) -> list[str]:
-    found = [c for c in prompts if c not in NOT_GROUPS and not str(c).endswith(SET_ASIDE)]
-    found = [c for c in found if not pd.api.types.is_float_dtype(prompts[c])]
-    return [c for c in found if 2 <= _n_values(prompts[c]) <= MAX_GROUPS]
-
-
-def _n_values(column: pd.Series) -> int:
-    """How many different values there are; none where they cannot be compared, as lists."""
-    try:
-        return int(column.nunique())
-    except TypeError:
-        return 0
-
-
-def _grouped_worse(column: pd.Series) -> tuple[bool, int, int]:
-    """To sort columns by: the known ones first, then by the prompts in large groups, then by fewer groups."""
-    sizes = column.value_counts()
-    return column.name not in GROUPED_FIRST, -int(sizes[sizes >= LARGE_GROUP].sum()), len(sizes)
 
 
 def _gaps(results: pd.DataFrame, by: str, measure: str, config: AnalysisConfig) -> pd.DataFrame:
     rows = results.dropna(subset=[by, measure])
-    n_sources = rows.groupby(by)["source_id"].transform("nunique")
-    return gaps(rows[n_sources >= config.min_sources], by, measure, margin=config.margins.get(measure))
+    n_sources = n_captions(rows, by).to_numpy()
+    enough = (n_sources >= config.min_sources)[places(rows[by])[0]]
+    return gaps(rows if enough.all() else rows[enough], by, measure, margin=config.margins.get(measure))
 
 
 def _correlations(
-    results: pd.DataFrame,
+    of: Callable[..., pd.DataFrame],
     scores: list[str],
     quality: list[str],
     measures: list[str],
@@ -195,17 +177,20 @@ def _correlations(
 ) -> Iterator[pd.DataFrame]:
     """Scores against quality over prompts and places, and what might explain scores against what is known of groups.
 
-    `outside` is what is known: group column, name, and a value for each group that was not measured in the run.
+    `of` gives the rows with some columns. `outside` is what is known: group column, name, and a value for each group
+    that was not measured in the run.
     """
     for score, own in itertools.product(scores, quality):
-        yield correlate_prompts(results, score, own)
-    places = [column for column in PLACES if column in results and results[column].nunique() > 2]
-    for score, own, column in itertools.product(scores, quality, places):
-        yield correlate_groups(results, score, own, by=column, **options)
+        yield correlate_prompts(of(score, own), score, own)
+    where = of(*PLACES)
+    several = [column for column in PLACES if column in where and where[column].nunique() > 2]
+    for score, own, column in itertools.product(scores, quality, several):
+        yield correlate_groups(of(column, score, own), score, own, by=column, **options)
     for column, name, values in outside:
         for measure in [m for m in (*scores, "feature_power", "n_tokens") if m in measures]:
             for given in (None, "n_tokens") if measure != "n_tokens" else (None,):
-                yield correlate_groups(results, measure, name, by=column, given=given, known=values, **options)
+                rows = of(column, measure, *([given] if given else []))
+                yield correlate_groups(rows, measure, name, by=column, given=given, known=values, **options)
 
 
 def _stack(tables: list[pd.DataFrame], columns: list[str]) -> pd.DataFrame:

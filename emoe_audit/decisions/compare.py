@@ -20,10 +20,11 @@ from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import N_PERMUTATIONS, sign_flip_p
 from emoe_audit.analysis.rows import records
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
-from emoe_audit.analysis.summary import MEASURES, group_columns
+from emoe_audit.analysis.summary import MEASURES
 from emoe_audit.decisions.comparison import ComparedRun, Comparison, GroupChange, ImagePair, Outcome
 from emoe_audit.decisions.ranking import count_values, ranking_score, read_validity
 from emoe_audit.errors import StoreError
+from emoe_audit.runs.columns import group_columns_of
 from emoe_audit.runs.query import known_column
 from emoe_audit.runs.sql import identifier, joined, sql
 from emoe_audit.runs.store import RunStore
@@ -118,7 +119,7 @@ def check_candidates(a: RunStore, b: RunStore) -> None:
 
 def check_group_column(store: RunStore, by: str) -> None:
     """Raise `StoreError` unless the prompts can be grouped by this column."""
-    known = group_columns(store.query("SELECT * FROM prompts"))
+    known = group_columns_of(store)
     if by not in known:
         raise StoreError(f"{store.path}: no group column {by!r}; {_choice('--by', by, known)}")
 

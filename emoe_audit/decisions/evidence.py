@@ -15,9 +15,10 @@ import pandas as pd
 
 from emoe_audit.analysis.contrasts import CORRELATION_COLUMNS
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
+from emoe_audit.analysis.grouping import GROUPED_FIRST
 from emoe_audit.analysis.intervals import Interval, Side, side
 from emoe_audit.analysis.rows import records, to_float
-from emoe_audit.analysis.summary import COVERAGE, GROUPED_FIRST, PUBLISHED_RECALL, SOURCE_QUALITY
+from emoe_audit.analysis.summary import COVERAGE, PUBLISHED_RECALL, SOURCE_QUALITY
 from emoe_audit.decisions.ranking import Validity, ranking_score, read_validity
 from emoe_audit.prompts.tags import language_name
 from emoe_audit.runs.query import RunReader, known_column

@@ -31,7 +31,7 @@ RESERVED = frozenset(
         *("unfamiliarity", "translation_disagreement", "translation_reliability", "read_as"),
         *("clip_cosine", "clip_cosine_source", "source_rank"),
         *("reference_cosine", "reference_rank", "chance_rank", "clip_cosine_minus_reference"),
-        *("training_coverage", "score", "loss", "log_length", "seen", "overall"),
+        *("training_coverage", "score", "loss", "log_length", "dominant_script", "seen", "overall"),
     )
 )
 """Names of what a run measures, and by which its statistics call what they compare."""

@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from emoe_audit.analysis.summary import group_columns
 from emoe_audit.errors import QualityError
 from emoe_audit.progress import Progress, silent
+from emoe_audit.runs.columns import group_columns_of
 from emoe_audit.runs.store import RunStore
 
 
@@ -43,7 +43,7 @@ def measure_references(store: RunStore, progress: Progress = silent) -> None:
     store.record_error(*real.row_errors)
     judged = results.join(judge_references(results, real, judge))
     store.write_analysis("real_images", judged[["prompt_id", *judged.columns.difference(results.columns)]])
-    columns = group_columns(store.query("SELECT * FROM prompts"))
+    columns = group_columns_of(store)
     store.write_analysis("judge_bias", pd.concat([judge_by_group(judged, by) for by in columns]))
     drawn = read_pictures(_shown(results), store.path, "image", judge.image_features)
     distances = pd.concat([kid_by_group(results, by, drawn, real) for by in columns])

@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from emoe_audit.analysis.summary import analyze, group_columns
+from emoe_audit.analysis.summary import analyze
 from emoe_audit.experts.coverage import read_coverage
 from emoe_audit.progress import Progress, silent
+from emoe_audit.runs.columns import ResultColumns, group_columns_of
 from emoe_audit.runs.readings import compare_translations
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.readers import known_recall
@@ -30,13 +31,14 @@ def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: P
     """Compute the analysis tables from everything that is stored."""
     progress("analysis", 0, 1)
     store.compact("readings")
+    store.compact("scores")
     compare_translations(store)
+    store.join()
     file = None if store.plan().ensemble.training_coverage is None else store.sources().ensemble.training_coverage
     coverage = None if file is None else read_coverage(file)
-    by = group_columns(store.query("SELECT * FROM prompts"))
     tables = analyze(
-        store.query("SELECT * FROM results"),
-        by,
+        ResultColumns(store),
+        group_columns_of(store),
         config,
         training_coverage=coverage,
         published_recall=known_recall(store),
@@ -44,7 +46,6 @@ def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: P
     )
     for name, table in tables.items():
         store.write_analysis(name, table)
-    store.join()
     progress("analysis", 1, 1)
 
 

@@ -11,19 +11,17 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import t
 
+from emoe_audit.analysis.clustered import ClusteredFit, ClusteredRows
+from emoe_audit.analysis.covariates import NUMBERS, dominant_script
 from emoe_audit.analysis.paired import paired_contrasts
-from emoe_audit.analysis.regression import (
-    ADJUSTED_COLUMNS,
-    CONFOUNDER_COLUMNS,
-    NUMBERS,
-    adjusted_contrasts,
-    clustered_ols,
-    confounders,
-    dominant_script,
-)
+from emoe_audit.analysis.regression import ADJUSTED_COLUMNS, CONFOUNDER_COLUMNS, adjusted_contrasts, confounders
 
 LETTERS = {"de": "ä", "en": "a", "fi": "ö", "bg": "ж", "ru": "д", "el": "ω"}
 ESTIMATES = ["coefficient", "low", "high", "p"]
+
+
+def clustered_ols(y: np.ndarray, x: np.ndarray, ways: Sequence[np.ndarray]) -> ClusteredFit:
+    return ClusteredRows(made=lambda own: (x[own].astype(float), y[own]), ways=tuple(ways)).fit()
 
 
 def translated(n: int = 60, seed: int = 0) -> pd.DataFrame:

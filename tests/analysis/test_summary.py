@@ -7,7 +7,8 @@ import time
 import pandas as pd
 import pytest
 
-from emoe_audit.analysis.summary import analyze, group_columns, not_grouped
+from emoe_audit.analysis.grouping import group_columns, not_grouped
+from emoe_audit.analysis.summary import analyze
 from emoe_audit.prompts.columns import RESERVED
 from emoe_audit.types import AnalysisConfig
 from tests.synthetic import LANGUAGES, synthetic_frame
@@ -60,7 +61,7 @@ def test_a_run_without_images_is_analyzed_without_quality() -> None:
 )
 def test_columns_with_a_few_values_can_be_grouped_by(column: str, values: list[object], grouped: bool) -> None:
     frame = pd.DataFrame({"prompt": ["a", "b"], column: values})
-    assert group_columns(frame) == ([column] if grouped else [])
+    assert group_columns([frame]) == ([column] if grouped else [])
 
 
 def test_known_coverage_stands_next_to_the_measures_of_its_language() -> None:
@@ -96,29 +97,29 @@ def grouped_frame(n_columns: int, n_rows: int = 40) -> pd.DataFrame:
 
 def test_of_many_columns_the_known_and_those_with_large_groups_are_grouped_by(monkeypatch: pytest.MonkeyPatch) -> None:
     frame = grouped_frame(19)
-    assert group_columns(frame) == [f"c{n}" for n in range(15)] + ["language"]
-    assert not_grouped(frame) == ["c15", "c16", "c17", "c18"]
+    assert group_columns([frame]) == [f"c{n}" for n in range(15)] + ["language"]
+    assert not_grouped([frame]) == ["c15", "c16", "c17", "c18"]
     monkeypatch.setenv("EMOE_AUDIT_MAX_GROUP_COLUMNS", "2")
-    assert group_columns(frame) == ["c0", "language"]
+    assert group_columns([frame]) == ["c0", "language"]
     monkeypatch.setenv("EMOE_AUDIT_MAX_GROUP_COLUMNS", "20")
-    assert group_columns(frame) == [*frame]
-    assert not_grouped(frame) == []
+    assert group_columns([frame]) == [*frame]
+    assert not_grouped([frame]) == []
 
 
 def test_two_thousand_columns_are_chosen_from_soon() -> None:
     frame = pd.DataFrame({f"c{n}": ["a", "b"] * 20 for n in range(2000)})
     started = time.process_time()
-    assert len(group_columns(frame)) == 16
+    assert len(group_columns([frame])) == 16
     assert time.process_time() - started < 10
 
 
 @pytest.mark.parametrize("column", ["image (yours)", "language_given"])
 def test_columns_that_are_set_aside_or_say_how_a_language_was_given_are_no_groups(column: str) -> None:
-    assert group_columns(pd.DataFrame({column: ["a", "b"]})) == []
+    assert group_columns([pd.DataFrame({column: ["a", "b"]})]) == []
 
 
 def test_cells_that_cannot_be_compared_are_no_groups() -> None:
-    assert group_columns(pd.DataFrame({"tags": [["a"], ["b"]], "job": ["vet", "nurse"]})) == ["job"]
+    assert group_columns([pd.DataFrame({"tags": [["a"], ["b"]], "job": ["vet", "nurse"]})]) == ["job"]
 
 
 @pytest.mark.slow

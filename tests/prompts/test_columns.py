@@ -15,7 +15,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from emoe_audit.analysis.summary import group_columns
+from emoe_audit.analysis.grouping import group_columns
 from emoe_audit.prompts.columns import KNOWN, RESERVED, frame_of
 from emoe_audit.prompts.table import check_rows
 from emoe_audit.quality.reference import JUDGED
@@ -78,7 +78,7 @@ def test_whatever_cells_hold_a_run_answers_with_its_rows(
     assert len(stored) == len(extra)
     assert stored["prompt"].tolist() == ["a dog"] * len(extra)
     assert len({name.casefold() for name in stored}) == len(stored.columns)
-    for column in group_columns(store.query("SELECT * FROM prompts")):
+    for column in group_columns([store.query("SELECT * FROM prompts")]):
         assert stored.groupby(column).size().sum() <= len(extra)
 
 
@@ -95,7 +95,7 @@ def test_a_column_whose_name_the_run_needs_is_kept_under_another_and_not_grouped
     frame, (told,) = frame_of(rows({name: "a"}, {name: "b"}), "t")
     assert frame[f"{name}{SET_ASIDE}"].tolist() == ["a", "b"]
     assert told.startswith(f"set aside, as the run has columns of these names: {name!r}; each is kept with ' (yours)'")
-    assert group_columns(frame.drop(columns=list(KNOWN))) == []
+    assert group_columns([frame.drop(columns=list(KNOWN))]) == []
 
 
 def test_names_that_differ_in_case_alone_are_kept_apart() -> None:

@@ -10,7 +10,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from emoe_audit.analysis.summary import analyze, group_columns
+from emoe_audit.analysis.grouping import group_columns
+from emoe_audit.analysis.summary import analyze
 from emoe_audit.report import ReportData, collect
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import AnalysisConfig
@@ -63,7 +64,7 @@ def small_report(path: Path, frame: pd.DataFrame) -> ReportData:
     store.write_prompts(frame[PROMPTS])
     store.append("scores", frame[["key", *SCORES]])
     store.append("quality", frame.loc[frame["clip_cosine"].notna(), ["key", "source_id", *QUALITY]])
-    for name, table in analyze(frame, group_columns(frame[PROMPTS]), AnalysisConfig(n_boot=40)).items():
+    for name, table in analyze(frame, group_columns([frame[PROMPTS]]), AnalysisConfig(n_boot=40)).items():
         store.write_analysis(name, table)
     return collect(store, gallery_concepts=0)
 
