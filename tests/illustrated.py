@@ -56,7 +56,7 @@ def illustrated_run(
     texts = {"prompts_source": HOSTILE[0], "command": f"emoe-audit run '{HOSTILE[1]}'"} if hostile else {}
     plan = synthetic_plan(**texts)
     store = RunStore.open(path, plan=plan)
-    store.write_prompts(frame.drop(columns=[*frame.columns[6:20]]))
+    store.write_prompts([frame.drop(columns=[*frame.columns[6:20]])])
     store.append("scores", frame[["key", *frame.columns[6:15]]])
     store.append("quality", frame.loc[frame["image"].notna(), ["key", "source_id", *frame.columns[15:20]]])
     for place, image in enumerate(frame["image"].dropna()):

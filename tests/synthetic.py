@@ -76,7 +76,7 @@ def synthetic_run(path: Path, n_prompts: int, seed: int = 0, *, shards: int = 1,
     """Write a whole run; only the analysis of at most 50,000 prompts is truly computed, a larger one's on a sample."""
     frame = synthetic_frame(n_prompts, seed)
     store = RunStore.open(path, plan=synthetic_plan())
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     scores = ["key", *frame.columns[6:15]]
     for part in np.array_split(np.arange(n_prompts), shards):
         store.append("scores", frame.iloc[part][scores])

@@ -58,8 +58,8 @@ def offer(root: Path, file_name: str, content: bytes) -> None:
 def show_checked(table: PromptTable) -> None:
     """What was read, and what was left out with its line and column."""
     faults = table.row_errors
-    languages = table.frame["language"].nunique()
-    st.text(f"{len(table.frame):,} prompts in {languages:,} languages; {len(faults):,} rows are left out.")
+    languages = len({language for part in table.parts for language in part["language"].unique()})
+    st.text(f"{table.n_prompts:,} prompts in {languages:,} languages; {len(faults):,} rows are left out.")
     for warning in table.warnings:
         st.warning(show.plain(warning, MAX_WARNING))
     if faults:
@@ -80,7 +80,7 @@ def show_checked(table: PromptTable) -> None:
         }
         show.table("faults", rows, columns, "Rows that are left out")
     with st.expander("The first prompts"):
-        st.dataframe(table.frame.head(SHOWN_ROWS), hide_index=True, alt="The first prompts of the table")
+        st.dataframe(next(iter(table.parts)).head(SHOWN_ROWS), hide_index=True, alt="The first prompts of the table")
 
 
 @st.fragment(run_every=WATCH_SECONDS)

@@ -190,5 +190,5 @@ def _table(path: Path | None, spec: Any, concepts: int, settings: dict[str, Any]
     from emoe_audit.prompts.read import read_prompts
 
     table = read_prompts(path)
-    warn(*table_warnings(table, settings["n_images"]), *language_warnings(table.frame))
+    warn(*table_warnings(table, settings["n_images"]), *language_warnings(table.parts))
     return table

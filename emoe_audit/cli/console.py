@@ -67,9 +67,9 @@ def warn(*warnings: str) -> None:
 def table_warnings(table: PromptTable, n_images: int) -> list[str]:
     """What of a prompt table is read, drawn or grouped in another way than it may be meant."""
     from emoe_audit.analysis.grouping import GROUP_COLUMNS, not_grouped
-    from emoe_audit.prompts.captions import caption_warnings
+    from emoe_audit.prompts.captions import caption_warnings, compact
     from emoe_audit.prompts.columns import listed
 
-    passed = not_grouped([table.frame])
+    passed = not_grouped(table.parts)
     told = f"not grouped by: {listed(passed)}; set {GROUP_COLUMNS.variable} to group by more"
-    return [*table.warnings, *caption_warnings(table.frame, n_images), *([told] if passed else [])]
+    return [*table.warnings, *caption_warnings(compact(table.parts), n_images), *([told] if passed else [])]

@@ -59,9 +59,9 @@ def check_prompts(table: Path, encoder: str | None, device: str, as_json: bool, 
     read = read_prompts(table)
     for error in read.row_errors:
         click.echo(error.message, err=True)
-    warnings = language_warnings(read.frame)
+    warnings = language_warnings(read.parts)
     warn(*table_warnings(read, ImageConfig().n_images), *warnings)
-    counts = {"prompts": len(read.frame), "left_out": len(read.row_errors), "language_warnings": len(warnings)}
+    counts = {"prompts": read.n_prompts, "left_out": len(read.row_errors), "language_warnings": len(warnings)}
     if encoder is not None:
         counts["translation_warnings"] = _warn_of_translations(read.frame, encoder, device, quiet)
     print_result(counts, as_json)

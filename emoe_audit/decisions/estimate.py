@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from emoe_audit.progress import in_words
-from emoe_audit.prompts.captions import choose_captions
+from emoe_audit.prompts.captions import choose_captions, compact
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.runs.store import stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
@@ -27,16 +27,16 @@ def estimate(
     from emoe_audit.experts.hub import fetch_notice
 
     to_fetch = fetch_notice(spec)
-    n_images = choose_captions(prompts.frame, images.n_images, images.seed).n_images
+    n_images = choose_captions(compact(prompts.parts), images.n_images, images.seed).n_images
     return {
-        "prompts": len(prompts.frame),
+        "prompts": prompts.n_prompts,
         "left_out": len(prompts.row_errors),
         "experts": len(spec.experts),
         "noises": scoring.n_noise,
         "images": n_images,
         "from_the_hub": to_fetch or "nothing",
         "stored_in": str(out),
-        "stored_mib": round((len(prompts.frame) * 1.3 + n_images * IMAGE_KIB) / 1024, 1),
+        "stored_mib": round((prompts.n_prompts * 1.3 + n_images * IMAGE_KIB) / 1024, 1),
         "time": "not known before the checkpoints are here"
         if to_fetch
         else _time(prompts, spec, out, scoring, images, n_images),
@@ -75,7 +75,7 @@ def _time(
     a_prompt, an_image = seconds_each(
         sample, spec, settle_dtype(scoring, stored_dtype(out)), images if n_images else None
     )
-    return in_words(a_prompt * (len(prompts.frame) + n_checked(scoring)) + an_image * n_images)
+    return in_words(a_prompt * (prompts.n_prompts + n_checked(scoring)) + an_image * n_images)
 
 
 def _seconds(work: Any) -> float:

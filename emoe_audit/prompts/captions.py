@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Iterable
 from dataclasses import dataclass
 
+import numpy as np
 import pandas as pd
 
 
@@ -18,13 +20,30 @@ class DrawnCaptions:
     """One for each different prompt of these: what is said of two captions is drawn once."""
 
 
+def compact(parts: Iterable[pd.DataFrame]) -> pd.DataFrame:
+    """`source_id` and `language` of a table of any size as categories, `prompt` as a number that stands for the text.
+
+    Args:
+        parts: Some prompts at a time, with these three columns.
+    """
+    known: dict[str, dict[str, int]] = {"source_id": {}, "language": {}}
+    codes: dict[str, list[np.ndarray]] = {"source_id": [], "language": [], "prompt": []}
+    for part in parts:
+        for name, own in known.items():
+            codes[name].append(np.array([own.setdefault(text, len(own)) for text in part[name]], dtype=np.int32))
+        codes["prompt"].append(np.array([hash(text) for text in part["prompt"]], dtype=np.int64))
+    joined = {name: np.concatenate([np.empty(0, dtype=np.int32), *own]) for name, own in codes.items()}
+    texts = {name: pd.Categorical.from_codes(joined[name], list(own)) for name, own in known.items()}
+    return pd.DataFrame({**texts, "prompt": joined["prompt"]})
+
+
 def choose_captions(prompts: pd.DataFrame, n_images: int, seed: int = 0) -> DrawnCaptions:
     """Those that fit into at most `n_images` images: captions in most languages first, else at random by seed.
 
     A caption that does not fit is passed over, and those behind it are tried.
 
     Args:
-        prompts: A row per prompt, with `prompt`, `language` and `source_id`.
+        prompts: A row per prompt, with `prompt`, `language` and `source_id`; may be `compact`.
         n_images: At most.
         seed: Of the order.
     """
@@ -51,7 +70,7 @@ def too_large(prompts: pd.DataFrame, n_images: int) -> str | None:
     """The sentence that names the captions which no run of `n_images` images draws; None where there are none.
 
     Args:
-        prompts: A row per prompt, with `prompt`, `language` and `source_id`.
+        prompts: A row per prompt, with `prompt`, `language` and `source_id`; may be `compact`.
         n_images: 0 where no image is asked for.
     """
     sizes = prompts.drop_duplicates(["source_id", "prompt", "language"]).groupby("source_id").size()
@@ -71,7 +90,7 @@ def caption_warnings(prompts: pd.DataFrame, n_images: int) -> list[str]:
     """What looks wrong with the captions of a table, for a run that draws at most `n_images`; empty where nothing does.
 
     Args:
-        prompts: A row per prompt, with `prompt`, `language` and `source_id`.
+        prompts: A row per prompt, with `prompt`, `language` and `source_id`; may be `compact`.
         n_images: 0 where no image is asked for.
     """
     told = []

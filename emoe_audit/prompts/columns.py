@@ -8,7 +8,8 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from decimal import Decimal
 from typing import Any
 
@@ -50,11 +51,65 @@ YEARS = range(1678, 2262)
 """In which a time is stored to the nanosecond."""
 
 
-def frame_of(rows: Sequence[Mapping[str, Any]], source: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
-    """Rows as a frame that can be stored as Parquet and grouped by, and what had to be changed for that.
+class ColumnKinds:
+    """What the columns of a table hold, learned from some rows at a time."""
 
-    A column whose name the run needs, or that differs from another's in case alone, is set aside under another name;
-    one of several kinds of values becomes one of texts, and one of lists, mappings or bytes is left out.
+    def __init__(self) -> None:
+        """Begin without columns."""
+        self._kinds: dict[str, set[str]] = {name: set() for name in KNOWN}
+        self._unfit: set[str] = set()
+        self._n_rows = 0
+
+    def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
+        """Look at more rows."""
+        for row in rows:
+            self._n_rows += 1
+            for name, value in row.items():
+                if name not in KNOWN:
+                    self._look(name, value)
+
+    def _look(self, name: str, value: Any) -> None:
+        kinds, kind = self._kinds.setdefault(name, set()), kind_of(value)
+        if kind is not None:
+            kinds.add(kind)
+        if isinstance(value, str) and not is_text(value):
+            self._unfit.add(name)
+
+    def settled(self, source: str) -> StoredColumns:
+        """How the columns are stored, now that all rows were looked at.
+
+        A column whose name the run needs, or that differs from another's in case alone, is set aside under another
+        name; one of several kinds of values becomes one of texts, and one of lists, mappings or bytes is left out.
+
+        Raises:
+            PromptTableError: more cells than are taken.
+        """
+        CELLS.check(self._n_rows * len(self._kinds), source, PromptTableError)
+        told: list[str] = []
+        columns = []
+        for name, own in _own_names(self._kinds, told).items():
+            cast = _as_it_is if name in KNOWN else _cast(own, self._kinds[name], name in self._unfit, told)
+            if cast is not None:
+                columns.append((name, own, cast))
+        return StoredColumns(columns=tuple(columns), told=tuple(told))
+
+
+@dataclass(frozen=True, kw_only=True)
+class StoredColumns:
+    """The columns of a table under names of their own, and as they can be stored as Parquet and grouped by."""
+
+    columns: tuple[tuple[str, str, Callable[[Any], Any]], ...]
+    """The name in a row, the column's own, and what makes of a cell what is stored."""
+    told: tuple[str, ...]
+    """What had to be changed."""
+
+    def frame(self, rows: Sequence[Mapping[str, Any]]) -> pd.DataFrame:
+        """Some of the rows that were looked at."""
+        return pd.DataFrame({own: [cast(row.get(name)) for row in rows] for name, own, cast in self.columns})
+
+
+def frame_of(rows: Sequence[Mapping[str, Any]], source: str) -> tuple[pd.DataFrame, tuple[str, ...]]:
+    """Rows as a frame, and what had to be changed for that, see `ColumnKinds`.
 
     Args:
         rows: With the columns `KNOWN`, which are taken as they are.
@@ -63,16 +118,10 @@ def frame_of(rows: Sequence[Mapping[str, Any]], source: str) -> tuple[pd.DataFra
     Raises:
         PromptTableError: more cells than are taken.
     """
-    names = dict.fromkeys(name for row in rows for name in row)
-    CELLS.check(len(rows) * len(names), source, PromptTableError)
-    told: list[str] = []
-    columns: dict[str, list[Any]] = {}
-    for name, own in _own_names(names, told).items():
-        values = [row.get(name) for row in rows]
-        stored = values if name in KNOWN else _storable(own, values, told)
-        if stored is not None:
-            columns[own] = stored
-    return pd.DataFrame(columns), tuple(told)
+    kinds = ColumnKinds()
+    kinds.add(rows)
+    stored = kinds.settled(source)
+    return stored.frame(rows), stored.told
 
 
 def listed(names: Iterable[str]) -> str:
@@ -110,22 +159,19 @@ def _ways_to_call(name: str) -> Iterator[str]:
     yield from (f"{name} {number}{SET_ASIDE}" for number in range(2, 10_000))
 
 
-def _storable(name: str, values: list[Any], told: list[str]) -> list[Any] | None:
-    """The values as one kind; None where they are of no kind that is stored."""
-    kinds = {kind for value in values if (kind := kind_of(value)) is not None}
+def _cast(name: str, kinds: set[str], is_unfit: bool, told: list[str]) -> Callable[[Any], Any] | None:
+    """What makes the cells of a column one kind; None where they are of no kind that is stored."""
     nested = [kind for kind in sorted(kinds) if kind not in (*AS_TEXTS, *STORED)]
     if nested:
         told.append(f"column {name!r} is left out: it holds {' and '.join(nested)}, neither texts nor numbers")
         return None
     if len(kinds) <= 1 and not kinds.isdisjoint(STORED):
-        return [None if kind_of(value) is None else _plain(value) for value in values]
+        return _plain
     if not kinds <= {TEXTS}:
         told.append(f"column {name!r} holds {' and '.join(sorted(kinds))}; all are kept as texts")
-    texts = [_text(value) for value in values]
-    if not all(is_text(text) for text in texts if text):
+    if is_unfit:
         told.append(f"column {name!r} holds NUL or lone surrogates, which are no text; they are kept as {REPLACED!r}")
-        texts = [NO_TEXT.sub(REPLACED, text) if text else text for text in texts]
-    return texts
+    return _text
 
 
 def kind_of(value: Any) -> str | None:
@@ -151,11 +197,18 @@ def _nested_kind(value: Any) -> str:
     return "mappings" if isinstance(value, dict) else "lists" if isinstance(value, list) else type(value).__name__
 
 
+def _as_it_is(value: Any) -> Any:
+    return value
+
+
 def _plain(value: Any) -> Any:
+    if kind_of(value) is None:
+        return None
     return float(value) if isinstance(value, Decimal) else value
 
 
 def _text(value: Any) -> str | None:
     if kind_of(value) is None:
         return None
-    return str(value).lower() if isinstance(value, bool) else str(value)
+    text = str(value).lower() if isinstance(value, bool) else str(value)
+    return text if is_text(text) else NO_TEXT.sub(REPLACED, text)

@@ -8,16 +8,21 @@ from __future__ import annotations
 
 import csv
 import hashlib
+import itertools
 import json
+from array import array
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
+import numpy as np
 import pandas as pd
 
 from emoe_audit.errors import PromptTableError
-from emoe_audit.prompts.columns import GIVEN, KNOWN, TEXTS, frame_of, kind_of
+from emoe_audit.prompts.columns import GIVEN, KNOWN, TEXTS, ColumnKinds, StoredColumns, kind_of
+from emoe_audit.prompts.spool import Spool
 from emoe_audit.prompts.tags import TagError, check_language, check_region, in_usual_case
 from emoe_audit.readers.documents import Digits
 from emoe_audit.readers.tables import Broken
@@ -26,17 +31,22 @@ from emoe_audit.types import Prompt, RowError
 
 MAX_PROMPT, MAX_ID = 20_000, 1_000
 """Characters."""
+PART = 16_384
+"""Rows that are held at once."""
 SHOWN = 60
 """Characters of a cell in a message."""
 UNDETERMINED = "und"
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
 class PromptTable:
     """Checked prompts, and what was left out."""
 
-    frame: pd.DataFrame
-    """`prompt_id, source_id, prompt, language, region` and every other column as it was read."""
+    parts: Iterable[pd.DataFrame]
+    """The rows, some at a time, as often as they are asked for: `prompt_id, source_id, prompt, language, region` and
+    every other column as it was read."""
+    n_prompts: int
     source: str
     sha256: str
     """Of the rows, not of the file."""
@@ -44,17 +54,22 @@ class PromptTable:
     warnings: tuple[str, ...] = ()
     """What was read in another way than it stands there: columns that are called otherwise, or left out."""
 
+    @cached_property
+    def frame(self) -> pd.DataFrame:
+        """All rows at once, for a table that can be held."""
+        return pd.concat(self.parts, ignore_index=True)
+
     def prompts(self) -> Iterator[Prompt]:
         """One by one."""
-        for row in self.frame[list(KNOWN)].itertuples(index=False):
-            region = None if pd.isna(row.region) else str(row.region)
-            yield Prompt(
-                prompt_id=row.prompt_id,
-                prompt=row.prompt,
-                language=row.language,
-                region=region,
-                source_id=row.source_id,
-            )
+        for part in self.parts:
+            for row in part[list(KNOWN)].itertuples(index=False):
+                yield Prompt(
+                    prompt_id=row.prompt_id,
+                    prompt=row.prompt,
+                    language=row.language,
+                    region=None if pd.isna(row.region) else str(row.region),
+                    source_id=row.source_id,
+                )
 
 
 def check_rows(
@@ -62,48 +77,112 @@ def check_rows(
 ) -> PromptTable:
     """Check rows, each with its line number, and put the good ones into a table, which can be stored as it is.
 
+    No more than a part of the table is held; the others wait in a temporary file.
+
     Raises:
         PromptTableError: no row is good, or there are more cells than are taken.
     """
-    good: list[dict[str, Any]] = []
+    spool, kinds, ids = Spool(), ColumnKinds(), array("q")
     errors: list[RowError] = []
-    seen: set[str] = set()
-    for line, row in rows:
-        try:
-            checked = _check_row(row, line, seen)
-        except _RowFault as fault:
-            errors.append(_row_error(fault, row, f"{source}:{line}", line))
-        else:
-            seen.add(checked["prompt_id"])
-            good.append(checked)
-    if not good:
+    for part in _in_parts(rows):
+        good = []
+        for line, row in part:
+            try:
+                good.append((line, _check_row(row, line)))
+            except _RowFault as fault:
+                errors.append(_row_error(fault, row, f"{source}:{line}", line))
+        spool.append(good)
+        kinds.add(row for _, row in good)
+        ids.extend(hash(row["prompt_id"]) for _, row in good)
+    if not spool.n_rows:
         detail = "; ".join(error.message for error in errors[:3]) or f"{source}: no row under the header"
         raise PromptTableError(f"no prompt can be used: {detail}")
-    frame, told = frame_of(good, source)
-    return table_of(frame, source, tuple(errors), (*warnings, *told))
+    stored, again = kinds.settled(source), _again(spool, ids)
+    if again:
+        errors += [_row_error(_said_before(row), row, f"{source}:{line}", line) for line, row in again.values()]
+        errors.sort(key=lambda error: error.line or 0)
+    parts = _Parts(spool, stored, frozenset(again))
+    return _table(parts, spool.n_rows - len(again), source, tuple(errors), (*warnings, *stored.told))
 
 
 def table_of(
     frame: pd.DataFrame, source: str, errors: tuple[RowError, ...] = (), warnings: tuple[str, ...] = ()
 ) -> PromptTable:
     """A table of rows that are known to be good."""
-    frame = (
-        frame[[*KNOWN, *(c for c in frame if c not in KNOWN)]]
-        .reset_index(drop=True)
-        .astype(dict.fromkeys(KNOWN, "string"))
-    )
+    return _table((_as_prompts(frame),), len(frame), source, errors, warnings)
+
+
+def _table(
+    parts: Iterable[pd.DataFrame], n_prompts: int, source: str, errors: tuple[RowError, ...], warnings: tuple[str, ...]
+) -> PromptTable:
     digest = hashlib.sha256()
-    for row in frame.astype(object).where(frame.notna(), None).itertuples(index=False):
-        digest.update(json.dumps(list(row), default=str).encode())
-    return PromptTable(frame=frame, source=source, sha256=digest.hexdigest(), row_errors=errors, warnings=warnings)
+    for part in parts:
+        for row in part.astype(object).where(part.notna(), None).itertuples(index=False):
+            digest.update(json.dumps(list(row), default=str).encode())
+    return PromptTable(
+        parts=parts,
+        n_prompts=n_prompts,
+        source=source,
+        sha256=digest.hexdigest(),
+        row_errors=errors,
+        warnings=warnings,
+    )
+
+
+def _as_prompts(frame: pd.DataFrame) -> pd.DataFrame:
+    ordered = frame[[*KNOWN, *(column for column in frame if column not in KNOWN)]]
+    return ordered.reset_index(drop=True).astype(dict.fromkeys(KNOWN, "string"))
+
+
+class _Parts:
+    """The rows of a spool as frames, without those at some places."""
+
+    def __init__(self, spool: Spool, stored: StoredColumns, left_out: frozenset[int]) -> None:
+        self._spool, self._stored, self._left_out = spool, stored, left_out
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        first = 0
+        for part in self._spool:
+            kept = [row for place, (_, row) in enumerate(part, start=first) if place not in self._left_out]
+            first += len(part)
+            if kept:
+                yield _as_prompts(self._stored.frame(kept))
+
+
+def _in_parts(rows: Iterable[T]) -> Iterator[list[T]]:
+    left = iter(rows)
+    while part := list(itertools.islice(left, PART)):
+        yield part
+
+
+def _again(spool: Spool, ids: Sequence[int]) -> dict[int, tuple[int, dict[str, Any]]]:
+    """The rows whose id an earlier one has, by their place; only ids whose numbers come twice are compared."""
+    numbers, counts = np.unique(np.asarray(ids), return_counts=True)
+    twice = set(numbers[counts > 1].tolist())
+    again: dict[int, tuple[int, dict[str, Any]]] = {}
+    seen: set[str] = set()
+    places = itertools.count()
+    for part in spool if twice else ():
+        for (line, row), place in zip(part, places, strict=False):
+            if hash(row["prompt_id"]) in twice:
+                if row["prompt_id"] in seen:
+                    again[place] = line, row
+                seen.add(row["prompt_id"])
+    return again
+
+
+def _said_before(row: dict[str, Any]) -> _RowFault:
+    return _RowFault("prompt_id", f"{row['prompt_id'][:SHOWN]!r} stands in an earlier row too")
 
 
 def write_csv(table: PromptTable, path: Path) -> None:
     """Write a table so that reading it gives the same rows."""
     with path.open("w", newline="", encoding="utf-8") as file:
         writer = csv.writer(file)
-        writer.writerow(table.frame.columns)
-        writer.writerows(table.frame.astype(object).where(table.frame.notna(), "").itertuples(index=False))
+        for place, part in enumerate(table.parts):
+            if not place:
+                writer.writerow(part.columns)
+            writer.writerows(part.astype(object).where(part.notna(), "").itertuples(index=False))
 
 
 class _RowFault(Exception):
@@ -126,13 +205,11 @@ def _row_error(fault: _RowFault, row: dict[str, Any] | Broken, where: str, line:
     )
 
 
-def _check_row(row: dict[str, Any] | Broken, line: int, seen: set[str]) -> dict[str, Any]:
+def _check_row(row: dict[str, Any] | Broken, line: int) -> dict[str, Any]:
     if isinstance(row, Broken):
         raise _RowFault(None, row.message)
     prompt = _prompt(row)
     prompt_id = _id(row, "prompt_id") or f"row-{line}"
-    if prompt_id in seen:
-        raise _RowFault("prompt_id", f"{prompt_id[:SHOWN]!r} stands in an earlier row too")
     checked = {
         "prompt_id": prompt_id,
         "source_id": _id(row, "source_id") or prompt_id,

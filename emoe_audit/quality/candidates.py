@@ -8,7 +8,8 @@ drawn by lot from the captions that the ensemble brings, and from those that shi
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 import pandas as pd
@@ -49,16 +50,17 @@ def draw_candidates(spec: EnsembleSpec, language: str = SOURCE_LANGUAGE) -> Cand
     return Candidates(tuple(drawn))
 
 
-def source_language(prompts: pd.DataFrame) -> str:
+def source_language(parts: Iterable[pd.DataFrame]) -> str:
     """The language in which most source captions stand among the prompts; English where none says it.
 
     Args:
-        prompts: With `prompt`, `language` and, where source captions are given, `source_prompt`.
+        parts: Some at a time, with `prompt`, `language` and, where source captions are given, `source_prompt`.
     """
-    if "source_prompt" not in prompts:
-        return SOURCE_LANGUAGE
-    named = prompts.loc[prompts["prompt"] == prompts["source_prompt"], "language"].value_counts()
-    most = set(named.index[named == named.max()])
+    named: Counter[str] = Counter()
+    for part in parts:
+        if "source_prompt" in part:
+            named.update(part.loc[part["prompt"] == part["source_prompt"], "language"])
+    most = {language for language, n in named.items() if n == max(named.values())}
     return SOURCE_LANGUAGE if not most or SOURCE_LANGUAGE in most else min(most)
 
 

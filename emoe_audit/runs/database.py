@@ -12,6 +12,8 @@ import duckdb
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.sql import PATTERN, Sql, joined, literal, one_file, sql
 
+SPILL = "spill."
+"""How a folder in a run begins that holds what did not fit in memory."""
 SETTINGS = {
     "memory_limit": "512MB",
     "threads": 2,
@@ -23,10 +25,13 @@ SETTINGS = {
 
 
 @contextmanager
-def database_of(run: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def database_of(run: Path, *, spills_into: Path | None = None) -> Iterator[duckdb.DuckDBPyConnection]:
     """A database in memory for a run folder, its settings locked.
 
-    What does not fit in memory goes to a folder of its own among the system's temporary files.
+    Args:
+        run: The folder.
+        spills_into: Where what does not fit in memory gets a folder of its own; by default among the system's
+            temporary files.
 
     Raises:
         StoreError: there is no place for that folder, or the run's path is one that DuckDB cannot be given.
@@ -36,10 +41,12 @@ def database_of(run: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             f"{run}: a path with a backslash and one of *, ? and [ cannot be read; give the folder another name"
         )
     try:
-        spill = tempfile.TemporaryDirectory(prefix="emoe-audit-", ignore_cleanup_errors=True)
+        spill = tempfile.TemporaryDirectory(
+            prefix=SPILL if spills_into else "emoe-audit-", dir=spills_into, ignore_cleanup_errors=True
+        )
     except OSError as error:
         raise StoreError(
-            f"no temporary folder can be made: {error.strerror}; set TMPDIR to a folder with room"
+            f"{spills_into or tempfile.gettempdir()}: no temporary folder can be made: {error.strerror}; make room"
         ) from error
     with spill, duckdb.connect(config=SETTINGS) as connection:
         for setting in _bounds(run.resolve(), Path(spill.name)):

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import fcntl
 import os
+import re
 import secrets
+import shutil
 import socket
 import stat
 import time
@@ -15,6 +17,7 @@ from typing import BinaryIO
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.text import shown
+from emoe_audit.runs.database import SPILL
 from emoe_audit.runs.files import no_link, written
 from emoe_audit.runs.ledger import LOCK, WRITER
 from emoe_audit.runs.shares import place_of_shares, share_folders
@@ -22,6 +25,7 @@ from emoe_audit.runs.shares import place_of_shares, share_folders
 PATIENCE = 600.0
 """Seconds that a process waits for another that prepares the run."""
 PAUSE, TRIES = 0.1, 3
+SPILLED = re.compile(re.escape(SPILL) + r"[a-z0-9_]{8}")
 LONGEST_NAME = 200
 """Bytes that are read of who holds a lock."""
 
@@ -147,6 +151,10 @@ def _opened_lock(file: Path) -> Iterator[BinaryIO]:
 
 def _remove_torn(run: Path) -> None:
     """Remove what a killed writer left, in this folder and no other."""
+    for name in os.listdir(run):
+        if SPILLED.fullmatch(name) and not (run / name).is_symlink() and (run / name).is_dir():
+            with written(run / name):
+                shutil.rmtree(run / name)
     for folder, _, names in os.walk(run):
         for name in names:
             file = Path(folder, name)

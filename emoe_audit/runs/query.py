@@ -65,12 +65,15 @@ class RunReader:
                 raise WriteError(f"{file}: cannot be written: {error}") from error
 
     @contextmanager
-    def many_queries(self) -> Iterator[None]:
-        """Answer the queries within by one database; to start one takes longer than a small query."""
+    def many_queries(self, *, spills_into: Path | None = None) -> Iterator[None]:
+        """Answer the queries within by one database; to start one takes longer than a small query.
+
+        What does not fit in memory is put into that folder, by default among the system's temporary files.
+        """
         if self._database is not None:
             yield
             return
-        with database_of(self.path) as self._database:
+        with database_of(self.path, spills_into=spills_into) as self._database:
             try:
                 yield
             finally:

@@ -30,7 +30,7 @@ from emoe_audit.runs.ledger import ERRORS, MANIFEST, PLAN, Ledger
 from emoe_audit.runs.lock import only_writer
 from emoe_audit.runs.manifest import check_same, manifest_from
 from emoe_audit.runs.own import check_own, is_own, remember
-from emoe_audit.runs.parquet import to_parquet, write_parts
+from emoe_audit.runs.parquet import schema_by_table, schema_of, to_parquet, write_parts
 from emoe_audit.runs.place import check_place
 from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.shards import WHOLE, shard_of, shards
@@ -134,20 +134,27 @@ class RunStore(RunReader):
 
     @contextmanager
     def locked(self) -> Iterator[None]:
-        """Be the only writer, and ask one database; at the end the record of a finished run is brought up to date.
+        """Be the only writer, and ask one database, which may put what does not fit in memory into the run.
+
+        At the end the record of a finished run is brought up to date.
 
         Raises:
             StoreError: another process writes to this run, or something else than a lock is in its place.
         """
         with only_writer(self.path):
-            with self.many_queries():
+            with self.many_queries(spills_into=self.path):
                 yield
             self.ledger.settle()
 
-    def write_prompts(self, frame: pd.DataFrame) -> None:
-        """Write the prompts with their keys, in place of what was there."""
+    def write_prompts(self, parts: Iterable[pd.DataFrame]) -> None:
+        """Write the prompts with their keys, in place of what was there.
+
+        Args:
+            parts: Some at a time; gone through twice.
+        """
         self._forget_join()
-        self._write(self.path / "prompts" / WHOLE, to_parquet(frame, "prompts"))
+        with self._in_place_of(self.path / "prompts" / WHOLE) as temporary:
+            write_parts(temporary, "prompts", parts, schema_of("prompts", parts))
 
     def append(self, table: Table, frame: pd.DataFrame) -> None:
         """Add one shard; the same rows again take its place."""
@@ -239,7 +246,7 @@ class RunStore(RunReader):
         if name in JOINED:
             self._forget_join()
         with self._in_place_of(views.analysis(self.path, name)) as temporary:
-            write_parts(temporary, name, parts)
+            write_parts(temporary, name, parts, schema_by_table(name))
 
     def _write(self, file: Path, content: bytes) -> None:
         with self._in_place_of(file) as temporary:

@@ -13,9 +13,10 @@ import pandas as pd
 
 from emoe_audit.errors import StoreError
 from emoe_audit.progress import Progress, chunks, silent
-from emoe_audit.prompts.captions import choose_captions, too_large
+from emoe_audit.prompts.captions import choose_captions, compact, too_large
 from emoe_audit.prompts.tags import SOURCE_LANGUAGE
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
+from emoe_audit.runs.sql import sql
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.shares import Work
 from emoe_audit.types import ImageConfig
@@ -25,6 +26,12 @@ if TYPE_CHECKING:
     from emoe_audit.quality.illustrator import Illustrator
 
 log = logging.getLogger(__name__)
+WANTED = "(? IS NULL OR source_id IN (SELECT unnest(?::VARCHAR[]))) AND language = coalesce(?, language)"
+CAPTIONED = "SELECT source_id, language, prompt FROM prompts WHERE {wanted}"
+DRAWN = """
+    SELECT key, source_id, prompt_id, prompt, language FROM prompts
+    WHERE {wanted} AND source_id IN (SELECT unnest(?::VARCHAR[]))
+"""
 
 
 def judge_pending(
@@ -80,15 +87,13 @@ def choose_for_images(
 
     A text is drawn as the first prompt that has it. The log says which captions are never drawn.
     """
-    prompts = store.query(
-        "SELECT key, source_id, prompt_id, prompt, language FROM prompts "
-        "WHERE (? IS NULL OR list_contains(?, source_id)) AND language = coalesce(?, language)",
-        [among, among, language],
-    )
-    left_out = too_large(prompts, images.n_images)
+    wanted = [among, among, language]
+    captioned = compact(store.batches(sql(CAPTIONED, wanted=sql(WANTED)), wanted))
+    left_out = too_large(captioned, images.n_images)
     if left_out:
         log.warning("%s: %s", store.path, left_out)
-    captions = choose_captions(prompts, images.n_images, images.seed).source_ids
+    captions = choose_captions(captioned, images.n_images, images.seed).source_ids
+    prompts = store.query(sql(DRAWN, wanted=sql(WANTED)), [*wanted, list(captions)])
     place = prompts["source_id"].map({own: place for place, own in enumerate(captions)})
     drawn = prompts.assign(place=place).dropna(subset="place").sort_values(["place", "key", "prompt_id"])
     return drawn.drop(columns="place").drop_duplicates(["key", "source_id"], ignore_index=True)
@@ -103,7 +108,7 @@ def candidates_of(store: RunStore) -> Candidates:
     from emoe_audit.quality.candidates import draw_candidates, source_language
 
     is_given = "source_prompt" in store.columns()
-    prompts = store.query("SELECT prompt, language, source_prompt FROM prompts") if is_given else pd.DataFrame()
+    prompts = store.batches("SELECT prompt, language, source_prompt FROM prompts") if is_given else ()
     candidates = draw_candidates(store.sources().ensemble, source_language(prompts))
     if candidates.sha256 != store.plan().candidates_hash:
         raise StoreError(

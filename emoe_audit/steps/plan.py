@@ -50,7 +50,7 @@ def plan_run(
 def _candidates(prompts: PromptTable, spec: EnsembleSpec) -> Candidates:
     from emoe_audit.quality.candidates import draw_candidates, source_language
 
-    return draw_candidates(spec, source_language(prompts.frame))
+    return draw_candidates(spec, source_language(prompts.parts))
 
 
 def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:

@@ -2,17 +2,34 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+import pandas as pd
+
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.runs.manifest import prompt_key, settings_hash
 from emoe_audit.runs.store import RunStore
+from emoe_audit.types import RunManifest
 
 
 def take_prompts(store: RunStore, prompts: PromptTable) -> None:
     """Write the prompts with their keys, and the rows that could not be read."""
-    plan = store.plan()
-    settings = settings_hash(plan.scoring)
-    pairs = zip(prompts.frame["prompt"], prompts.frame["language"], strict=True)
-    keys = [prompt_key(prompt, language, plan.ensemble_hash, settings) for prompt, language in pairs]
-    store.write_prompts(prompts.frame.assign(key=keys))
+    store.write_prompts(_Keyed(prompts, store.plan()))
     store.clear_errors()
     store.record_error(*prompts.row_errors)
+
+
+@dataclass(frozen=True)
+class _Keyed:
+    """The parts of a table with their keys in a run, as often as they are asked for."""
+
+    prompts: PromptTable
+    plan: RunManifest
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        settings = settings_hash(self.plan.scoring)
+        for part in self.prompts.parts:
+            pairs = zip(part["prompt"], part["language"], strict=True)
+            keys = [prompt_key(prompt, language, self.plan.ensemble_hash, settings) for prompt, language in pairs]
+            yield part.assign(key=keys)

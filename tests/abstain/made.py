@@ -47,7 +47,7 @@ def made_run(path: Path, n_captions: int = 24, n_languages: int = 8, *, judged: 
     """The same, on disk."""
     frame = made_frame(n_captions, n_languages)
     store = RunStore.open(path, plan=synthetic_plan())
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     store.append("scores", frame[["key", *SCORES]])
     store.append("readings", frame[["key"]].assign(reading=[own.tobytes() for own in frame["reading"]]))
     if judged:

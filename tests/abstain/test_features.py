@@ -38,7 +38,7 @@ def test_a_prompt_without_a_reading_is_predicted_from_nothing(tmp_path: Path) ->
     store = made_run(tmp_path / "run")
     frame = made_frame()
     extra = frame.iloc[:1].assign(key="f" * 32, prompt_id="new")
-    store.write_prompts(pd.concat([frame, extra])[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([pd.concat([frame, extra])[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     found = features_of(store, ["f" * 32, frame["key"][0]], SCORES)
     assert list(found.rows["key"]) == [frame["key"][0], "f" * 32]
     assert not np.isnan(found.x[0]).any()
@@ -57,7 +57,7 @@ def test_the_translation_score_is_a_feature_where_every_judged_prompt_has_it(tmp
 def test_a_text_of_two_captions_is_good_for_one_and_bad_for_the_other(tmp_path: Path) -> None:
     store, frame = made_run(tmp_path / "run"), made_frame()
     first = frame.iloc[:1].assign(prompt_id="z", source_id="other")
-    store.write_prompts(pd.concat([frame, first])[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([pd.concat([frame, first])[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     rank = 60.0 if frame["source_rank"][0] == 1 else 1.0
     store.append("quality", first[["key", "source_id"]].assign(source_rank=rank))
     features = judged_features(store)
@@ -69,7 +69,7 @@ def test_a_text_of_two_captions_is_good_for_one_and_bad_for_the_other(tmp_path: 
 def test_prompts_that_share_a_key_are_one_row(tmp_path: Path) -> None:
     store, frame = made_run(tmp_path / "run"), made_frame()
     twice = pd.concat([frame, frame.iloc[:5].assign(prompt_id=[f"z{row}" for row in range(5)], source_id="other")])
-    store.write_prompts(twice[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([twice[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     features = judged_features(store)
     assert features.rows["key"].is_unique
     assert len(features.rows) == len(frame)

@@ -171,7 +171,7 @@ def test_a_run_that_is_not_analysed_still_shows_its_prompts(tmp_path: Path, open
     from tests.synthetic import synthetic_plan
 
     store = RunStore.open(tmp_path / "going", plan=synthetic_plan())
-    store.write_prompts(FRAME[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([FRAME[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     assert "emoe-audit analyze" in open_app(tmp_path, at="overview").warning[0].value
     assert len(rows(open_app(tmp_path))) == 25
 

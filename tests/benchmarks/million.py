@@ -33,7 +33,7 @@ def million_run(path: Path = FOLDER) -> RunStore:
         return RunStore.open(path)
     frame, store = million_frame(), RunStore.open(path, plan=synthetic_plan())
     with store.locked():
-        store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+        store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
         for start in range(0, len(frame), SHARD):
             rows = frame.iloc[start : start + SHARD]
             store.append("scores", rows[["key", *frame.columns[6:15]]])

@@ -51,7 +51,7 @@ def large_run(path: Path) -> RunStore:
     languages = pd.read_csv(COVERAGE).query("by == 'language'")["group"].to_list()
     frame = frame_in(languages)
     store = RunStore.open(path, plan=synthetic_plan())
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     for start in range(0, len(frame), SHARD):
         rows = frame.iloc[start : start + SHARD]
         store.append("scores", rows[["key", *frame.columns[6:15]]])

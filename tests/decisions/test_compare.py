@@ -49,7 +49,7 @@ def paired(rows_a: pd.DataFrame, rows_b: pd.DataFrame) -> pd.DataFrame:
 def write_run(path: Path, rows: pd.DataFrame, *, finish: bool = True) -> RunStore:
     store = RunStore.open(path, plan=synthetic_plan(command="emoe-audit run mine.csv"))
     rows = rows.assign(key=[f"{number:032x}" for number in range(len(rows))], region="150")
-    store.write_prompts(rows.drop(columns=["score", "group", "image"]))
+    store.write_prompts([rows.drop(columns=["score", "group", "image"])])
     scores = rows[["key"]].assign(relative_disagreement=rows["score"], disagreement=-rows["score"])
     store.append("scores", scores)
     if finish:
@@ -191,7 +191,7 @@ def ranked_run(path: Path, ranks: dict[str, float], **plan: Any) -> RunStore:
     """A run in which the source captions of a language have a rank."""
     rows = prompts(range(12)).assign(key=lambda own: [f"{number:032x}" for number in range(len(own))], region="150")
     store = RunStore.open(path, plan=synthetic_plan(n_candidates=100, **plan))
-    store.write_prompts(rows)
+    store.write_prompts([rows])
     store.append("scores", rows[["key"]].assign(relative_disagreement=0.5, disagreement=0.5))
     rank = rows["language"].map(ranks).fillna(20.0) + np.arange(len(rows)) / 1000
     store.append("quality", rows[["key", "source_id"]].assign(source_rank=rank, image=None))

@@ -295,5 +295,5 @@ def test_nothing_is_confirmed_without_clear_quality_or_coverage(
 def test_a_run_that_was_not_analysed_stands_on_nothing(tmp_path: Path) -> None:
     frame = synthetic_frame(30)
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language"]]])
     assert read_standing(store).rung == "none"

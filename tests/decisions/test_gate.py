@@ -36,7 +36,7 @@ def store(tmp_path_factory: pytest.TempPathFactory) -> RunStore:
         same=0.3,
     )
     store = RunStore.open(tmp_path_factory.mktemp("gate") / "run", plan=synthetic_plan())
-    store.write_prompts(table)
+    store.write_prompts([table])
     store.append("scores", table[["key"]].assign(relative_disagreement=1 - quality, disagreement=0.0))
     store.append("quality", table[["key", "source_id"]].assign(clip_cosine=quality, image=None))
     return store
@@ -120,7 +120,7 @@ def test_the_chance_of_a_wrong_verdict_is_bounded(tmp_path: Path) -> None:
         quality = rng.normal(0, 1, 50)[np.tile(np.arange(50), 4)] + rng.normal(0, 1, 200)
         store = RunStore.open(tmp_path / str(seed), plan=synthetic_plan())
         table = table.assign(key=[f"{n:032x}" for n in range(200)], prompt="x", prompt_id=[str(n) for n in range(200)])
-        store.write_prompts(table.assign(region=None))
+        store.write_prompts([table.assign(region=None)])
         store.append("scores", table[["key"]].assign(relative_disagreement=quality, disagreement=0.0))
         policy = Policy(rules=(Rule(by="language", measure="relative_disagreement", at_least=0.0),))
         wrong += any(finding.verdict != "inconclusive" for finding in judge_run(store, policy))

@@ -69,7 +69,7 @@ def test_with_the_ensemble_the_time_is_measured(tiny_spec: EnsembleSpec, tmp_pat
     images = ImageConfig(num_inference_steps=1, device="cpu")
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan(ensemble=tiny_spec, scoring=scoring, images=images))
     frame = synthetic_frame(N_CAPTIONS)
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     store.append("quality", frame[["key", "source_id", "image", "image_seed", "clip_cosine"]])
     plan = plan_captions(store, "clip_cosine", "language", 1.0)
     assert plan.images > 0

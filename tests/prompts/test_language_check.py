@@ -41,13 +41,13 @@ def frame_of(**prompts: list[str]) -> pd.DataFrame:
 
 
 def test_no_caption_that_people_wrote_is_doubted(captions: pd.DataFrame) -> None:
-    assert language_warnings(captions) == []
+    assert language_warnings([captions]) == []
 
 
 @pytest.mark.parametrize("size", [5, 10, 20])
 def test_nor_are_few_of_them(captions: pd.DataFrame, size: int) -> None:
     parts = captions.groupby(captions.groupby("language").cumcount() // size)
-    assert [warning for _, part in parts for warning in language_warnings(part)] == []
+    assert [warning for _, part in parts for warning in language_warnings([part])] == []
 
 
 def test_swapped_tags_are_doubted(captions: pd.DataFrame) -> None:
@@ -60,7 +60,7 @@ def test_swapped_tags_are_doubted(captions: pd.DataFrame) -> None:
 
 def test_the_warning_names_both_languages(captions: pd.DataFrame) -> None:
     swapped = captions.assign(language=captions["language"].replace({"fi": "de", "de": "fi"}))
-    assert language_warnings(swapped) == [
+    assert language_warnings([swapped]) == [
         "de (German): the prompts look like fi (Finnish); check the tag",
         "fi (Finnish): the prompts look like de (German); check the tag",
     ]
@@ -68,11 +68,11 @@ def test_the_warning_names_both_languages(captions: pd.DataFrame) -> None:
 
 def test_another_script_is_named_with_the_tag_that_it_would_have() -> None:
     latin = ["pas trči po plaži", "mačka spava na krovu", "velika crvena kuća"]
-    (warning,) = language_warnings(frame_of(sr=latin))
+    (warning,) = language_warnings([frame_of(sr=latin)])
     assert warning == (
         "sr (Serbian): the prompts are in Latin script, not in Cyrillic; if that is meant, write sr-Latn"
     )
-    assert language_warnings(frame_of(sr_Latn=latin)) == []
+    assert language_warnings([frame_of(sr_Latn=latin)]) == []
 
 
 @pytest.mark.parametrize(
@@ -102,7 +102,7 @@ def test_long_prompts_among_many_are_named(captions: pd.DataFrame) -> None:
     german = captions[captions["language"] == "de"]
     strangers = pd.DataFrame({"prompt": [SENTENCE["en"] + f" {n}" for n in range(4)] + [SENTENCE["fi"]]})
     strangers = strangers.assign(language="de", prompt_id=["a", "b", "c", "d", "e"])
-    (warning,) = language_warnings(pd.concat([german, strangers]))
+    (warning,) = language_warnings([pd.concat([german, strangers])])
     assert warning == (
         "de (German): a looks like en (English), b looks like en (English), c looks like en (English) and 2 more; "
         "check their tags"
@@ -117,12 +117,12 @@ def test_near_relatives_and_languages_that_are_not_known_are_not_doubted(caption
 
 
 def test_prompts_without_a_language_are_passed_over() -> None:
-    assert language_warnings(frame_of(und=list(SENTENCE.values()))) == []
+    assert language_warnings([frame_of(und=list(SENTENCE.values()))]) == []
 
 
 def test_a_missing_package_names_its_command(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "py3langid.langid", None)
     language_check._identifier.cache_clear()
     with pytest.raises(MissingPackageError, match=r"pip install 'py3langid>=0\.4'"):
-        language_warnings(frame_of(de=[SENTENCE["en"]]))
+        language_warnings([frame_of(de=[SENTENCE["en"]])])
     language_check._identifier.cache_clear()

@@ -126,5 +126,5 @@ def test_a_caption_takes_its_own_place_or_the_last() -> None:
 )
 def test_the_source_language_is_that_of_most_source_captions(sources: list[str | None], expected: str) -> None:
     prompts = pd.DataFrame({"prompt": ["a dog", "ein Hund", "a cat", "eine Katze"], "language": ["en", "de"] * 2})
-    assert source_language(prompts.assign(source_prompt=sources)) == expected
-    assert source_language(prompts) == "en"
+    assert source_language([prompts.assign(source_prompt=sources)]) == expected
+    assert source_language([prompts]) == "en"

@@ -115,7 +115,7 @@ def test_correlations_keep_what_was_partialled_out(report: ReportData) -> None:
 def test_a_run_without_images_has_no_cloud_and_no_gallery(tmp_path: Path) -> None:
     store = RunStore.open(tmp_path / "bare", plan=synthetic_plan())
     frame = illustrated_frame(60)
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     store.append("scores", frame[["key", *frame.columns[6:15]]])
     from emoe_audit.analysis.summary import analyze
 

@@ -46,7 +46,7 @@ def prompts_run(path: Path, prompts: list[str], **columns: list[Any]) -> RunStor
     """A run of some prompts with scores, and with further columns of the prompt table."""
     frame = synthetic_frame(len(prompts)).assign(prompt=prompts)
     store = RunStore.open(path, plan=synthetic_plan())
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]].assign(**columns))
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]].assign(**columns)])
     store.append("scores", frame[["key", "disagreement", "n_tokens", "truncated"]])
     return store
 

@@ -69,7 +69,7 @@ def in_one_language(path: Path, languages: list[str], n_given: int = 20, *, chec
     frame = synthetic_frame(20).assign(language=np.resize(languages, 20), unfamiliarity=np.linspace(1, 2, 20))
     frame.loc[n_given:, "unfamiliarity"] = np.nan
     store = RunStore.open(path, plan=synthetic_plan())
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     store.append("scores", frame[["key", *frame.columns[6:15], "unfamiliarity"]])
     outcome = add_check(store, None).query("SELECT * FROM validity")
     store.write_analysis("validity", outcome.assign(language=outcome["score"].map({ALONE: checked})))

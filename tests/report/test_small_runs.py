@@ -61,7 +61,7 @@ def small_frame(n_captions: int, n_languages: int, images: str, *, has_source: b
 
 def small_report(path: Path, frame: pd.DataFrame) -> ReportData:
     store = RunStore.open(path, plan=synthetic_plan())
-    store.write_prompts(frame[PROMPTS])
+    store.write_prompts([frame[PROMPTS]])
     store.append("scores", frame[["key", *SCORES]])
     store.append("quality", frame.loc[frame["clip_cosine"].notna(), ["key", "source_id", *QUALITY]])
     for name, table in analyze(frame, group_columns([frame[PROMPTS]]), AnalysisConfig(n_boot=40)).items():

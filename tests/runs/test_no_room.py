@@ -49,9 +49,11 @@ def everything(store: RunStore) -> None:
     """Every way in which a run is written."""
     with store.locked():
         store.write_prompts(
-            pd.DataFrame(
-                {name: ["a", "b"] for name in ("key", "prompt_id", "source_id", "prompt")} | {"language": "en"}
-            )
+            [
+                pd.DataFrame(
+                    {name: ["a", "b"] for name in ("key", "prompt_id", "source_id", "prompt")} | {"language": "en"}
+                )
+            ]
         )
         for rows in pending(store, "scores", 1):
             store.append("scores", scores(rows[0]["key"]))
@@ -182,4 +184,4 @@ def test_what_cannot_be_stored_is_one_sentence(tmp_path: Path) -> None:
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
     for cells in (["a", 5], ["\ud800", "b"], [2**70, 1]):
         with pytest.raises(StoreError, match="prompts: a cell cannot be stored"):
-            store.write_prompts(pd.DataFrame({"key": ["a", "b"], "other": cells}, dtype=object))
+            store.write_prompts([pd.DataFrame({"key": ["a", "b"], "other": cells}, dtype=object)])

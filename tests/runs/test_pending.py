@@ -24,7 +24,7 @@ def store(tmp_path: Path) -> RunStore:
     keys = [*KEYS, KEYS[0]]
     names = [f"p{place:02}" for place in range(len(keys))]
     prompts = {"key": keys, "prompt_id": names[::-1], "source_id": "s", "prompt": names, "language": "en"}
-    run.write_prompts(pd.DataFrame(prompts).assign(region=None))
+    run.write_prompts([pd.DataFrame(prompts).assign(region=None)])
     return run
 
 

@@ -238,7 +238,7 @@ def test_the_nearest_readings_are_those_of_the_largest_cosine_in_the_same_langua
     languages = ["en", "de"] * 20
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
     texts = {"prompt_id": keys, "source_id": keys, "prompt": keys, "language": languages, "region": "150"}
-    store.write_prompts(pd.DataFrame({"key": keys} | texts))
+    store.write_prompts([pd.DataFrame({"key": keys} | texts)])
     store.append("readings", pd.DataFrame({"key": keys, "reading": [own.tobytes() for own in readings]}))
     own, *others = [place for place in range(40) if languages[place] == "de"]
     cosine = {keys[other]: cosine_similarity(readings[[own]], readings[[other]])[0, 0] for other in others}

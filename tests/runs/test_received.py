@@ -241,7 +241,7 @@ def test_an_errors_file_that_is_a_link_gets_no_line(store: RunStore, tmp_path: P
 def unanalysed(path: Path, n_prompts: int) -> RunStore:
     """A run whose scores lie in two shards."""
     frame, store = synthetic_frame(n_prompts), RunStore.open(path, plan=synthetic_plan())
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     for half in (frame.iloc[::2], frame.iloc[1::2]):
         store.append("scores", half[["key", *frame.columns[6:15]]])
     return store
@@ -285,7 +285,7 @@ def equal_keys(path: Path) -> RunStore:
     """A run in which every row of every table that is joined has the same key."""
     store = RunStore.open(path, plan=synthetic_plan())
     frame = synthetic_frame(MANY).assign(key="same")
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     store.append("scores", frame[["key", *frame.columns[6:15]]])
     store.append("quality", frame[["key", "source_id", *frame.columns[15:]]])
     store.append("readings", frame[["key"]].assign(reading=[b"\x00\x3c" * 8] * MANY))

@@ -145,7 +145,7 @@ def test_readings_come_back_byte_by_byte_and_once(store: RunStore) -> None:
 def test_a_translation_score_belongs_to_a_prompt_and_its_caption(store: RunStore) -> None:
     """A text of two captions is scored once, and compared with the translations of each."""
     prompts = synthetic_frame(3)[["prompt_id", "prompt", "language", "region"]]
-    store.write_prompts(prompts.assign(key=["k", "k", "l"], source_id=["s", "t", "s"]))
+    store.write_prompts([prompts.assign(key=["k", "k", "l"], source_id=["s", "t", "s"])])
     store.append("scores", scores(["k", "l"]))
     columns = ["translation_disagreement", "translation_reliability"]
     assert store.query("SELECT * FROM results")[columns].isna().all(axis=None)
@@ -160,7 +160,7 @@ def test_a_translation_score_belongs_to_a_prompt_and_its_caption(store: RunStore
 def test_quality_belongs_to_a_prompt_and_its_caption(store: RunStore) -> None:
     """A text of two captions is drawn once, and its image shows one of them better than the other."""
     prompts = synthetic_frame(3)[["prompt_id", "prompt", "language", "region"]]
-    store.write_prompts(prompts.assign(key=["k", "k", "l"], source_id=["s", "t", "s"]))
+    store.write_prompts([prompts.assign(key=["k", "k", "l"], source_id=["s", "t", "s"])])
     store.append("scores", scores(["k", "l"]))
     store.append("quality", pd.DataFrame({"key": ["k", "k"], "source_id": ["t", "s"], "source_rank": [9.0, 70.0]}))
     rows = store.query("SELECT * FROM results ORDER BY key, source_id")
@@ -182,7 +182,7 @@ def test_errors_come_back_and_a_torn_last_line_is_passed_over(store: RunStore) -
 def test_any_text_is_stored_and_found(prompt: str, tmp_path_factory: pytest.TempPathFactory) -> None:
     store = RunStore.open(tmp_path_factory.mktemp("run"), plan=synthetic_plan())
     row = {"key": "k", "prompt_id": prompt, "source_id": prompt, "prompt": prompt, "language": "en", "region": "150"}
-    store.write_prompts(pd.DataFrame([row]))
+    store.write_prompts([pd.DataFrame([row])])
     assert store.query("SELECT prompt FROM results WHERE prompt_id = ?", [prompt])["prompt"].tolist() == [prompt]
 
 

@@ -25,7 +25,7 @@ def store(tmp_path: Path) -> RunStore:
     """A run of 60 prompts of which the last ten have neither scores nor quality."""
     frame = synthetic_frame(60)
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
-    store.write_prompts(frame[PROMPT])
+    store.write_prompts([frame[PROMPT]])
     store.append("scores", frame[["key", *frame.columns[6:15]]].head(50))
     store.append("quality", frame[["key", "source_id", *frame.columns[15:]]].head(50))
     return store
@@ -42,7 +42,7 @@ def judge_the_rest(store: RunStore) -> None:
 
 
 def write_fewer_prompts(store: RunStore) -> None:
-    store.write_prompts(synthetic_frame(60)[PROMPT].head(7))
+    store.write_prompts([synthetic_frame(60)[PROMPT].head(7)])
 
 
 def compare_translations(store: RunStore) -> None:
@@ -63,7 +63,7 @@ def test_joined_rows_are_the_rows_of_the_view(store: RunStore) -> None:
 
 
 def test_joined_rows_lie_in_the_order_of_their_ids(store: RunStore) -> None:
-    store.write_prompts(synthetic_frame(60)[PROMPT].sample(frac=1, random_state=0))
+    store.write_prompts([synthetic_frame(60)[PROMPT].sample(frac=1, random_state=0)])
     store.join()
     rows = pq.read_table(store.path / "analysis" / "results.parquet").to_pandas()
     assert rows["prompt_id"].tolist() == sorted(synthetic_frame(60)["prompt_id"])
@@ -127,7 +127,7 @@ def test_a_run_of_an_earlier_version_lacks_no_column(tmp_path: Path) -> None:
     """Its scores had none for prompts in one language; of some prompts more may have been scored since."""
     frame = synthetic_frame(20).assign(unfamiliarity=1.5)
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
-    store.write_prompts(frame[PROMPT])
+    store.write_prompts([frame[PROMPT]])
     store.append("scores", frame[["key", *frame.columns[6:15]]].head(10))
     assert store.query("SELECT unfamiliarity FROM results").unfamiliarity.isna().all()
     store.join()

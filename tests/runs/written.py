@@ -23,7 +23,7 @@ def written_run(path: Path, n_prompts: int = 40, *, finished: bool = True) -> Ru
     frame = synthetic_frame(n_prompts)
     store = RunStore.open(path, plan=synthetic_plan())
     with store.locked():
-        store.write_prompts(frame[PROMPT])
+        store.write_prompts([frame[PROMPT]])
         for part in (frame.iloc[: n_prompts // 2], frame.iloc[n_prompts // 2 :]):
             store.append("readings", pd.DataFrame({"key": part["key"], "reading": [b"r"] * len(part)}))
             store.append("scores", part[["key", *frame.columns[6:15]]])

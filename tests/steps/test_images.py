@@ -75,7 +75,7 @@ def test_a_homonym_can_be_misread_as_one_caption_and_not_as_the_other(run: RunSt
     quality = run.query("SELECT * FROM quality")
     quality["source_rank"] = np.where(quality["source_id"] == "six", 1.0, 60.0)
     store = RunStore.open(run.path.parent / "made", plan=run.plan())
-    store.write_prompts(run.query("SELECT * FROM prompts"))
+    store.write_prompts([run.query("SELECT * FROM prompts")])
     store.append("scores", run.query("SELECT * FROM scores"))
     store.append("quality", quality)
     assert judged(store.query(ALL), "disagreement", [])["loss"].tolist() == [0, 0, 1, 1]

@@ -25,7 +25,7 @@ PUBLISHED = {"en", "de", "fr", "ar", "he", "hi", "ja", "fi", "sw"}
 def store(tmp_path: Path) -> RunStore:
     frame = synthetic_frame(100)
     store = RunStore.open(tmp_path / "run", plan=synthetic_plan())
-    store.write_prompts(frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]])
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
     store.append("scores", frame[["key", *frame.columns[6:15]]])
     return store
 
