@@ -72,7 +72,7 @@ class Calibration:
         means = np.stack([readings.vectors[own].mean(axis=0) for own in rows]) if rows else np.empty((0, width))
         cells = mean_units(readings, pd.Index(languages, dtype=object), means)
         most = np.argsort(-cells.filled.sum(axis=1), kind="stable")[:CAPTIONS]
-        units = cells.units[most]
+        units = cells.units[most].astype(np.float64)
         cosines = np.einsum("cld,cmd->clm", units, units)
         np.einsum("cll->cl", cosines)[...] = cells.filled[most]
         whole = unit(np.einsum("cld,l->cd", units, believe(cosines)))
@@ -168,9 +168,14 @@ def mean_units(readings: Readings, languages: pd.Index, means: np.ndarray) -> Ce
     shape = (len(sources), len(languages))
     total, counts = np.zeros((*shape, readings.vectors.shape[1]), dtype=np.float32), np.zeros(shape)
     kept = places >= 0
-    np.add.at(total, (codes[kept], places[kept]), (readings.vectors[kept] - means[places[kept]]).astype(np.float32))
-    np.add.at(counts, (codes[kept], places[kept]), 1)
-    effects = total / np.maximum(counts, 1)[:, :, None]
+    cells, (captions, spoken) = codes[kept] * shape[1] + places[kept], (codes[kept], places[kept])
+    effects_of_prompts = (readings.vectors[kept] - means[spoken]).astype(np.float32)
+    if len(np.unique(cells)) == len(cells):
+        total[captions, spoken], counts[captions, spoken] = effects_of_prompts, 1
+    else:
+        np.add.at(total, (captions, spoken), effects_of_prompts)
+        np.add.at(counts, (captions, spoken), 1)
+    effects = total / np.maximum(counts, 1).astype(np.float32)[:, :, None]
     return Cells(sources=pd.Index(sources), effects=effects, filled=counts > 0)
 
 

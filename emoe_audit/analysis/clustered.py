@@ -92,6 +92,11 @@ class ClusteredRows:
         grams, moments, largest = zip(*parts, strict=True)
         return Normal(gram=np.sum(grams, axis=0), moments=np.sum(moments, axis=0), largest=float(max(largest)))
 
+    def coefficients(self, kept: np.ndarray) -> np.ndarray:
+        """Those of least squares on the columns at some places, which are independent, `[k]`."""
+        found: np.ndarray = np.linalg.inv(self.normal.gram[np.ix_(kept, kept)]) @ self.normal.moments[kept]
+        return found
+
     def fit(self, kept: np.ndarray | None = None) -> ClusteredFit:
         """Least squares on the columns at some places, which are independent; on all of them by default.
 
@@ -99,7 +104,7 @@ class ClusteredRows:
         """
         kept = np.arange(len(self.normal.gram)) if kept is None else kept
         inverse = np.linalg.inv(self.normal.gram[np.ix_(kept, kept)])
-        coefficients = inverse @ self.normal.moments[kept]
+        coefficients = self.coefficients(kept)
         squares: list[float] = []
         sums = _sums_by_cluster(self._scores(kept, coefficients, squares), self.ways)
         meats = [_meat(own, len(self.ways[0])) for own in sums]

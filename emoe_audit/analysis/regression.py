@@ -105,11 +105,10 @@ def adjusted_contrasts(results: pd.DataFrame, by: str, measure: str, *, confiden
         design = _within_captions(rows, codes, len(names), numbers, measure)
         kept = independent(design.normal.gram)
         given = [name for name, used in zip(numbers, kept[len(names) - 1 :], strict=True) if used]
-        raw, found = (
-            _group_effects(design, own, len(names), confidence)
-            for own in (np.arange(len(names) - 1), np.flatnonzero(kept))
-        )
-        table.loc[names, "raw_difference"] = raw["estimate"].to_numpy()
+        groups = np.arange(len(names) - 1)
+        table.loc[names, "raw_difference"] = _minus_others(len(names), len(groups)) @ design.coefficients(groups)
+        minus_others = _minus_others(len(names), int(kept.sum()))
+        found = design.fit(np.flatnonzero(kept)).intervals(minus_others, confidence)
         table.loc[names, ["difference", "low", "high", "p"]] = found.to_numpy()
     table["p_bh"] = adjusted(table["p"], "bh")
     table["by"], table["measure"], table["given"] = by, measure, ", ".join(given)
@@ -219,9 +218,9 @@ def _scale(values: np.ndarray, *, is_scaled: bool) -> _Scale | None:
     return _Scale(varies=True, middle=float(values.mean()), spread=float(values.std(ddof=1)))
 
 
-def _group_effects(design: ClusteredRows, kept: np.ndarray, n_groups: int, confidence: float) -> pd.DataFrame:
-    """Each group's effect minus the mean of the others', from columns of which the first are all groups but one."""
-    minus_others = (np.eye(n_groups) - 1 / n_groups) * n_groups / (n_groups - 1)
-    combinations = np.zeros((n_groups, len(kept)))
-    combinations[:, : n_groups - 1] = minus_others[:, 1:]
-    return design.fit(kept).intervals(combinations, confidence)
+def _minus_others(n_groups: int, n_columns: int) -> np.ndarray:
+    """Each group's effect minus the mean of the others', `[group, column]`, of columns that begin with all but one."""
+    weights = (np.eye(n_groups) - 1 / n_groups) * n_groups / (n_groups - 1)
+    combinations = np.zeros((n_groups, n_columns))
+    combinations[:, : n_groups - 1] = weights[:, 1:]
+    return combinations

@@ -27,22 +27,36 @@ def read_as(units: np.ndarray, weights: np.ndarray, languages: np.ndarray) -> np
     Returns:
         `[caption, language]`.
     """
-    found = np.full(units.shape[:2], -1)
+    found, voices = np.full(units.shape[:2], -1), consensus(units, weights)
     for language in languages:
-        own, other, place = likeness(units, weights, language)
+        own, other, place = likeness(units, weights, voices, language)
         found[:, language] = np.where((own < OWN) & (other > OTHER), place, -1)
     return found
 
 
-def likeness(units: np.ndarray, weights: np.ndarray, language: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def consensus(units: np.ndarray, weights: np.ndarray) -> np.ndarray:
+    """What all languages make of each caption, as far as they are believed, `[caption, bucket]`."""
+    voices: np.ndarray = np.einsum("cld,l->cd", units, weights)
+    return voices
+
+
+def likeness(
+    units: np.ndarray, weights: np.ndarray, voices: np.ndarray, language: int
+) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cosines of a language's prompts with the other languages' consensus of captions.
+
+    Args:
+        units: As in `read_as`.
+        weights: As there.
+        voices: The `consensus` of all languages.
+        language: The place of the language.
 
     Returns:
         That with the consensus of the own caption, that with the most alike other caption, and the place of the latter;
         each `[caption]`.
     """
-    voices = np.einsum("cld,l->cd", units, weights) - units[:, language] * weights[language]
-    cosines = units[:, language] @ unit(voices).T
+    others = unit(voices - units[:, language] * weights[language]).astype(units.dtype)
+    cosines = units[:, language] @ others.T
     own = np.diagonal(cosines).copy()
     np.fill_diagonal(cosines, -np.inf)
     return own, cosines.max(axis=1, initial=-np.inf), cosines.argmax(axis=1)

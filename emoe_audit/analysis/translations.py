@@ -21,6 +21,7 @@ languages.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import pandas as pd
@@ -34,6 +35,8 @@ TRANSLATION_SCORE = "translation_disagreement"
 RELIABILITY = "translation_reliability"
 READ_AS = "read_as"
 """The caption that a prompt is read as, where that is another than its own."""
+JUDGED = 2048
+"""Prompts that are judged at once."""
 MIN_LANGUAGES = 3
 """Languages that a caption must have for a score to be defined."""
 MIN_RELIABILITY = 0.6
@@ -87,25 +90,38 @@ class Readers:
         than `MIN_LANGUAGES` languages in `reference` (by default the readings themselves), where nothing is known of
         the language, and where the prompt is read as nothing at all.
         """
-        view = self.view(reference or readings)
+        return self._judged(readings, self.view(reference or readings))
+
+    def _judged(self, readings: Readings, view: View) -> pd.DataFrame:
         score, reliability = np.full((2, len(readings.languages)), np.nan)
         at, language = view.cells.sources.get_indexer(pd.Index(readings.sources)), self._places(readings)
         usable = (at >= 0) & (language >= 0)
         usable[usable] &= view.cells.filled[at[usable]].sum(axis=1) >= MIN_LANGUAGES
-        at, language = at[usable], language[usable]
-        own = unit(readings.vectors[usable] - self.means[language] - view.common[at, language])
-        voices = view.units * self.weights[:, None]
-        others = unit(voices.sum(axis=1)[at] - voices[at, language])
-        is_read = own.any(axis=1) & others.any(axis=1)
-        offset, worth, scale = self._worth(view.cells.filled)[at, :, language].T
-        scaled = ((own * others).sum(axis=1) + offset) / np.where(scale > 0, scale, np.nan)
-        reliability[usable] = np.where(own.any(axis=1), worth, np.nan)
-        score[usable] = np.where(is_read & (worth >= MIN_RELIABILITY), 1 - scaled, np.nan)
+        voices = np.array([(own * self.weights[:, None]).sum(axis=0) for own in view.units])
+        worths = self._worth(view.cells.filled)
+        places = np.flatnonzero(usable)
+        for part in (places[start : start + JUDGED] for start in range(0, len(places), JUDGED)):
+            captions, spoken = at[part], language[part]
+            own = unit(readings.vectors[part] - self.means[spoken] - view.common[captions, spoken])
+            others = unit(voices[captions] - view.units[captions, spoken] * self.weights[spoken, None])
+            is_read = own.any(axis=1) & others.any(axis=1)
+            offset, worth, scale = worths[captions, :, spoken].T
+            scaled = ((own * others).sum(axis=1) + offset) / np.where(scale > 0, scale, np.nan)
+            reliability[part] = np.where(own.any(axis=1), worth, np.nan)
+            score[part] = np.where(is_read & (worth >= MIN_RELIABILITY), 1 - scaled, np.nan)
         return pd.DataFrame({TRANSLATION_SCORE: score, RELIABILITY: reliability})
+
+    def compared(self, readings: Readings) -> pd.DataFrame:
+        """The rows of `judge`, and as `READ_AS` what `faults` says of each."""
+        view = self.view(readings)
+        return self._judged(readings, view).assign(**{READ_AS: self._faults(readings, view)})
 
     def faults(self, readings: Readings) -> np.ndarray:
         """The caption that each prompt is read as, where that is another than its own, else None, `[prompt]`."""
-        view, known = self.view(readings), self.calibration.loadings
+        return self._faults(readings, self.view(readings))
+
+    def _faults(self, readings: Readings, view: View) -> np.ndarray:
+        known = self.calibration.loadings
         well_read = np.flatnonzero((known >= WELL_READ) & (self.calibration.weights > 0))
         places = read_as(view.units, self.weights, well_read)
         at, language = view.cells.sources.get_indexer(pd.Index(readings.sources)), self._places(readings)
@@ -119,15 +135,19 @@ class Readers:
 
     def view(self, readings: Readings) -> View:
         """The captions of some readings, as they are compared."""
-
-        def whole(own: Cells) -> np.ndarray:
-            return unit(np.einsum("cld,l->cd", own.units, self.weights))
-
         cells, pool = mean_units(readings, self.languages, self.means), self.pool
         same = pool.sources.get_indexer(cells.sources)
         alike = self.calibration.alike
-        common = in_common(whole(cells), whole(pool), pool.effects, pool.filled, same, alike)
+        common = in_common(self._whole(cells), self._whole_pool, pool.effects, pool.filled, same, alike)
         return View(cells=cells, common=common, units=unit((cells.effects - common) * cells.filled[:, :, None]))
+
+    @cached_property
+    def _whole_pool(self) -> np.ndarray:
+        return self._whole(self.pool)
+
+    def _whole(self, cells: Cells) -> np.ndarray:
+        """What all languages together read in each caption, at unit length, `[caption, bucket]`."""
+        return unit(np.einsum("cld,l->cd", cells.units, self.weights))
 
     def _worth(self, filled: np.ndarray) -> np.ndarray:
         """Offset, reliability and scale of the score of each language in the company of each caption.

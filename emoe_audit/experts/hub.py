@@ -10,9 +10,10 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalEntryNotFoundError
 from huggingface_hub.hf_api import ModelInfo
 
+from emoe_audit.experts.commits import fetched_commits
 from emoe_audit.experts.folders import is_on_disk
 from emoe_audit.experts.residency import gib
-from emoe_audit.experts.sources import BASE_FILES, EXPERT_FILES, HubFiles, asking_the_hub, fetched_commits
+from emoe_audit.experts.sources import BASE_FILES, EXPERT_FILES, HubFiles, asking_the_hub
 from emoe_audit.types import EnsembleSpec, ExpertSpec
 
 UNKNOWN = "not stated"

@@ -25,13 +25,13 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.folders import is_here, is_on_disk, names_in, unet_folder
+from emoe_audit.experts.folders import is_here, names_in, unet_folder
 from emoe_audit.experts.spec_reader import HUB_ID
 from emoe_audit.readers.documents import read_json_object
 from emoe_audit.readers.limits import CONFIGURATION
 from emoe_audit.readers.paths import unbroken
 from emoe_audit.readers.text import shown
-from emoe_audit.types import EnsembleSpec, ExpertSpec
+from emoe_audit.types import ExpertSpec
 
 UNET_STEM = "diffusion_pytorch_model"
 TEXT_ENCODER_STEM = "model"
@@ -110,18 +110,6 @@ def fetch_expert(spec: ExpertSpec) -> Path:
     Raises `EnsembleError`.
     """
     return _fetch(spec, EXPERT_FILES)
-
-
-def fetched_commits(spec: EnsembleSpec) -> dict[str, str]:
-    """The commit of every source that came from the hub, by hub id, as it lies in the local cache.
-
-    Raises `LocalEntryNotFoundError` of huggingface_hub where one was not fetched yet.
-    """
-    sources = {(own.source, own.revision) for own in (spec.base, *spec.experts) if not is_on_disk(own.source)}
-    return {
-        source: Path(snapshot_download(source, revision=revision, local_files_only=True)).name
-        for source, revision in sorted(sources, key=str)
-    }
 
 
 def read_unet(

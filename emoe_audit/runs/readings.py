@@ -10,7 +10,7 @@ import pandas as pd
 
 from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.readings import Readings
-from emoe_audit.analysis.translations import MIN_LANGUAGES, READ_AS, Readers
+from emoe_audit.analysis.translations import MIN_LANGUAGES, Readers
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.sql import sql
@@ -142,9 +142,7 @@ def _whole_captions(parts: Iterable[pd.DataFrame], size: int) -> Iterator[pd.Dat
 
 
 def _compared(store: RunStore, readers: Readers, rows: pd.DataFrame) -> pd.DataFrame:
-    readings = _readings(store, rows)
-    judged = readers.judge(readings).assign(**{READ_AS: readers.faults(readings)})
-    return pd.concat([rows[["key", "source_id"]], judged], axis=1)
+    return pd.concat([rows[["key", "source_id"]], readers.compared(_readings(store, rows))], axis=1)
 
 
 def _readings(store: RunStore, rows: pd.DataFrame) -> Readings:

@@ -25,8 +25,7 @@ def plan_run(
     command: str,
 ) -> RunManifest:
     """The plan of a run, as it is stored before anything is computed."""
-    from emoe_audit.experts.sources import fetched_commits
-    from emoe_audit.quality.images import quality_hash
+    from emoe_audit.experts.commits import fetched_commits
 
     candidates = _candidates(prompts, spec) if images.n_images else None
     return RunManifest(
@@ -34,7 +33,7 @@ def plan_run(
         scoring=scoring,
         images=images,
         ensemble_hash=ensemble_hash,
-        quality_hash=quality_hash(spec, images),
+        quality_hash=_quality_hash(spec, images),
         candidates_hash=candidates.sha256 if candidates else "",
         n_candidates=len(candidates.captions) if candidates else 0,
         prompts_hash=prompts.sha256,
@@ -45,6 +44,14 @@ def plan_run(
         | {name: importlib.metadata.version(name) for name in VERSIONS_OF},
         created=datetime.now(UTC).isoformat(timespec="seconds"),
     )
+
+
+def _quality_hash(spec: EnsembleSpec, images: ImageConfig) -> str:
+    if not images.n_images:
+        return ""
+    from emoe_audit.quality.images import quality_hash
+
+    return quality_hash(spec, images)
 
 
 def _candidates(prompts: PromptTable, spec: EnsembleSpec) -> Candidates:

@@ -9,7 +9,7 @@ import pytest
 
 from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.readings import Readings, unit
-from emoe_audit.analysis.table_faults import OWN, likeness
+from emoe_audit.analysis.table_faults import OWN, consensus, likeness
 from emoe_audit.analysis.translations import Readers
 from tests.analysis.worlds import World, many
 
@@ -66,7 +66,8 @@ def test_a_prompt_that_is_read_as_no_caption_is_no_fault_in_a_language_that_is_r
     vectors[row] += 5 * spread * np.random.default_rng(0).normal(size=vectors.shape[1])
     changed = replace(table, vectors=vectors)
     readers = Readers.fit(changed, calibration)
-    own, _, _ = likeness(readers.view(changed).units, readers.weights, readers.languages.get_loc("g2"))
+    units, weights = readers.view(changed).units, readers.weights
+    own, _, _ = likeness(units, weights, consensus(units, weights), readers.languages.get_loc("g2"))
     assert own.min() < OWN, "it is read badly"
     assert all(other is None for other in readers.faults(changed))
 
@@ -74,10 +75,10 @@ def test_a_prompt_that_is_read_as_no_caption_is_no_fault_in_a_language_that_is_r
 def test_likeness_leaves_out_the_language_itself() -> None:
     rng = np.random.default_rng(0)
     units, weights = unit(rng.normal(size=(6, 3, 8))), np.array([0.5, 0.3, 0.2])
-    own, other, place = likeness(units, weights, 1)
+    own, other, place = likeness(units, weights, consensus(units, weights), 1)
     for caption in range(6):
-        consensus = [units[c, 0] * 0.5 + units[c, 2] * 0.2 for c in range(6)]
-        cosines = [units[caption, 1] @ c / np.linalg.norm(c) for c in consensus]
+        others = [units[c, 0] * 0.5 + units[c, 2] * 0.2 for c in range(6)]
+        cosines = [units[caption, 1] @ c / np.linalg.norm(c) for c in others]
         assert own[caption] == pytest.approx(cosines[caption])
         best = max((c for c in range(6) if c != caption), key=lambda c: cosines[c])
         assert (place[caption], other[caption]) == (best, pytest.approx(cosines[best]))

@@ -11,7 +11,7 @@ import pytest
 from scipy.stats import mannwhitneyu
 
 from emoe_audit.analysis.readings import Readings
-from emoe_audit.analysis.table_faults import likeness
+from emoe_audit.analysis.table_faults import consensus, likeness
 from emoe_audit.analysis.translations import Readers
 from emoe_audit.experts.spec import embedded_names
 from tests.benchmarks.captions_read import Read, by_language, joined, judged, read
@@ -64,7 +64,7 @@ def _told_apart(table: Readings, known: Read, own: np.ndarray, chosen: np.ndarra
     readers = Readers.fit(table, known.calibration)
     named = np.array([place is not None for place in readers.faults(table)])[own]
     view, language = readers.view(table), readers.languages.get_loc(table.languages[own[0]])
-    with_own, with_other, _ = likeness(view.units, readers.weights, language)
+    with_own, with_other, _ = likeness(view.units, readers.weights, consensus(view.units, readers.weights), language)
     margin = pd.Series(with_other - with_own, index=view.cells.sources)[[table.sources[row] for row in own]]
     is_swapped = np.isin(own, chosen)
     pairs = is_swapped.sum() * (~is_swapped).sum()

@@ -15,7 +15,7 @@ from huggingface_hub import HfApi
 from huggingface_hub.errors import LocalEntryNotFoundError
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts import hub, sources
+from emoe_audit.experts import commits, hub
 from emoe_audit.experts.hub import HubSource, fetch_notice, hub_sources
 from emoe_audit.experts.spec import load_spec, named_ensembles
 from emoe_audit.types import EnsembleSpec, ExpertSpec
@@ -67,7 +67,7 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
         threading.Thread(target=running.serve_forever, daemon=True).start()
         address = f"http://127.0.0.1:{running.server_port}"
         monkeypatch.setattr(hub, "HfApi", functools.partial(HfApi, endpoint=address))
-        monkeypatch.setattr(sources, "snapshot_download", nothing_is_here)
+        monkeypatch.setattr(commits, "snapshot_download", nothing_is_here)
         yield
         running.shutdown()
 
@@ -105,9 +105,9 @@ def test_the_notice_tells_them_in_words() -> None:
 
 
 def test_what_is_in_the_cache_is_not_announced(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(sources, "snapshot_download", lambda *_args, **_options: str(tmp_path / COMMIT))
+    monkeypatch.setattr(commits, "snapshot_download", lambda *_args, **_options: str(tmp_path / COMMIT))
     assert fetch_notice(spec_of(EXPERT)) == ""
-    assert sources.fetched_commits(spec_of(EXPERT)) == {"org/base": COMMIT, "org/expert": COMMIT}
+    assert commits.fetched_commits(spec_of(EXPERT)) == {"org/base": COMMIT, "org/expert": COMMIT}
 
 
 def test_a_repository_that_is_not_there_is_named() -> None:
