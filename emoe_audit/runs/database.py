@@ -17,6 +17,7 @@ SPILL = "spill."
 SETTINGS = {
     "memory_limit": "512MB",
     "threads": 2,
+    "partitioned_write_flush_threshold": 16_384,
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",

@@ -23,6 +23,7 @@ ROW_GROUP = 16_384
 VECTOR = 2048
 """Rows of DuckDB's unit of work."""
 COPY = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size})"
+COPY_APART = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size}, PARTITION_BY ({by}))"
 
 
 class RunReader:
@@ -52,15 +53,18 @@ class RunReader:
             while len(part := answer.fetch_df_chunk(ROW_GROUP // VECTOR)):
                 yield part
 
-    def copy(self, rows: Sql, file: Path) -> None:
+    def copy(self, rows: Sql, file: Path, *, by: str | None = None) -> None:
         """Write the rows of a SELECT as one Parquet file in the run folder, without holding them all.
+
+        With `by`, as a folder instead, of folders `BY=VALUE` with the rows in which that column has the value.
 
         Raises:
             WriteError: it cannot be written.
         """
+        parts = {"rows": rows, "file": literal(file), "size": literal(str(ROW_GROUP))}
         with self._connected(rows) as connection:
             try:
-                connection.execute(sql(COPY, rows=rows, file=literal(file), size=literal(str(ROW_GROUP))))
+                connection.execute(sql(COPY, **parts) if by is None else sql(COPY_APART, by=identifier(by), **parts))
             except duckdb.IOException as error:
                 raise WriteError(f"{file}: cannot be written: {error}") from error
 

@@ -12,20 +12,23 @@ from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.readings import Readings
 from emoe_audit.analysis.translations import MIN_LANGUAGES, Readers
 from emoe_audit.errors import StoreError
+from emoe_audit.runs.buckets import in_order_of_hash
 from emoe_audit.runs.query import RunReader
-from emoe_audit.runs.sql import sql
+from emoe_audit.runs.sql import Sql, literal, sql
 from emoe_audit.runs.store import RunStore
 
 SAMPLE = 500
 """Captions, each in all its languages, that are held at once."""
 TRANSLATED = """
-    SELECT source_id FROM prompts JOIN readings USING (key) GROUP BY source_id HAVING count(DISTINCT language) >= ?
+    SELECT source_id FROM prompts JOIN readings USING (key)
+    GROUP BY source_id HAVING count(DISTINCT language) >= {least}::INT
 """
 IN_MOST = "{translated} ORDER BY count(DISTINCT language) DESC, sha256(source_id) LIMIT ?"
 ROWS = """
     SELECT key, source_id, language, reading FROM (SELECT DISTINCT key, source_id, language FROM prompts)
-    JOIN readings USING (key) WHERE source_id IN ({captions}) ORDER BY sha256(source_id), source_id, key
+    JOIN readings USING (key) WHERE source_id IN ({captions})
 """
+IN_ORDER = "{rows} ORDER BY sha256(source_id), source_id, key"
 NAMED = "SELECT unnest(?::VARCHAR[])"
 SAME_LANGUAGE = """
     SELECT key, reading FROM readings WHERE key IN (SELECT key FROM prompts WHERE language = ?) AND key <> ?
@@ -50,14 +53,15 @@ def compare_translations(store: RunStore) -> None:
     if not sample:
         return
     readers = fit_readers(store, sample)
-    rows = store.batches(sql(ROWS, captions=sql(TRANSLATED)), [MIN_LANGUAGES])
+    n_rows = int(store.query("SELECT count(*) AS n FROM prompts")["n"].iloc[0])
+    rows = in_order_of_hash(store, sql(ROWS, captions=_translated()), "source_id", n_rows)
     store.write_parts("translations", (_compared(store, readers, part) for part in _whole_captions(rows, SAMPLE)))
 
 
 def fit_readers(store: RunStore, sample: Sequence[str] | None = None) -> Readers:
     """The languages of a run as `compare_translations` knows them: how each reads, and how far it is to be believed."""
     captions = list(_in_most_languages(store) if sample is None else sample)
-    rows = store.query(sql(ROWS, captions=sql(NAMED)), [captions])
+    rows = store.query(sql(IN_ORDER, rows=sql(ROWS, captions=sql(NAMED))), [captions])
     return Readers.fit(_readings(store, rows), read_calibration(store))
 
 
@@ -123,9 +127,12 @@ def _check_lengths(content: Sequence[bytes], run: Path) -> None:
 
 def _in_most_languages(store: RunStore) -> list[str]:
     """At most `SAMPLE` of the captions that are there in enough languages, those in most first."""
-    select = sql(IN_MOST, translated=sql(TRANSLATED))
-    captions: list[str] = store.query(select, [MIN_LANGUAGES, SAMPLE])["source_id"].to_list()
+    captions: list[str] = store.query(sql(IN_MOST, translated=_translated()), [SAMPLE])["source_id"].to_list()
     return captions
+
+
+def _translated() -> Sql:
+    return sql(TRANSLATED, least=literal(str(MIN_LANGUAGES)))
 
 
 def _whole_captions(parts: Iterable[pd.DataFrame], size: int) -> Iterator[pd.DataFrame]:
