@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
 from typing import TextIO, TypeVar
 
 T = TypeVar("T")
@@ -15,9 +16,11 @@ PLAIN_SECONDS = 5.0
 CLEAR_LINE = "\r\033[K"
 
 
-def chunks(items: Sequence[T], size: int) -> Iterator[list[T]]:
+def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """The items in order, `size` at a time."""
-    return (list(items[start : start + size]) for start in range(0, len(items), size))
+    left = iter(items)
+    while part := list(islice(left, size)):
+        yield part
 
 
 def silent(stage: str, done: int, total: int) -> None:

@@ -15,12 +15,13 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import numpy as np
 import pandas as pd
 
 from emoe_audit.errors import PromptTableError
+from emoe_audit.progress import chunks
 from emoe_audit.prompts.columns import GIVEN, KNOWN, TEXTS, ColumnKinds, StoredColumns, kind_of
 from emoe_audit.prompts.spool import Spool
 from emoe_audit.prompts.tags import TagError, check_language, check_region, in_usual_case
@@ -36,7 +37,6 @@ PART = 16_384
 SHOWN = 60
 """Characters of a cell in a message."""
 UNDETERMINED = "und"
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -57,7 +57,7 @@ class PromptTable:
     @cached_property
     def frame(self) -> pd.DataFrame:
         """All rows at once, for a table that can be held."""
-        return pd.concat(self.parts, ignore_index=True)
+        return pd.concat(self.parts, ignore_index=True).infer_objects()
 
     def prompts(self) -> Iterator[Prompt]:
         """One by one."""
@@ -84,7 +84,7 @@ def check_rows(
     """
     spool, kinds, ids = Spool(), ColumnKinds(), array("q")
     errors: list[RowError] = []
-    for part in _in_parts(rows):
+    for part in chunks(rows, PART):
         good = []
         for line, row in part:
             try:
@@ -147,12 +147,6 @@ class _Parts:
             first += len(part)
             if kept:
                 yield _as_prompts(self._stored.frame(kept))
-
-
-def _in_parts(rows: Iterable[T]) -> Iterator[list[T]]:
-    left = iter(rows)
-    while part := list(itertools.islice(left, PART)):
-        yield part
 
 
 def _again(spool: Spool, ids: Sequence[int]) -> dict[int, tuple[int, dict[str, Any]]]:

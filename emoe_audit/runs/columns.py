@@ -18,6 +18,8 @@ from emoe_audit.runs import views
 from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.sql import identifier, joined, sql
 
+WITH_GAPS = {pa.int64(): pd.Int64Dtype(), pa.bool_(): pd.BooleanDtype()}
+"""What holds whole numbers and truths of which some are missing."""
 ROWS = 65_536
 """Rows that are decoded at once."""
 
@@ -32,8 +34,8 @@ def group_columns_of(run: RunReader) -> list[str]:
 class ResultColumns:
     """The table that `RunStore.join` has written, by its columns; the rows are in its order.
 
-    Texts are categories in the order of texts, numbers with gaps are float64. In the place of `prompt` there is what
-    `covariates.described` makes of it.
+    Texts are categories in the order of texts. In the place of `prompt` there is what `covariates.described` makes of
+    it.
     """
 
     def __init__(self, run: RunReader) -> None:
@@ -56,12 +58,14 @@ class ResultColumns:
             columns[SCRIPT] = self._described[1]
         return pd.DataFrame({name: columns[name] for name in names})
 
-    def _column(self, name: str) -> np.ndarray | pd.Categorical:
+    def _column(self, name: str) -> np.ndarray | pd.Categorical | pd.Series:
         held = self._schema.field(name).type
         if pa.types.is_string(held) or pa.types.is_large_string(held):
             return self._categories(self._parts(name))
-        parts = [part.to_numpy(zero_copy_only=False) for part in self._parts(name)]
-        return np.concatenate(parts) if parts else np.empty(0)
+        parts = pa.chunked_array(self._parts(name), held)
+        if parts.null_count and held in WITH_GAPS:
+            return parts.to_pandas(types_mapper=WITH_GAPS.get)
+        return parts.to_numpy()
 
     def _categories(self, parts: Iterator[pa.Array]) -> pd.Categorical:
         """Texts as categories."""

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Iterator
+from itertools import groupby
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
 import pyarrow.parquet as pq
 
 from emoe_audit.errors import StoreError
+from emoe_audit.progress import chunks
 from emoe_audit.runs.checked import read_files
 from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.shards import shards
@@ -19,10 +22,7 @@ from emoe_audit.runs.sql import Sql, identifier, literal, sql
 PROMPTS = "SELECT count(DISTINCT key) AS n FROM prompts WHERE {own}"
 LEFT = "FROM prompts ANTI JOIN {table} USING (key) {beside} WHERE {own}"
 COUNT = "SELECT count(DISTINCT key) AS n {left}"
-ROWS = """
-    SELECT key, prompt_id, source_id, prompt, language {left}
-    QUALIFY row_number() OVER (PARTITION BY key ORDER BY prompt_id) = 1 ORDER BY key
-"""
+ROWS = "SELECT key, prompt_id, source_id, prompt, language {left} ORDER BY key, prompt_id"
 OWN = "('0x' || key[1:8])::UBIGINT % {of}::UBIGINT = {place}::UBIGINT"
 BESIDE = "ANTI JOIN {rows} USING (key)"
 ALL = "true"
@@ -49,10 +49,15 @@ def pending(run: RunReader, table: str, size: int, share: Share | None = None) -
     try:
         run.copy(sql(ROWS, left=_left(run, table, share)), file)
         with _opened(file) as rows:
-            for batch in rows.iter_batches(batch_size=size):
-                yield batch.to_pylist()
+            batches = rows.iter_batches(batch_size=size)
+            yield from chunks(_first_of_each_key(row for batch in batches for row in batch.to_pylist()), size)
     finally:
         file.unlink(missing_ok=True)
+
+
+def _first_of_each_key(rows: Iterator[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """Of rows in the order of their keys; a database that is asked for them has to hold more."""
+    return (next(same) for _, same in groupby(rows, key=itemgetter("key")))
 
 
 def _left(run: RunReader, table: str, share: Share | None) -> Sql:

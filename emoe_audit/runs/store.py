@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import asdict, replace
@@ -22,7 +23,8 @@ from emoe_audit.readers.documents import read_json
 from emoe_audit.readers.parquet import read_parquet
 from emoe_audit.readers.pictures import inside
 from emoe_audit.runs import integrity, views
-from emoe_audit.runs.checked import columns_of
+from emoe_audit.runs.checked import columns_of, read_files
+from emoe_audit.runs.database import SPILL
 from emoe_audit.runs.digests import files_in, state_of
 from emoe_audit.runs.faults import lines_of, read_faults
 from emoe_audit.runs.files import in_place_of, replace_file, write_whole, written
@@ -38,6 +40,7 @@ from emoe_audit.runs.sql import Sql, identifier, sql
 from emoe_audit.runs.views import JOINED, RESULTS
 from emoe_audit.types import Dtype, EnsembleSpec, RowError, RunManifest
 
+IN_ORDER = "SELECT * FROM {rows} ORDER BY prompt_id"
 Table = Literal["scores", "readings", "quality"]
 
 
@@ -181,7 +184,10 @@ class RunStore(RunReader):
         It is gone with the next change of a table that it was made of; every query then joins anew.
         """
         self._forget_join()
-        self._replace(views.analysis(self.path, RESULTS), sql("SELECT * FROM results ORDER BY prompt_id"))
+        with tempfile.TemporaryDirectory(prefix=SPILL, dir=self.path) as place:
+            joined = Path(place).resolve() / "joined.parquet"
+            self.copy(sql("SELECT * FROM results"), joined)  # to join and to sort at once takes more memory
+            self._replace(views.analysis(self.path, RESULTS), sql(IN_ORDER, rows=read_files([joined])))
 
     def _replace(self, file: Path, rows: Sql) -> None:
         """Write the rows of a SELECT as one file without holding them all."""
