@@ -22,11 +22,11 @@ from tests.benchmarks.gpu import needs
 from tests.benchmarks.gpu.findings import Finding, line, read, written
 
 LIMITS = {
-    "scores": 75,
-    "images": 60,
-    "true-size": 70,
-    "memory": 75,
-    "workers": 110,
+    "scores": 95,
+    "images": 55,
+    "true-size": 60,
+    "memory": 70,
+    "workers": 100,
     "speed-sd15": 85,
     "speed-sdxl": 115,
 }
