@@ -18,7 +18,7 @@ WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 FAST := -m 'not slow and not browser and not benchmark'
 
-.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-scale bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard schema licences verification ablations recipes example clean
+.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-scale bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard check-gpu schema licences verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -98,6 +98,9 @@ bench-experts: $(STAMP) ## measure emergent experts and abstaining; figures go t
 
 bench-dashboard: $(STAMP) ## measure the dashboard at a million prompts; figures go to reports/benchmarks/dashboard.json
 	$(BIN)/python -m pytest tests/benchmarks/test_dashboard.py tests/benchmarks/test_queries.py -m benchmark -n 0 -s
+
+check-gpu: $(if $(GPU_PYTHON),,$(STAMP)) ## check an NVIDIA GPU, in under 10 minutes; figures go to reports/benchmarks/gpu.json; GPU_PYTHON=python3 fetches nothing
+	$(or $(GPU_PYTHON),$(BIN)/python) -m tests.benchmarks.gpu
 
 schema: $(STAMP) ## the published form of report.json
 	$(BIN)/python -m emoe_audit.report.schema > reports/report.schema.json

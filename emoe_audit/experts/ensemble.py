@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
@@ -15,7 +16,7 @@ from transformers import CLIPTokenizer
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.checkpoint import Base, read_base
 from emoe_audit.experts.designs import N_TIME_IDS
-from emoe_audit.experts.devices import resolve_device, resolve_dtype
+from emoe_audit.experts.devices import is_out_of_memory, resolve_device, resolve_dtype
 from emoe_audit.experts.emergent import Members, read_members
 from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
 from emoe_audit.experts.models import build_unet
@@ -92,21 +93,28 @@ def load_ensemble(
     each time they are needed, one at a time; where there is room for two experts, the next one while one is used. What
     prompts need of the budget grows with `n_noise`.
 
-    Raises `EnsembleError` for weights that are not there, do not fit, or belong to another kind of model, and for a
-    budget that is too small for one expert.
+    Raises `EnsembleError` for weights that are not there, do not fit, or belong to another kind of model, for a
+    budget that is too small for one expert, and where memory does not last for what is to be held in it.
     """
     spec = name_or_spec if isinstance(name_or_spec, EnsembleSpec) else load_spec(name_or_spec)
-    parts = _Parts.of(spec, device, dtype, keeps_weights=memory_budget is None)
+    return _put_together(
+        spec, _Parts.of(spec, device, dtype, keeps_weights=memory_budget is None), memory_budget, n_noise
+    )
+
+
+def _put_together(spec: EnsembleSpec, parts: _Parts, memory_budget: int | None, n_noise: int) -> Ensemble:
     footprint = parts.footprint(n_noise)
     residency = choose_residency(footprint, memory_budget, spec.name)
-    digests, unets = parts.paths(residency)
     base, texts = parts.base, parts.texts
+    with _told_of_memory(spec.name):
+        digests, unets = parts.paths(residency)
+        text_encoders = parts.text_encoders(residency)
     return Ensemble(
         spec=spec,
         experts=tuple(expert.name for expert in spec.experts),
         tokenizer=texts[0].tokenizer,
         max_length=texts[0].max_length,
-        text_encoders=parts.text_encoders(residency),
+        text_encoders=text_encoders,
         public_reader=recognise(texts, spec.published),
         scheduler=base.scheduler,
         unets=unets,
@@ -118,6 +126,20 @@ def load_ensemble(
         device=parts.place[0],
         dtype=parts.place[1],
     )
+
+
+@contextmanager
+def _told_of_memory(name: str) -> Iterator[None]:
+    """Raise `EnsembleError` where the device has too little memory for the weights: another process may hold it."""
+    try:
+        yield
+    except RuntimeError as error:
+        if not is_out_of_memory(error):
+            raise
+        raise EnsembleError(
+            f"{name}: out of memory while experts are loaded; give a --memory-budget below what is free, so that they "
+            "are streamed, or a --dtype of fewer bytes"
+        ) from error
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -20,11 +20,17 @@ def write_record(file: Path, figures: Mapping[str, Any], rows: Sequence[Mapping[
         "figures": figures,
         "rows": rows,
         "machine": {"processor": _processor(), "cores": os.cpu_count()},
-        "versions": {"python": platform.python_version()} | {n: importlib.metadata.version(n) for n in VERSIONS_OF},
+        "versions": {"python": platform.python_version(), **_versions()},
         "date": datetime.now(UTC).date().isoformat(),
     }
     file.parent.mkdir(parents=True, exist_ok=True)
     file.write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def _versions() -> dict[str, str]:
+    """Of the packages that are installed: a machine that only measures has not all."""
+    installed = {str(own.name).lower(): own.version for own in importlib.metadata.distributions()}
+    return {name: installed[name] for name in VERSIONS_OF if name in installed}
 
 
 def _processor() -> str:

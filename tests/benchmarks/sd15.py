@@ -16,8 +16,8 @@ from contextlib import contextmanager, suppress
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any, get_args
+from unittest import SkipTest
 
-import pytest
 import torch
 from diffusers import PNDMScheduler, UNet2DConditionModel
 from safetensors.torch import load_file, save_file
@@ -31,6 +31,7 @@ from emoe_audit.experts.spec import save_spec
 from emoe_audit.scoring.first_step import draw_noise
 from emoe_audit.types import Assembly, EnsembleSpec, ExpertSpec
 from tests.benchmarks import record
+from tests.benchmarks.stopwatch import CPU
 
 SD1 = CONFIGS / "sd1"
 N_PARAMETERS = 859_520_964
@@ -69,11 +70,11 @@ class Normal:
     mean: float
     deviation: float
 
-    def draw(self, *seeds: object) -> Tensor:
-        """float32; the same seeds give the same numbers, whatever else was drawn before."""
+    def draw(self, *seeds: object, device: torch.device = CPU) -> Tensor:
+        """float32; the same seeds give the same numbers on a kind of device, whatever else was drawn before."""
         digest = hashlib.sha256(":".join(map(str, seeds)).encode()).digest()
-        generator = torch.Generator().manual_seed(int.from_bytes(digest[:7], "big"))
-        return torch.empty(self.shape).normal_(self.mean, self.deviation, generator=generator)
+        generator = torch.Generator(device).manual_seed(int.from_bytes(digest[:7], "big"))
+        return torch.empty(self.shape, device=device).normal_(self.mean, self.deviation, generator=generator)
 
 
 def unet_config(size: Size) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def write_ensemble(folder: Path, size: Size = TRUE, *, seed: int = 0, shard_byte
     if mark.is_file() and json.loads(mark.read_text(encoding="utf-8")) == wanted:
         return folder
     mark.unlink(missing_ok=True)
-    base, unet = folder / "base", _normals(meta_unet(size))
+    base, unet = folder / "base", normals(meta_unet(size))
 
     def draw(key: str) -> Tensor:
         return unet[key].draw(seed, "unet", key)
@@ -168,11 +169,9 @@ def _write_texts(base: Path, size: Size, seed: int, shard_bytes: int) -> None:
     write_json(base / "tokenizer" / "tokenizer_config.json", read_json(SD1 / "tokenizer" / "tokenizer_config.json"))
     lines = ["#version: 0.2", *(f"{left} {right}" for left, right in merges)]
     (base / "tokenizer" / "merges.txt").write_text("\n".join(lines) + "\n", encoding="utf-8")
-    normals = {f"text_model.{key}": own for key, own in _normals(meta_text_encoder(size)).items()}
+    texts = {f"text_model.{key}": own for key, own in normals(meta_text_encoder(size)).items()}
     write_json(base / "text_encoder" / "config.json", text_config(size))
-    _write_shards(
-        base / "text_encoder", TEXT_ENCODER_STEM, normals, lambda key: normals[key].draw(seed, key), shard_bytes
-    )
+    _write_shards(base / "text_encoder", TEXT_ENCODER_STEM, texts, lambda key: texts[key].draw(seed, key), shard_bytes)
 
 
 def _write_expert(
@@ -200,7 +199,7 @@ def _write_expert(
     save_file(own, delta, metadata={"format": "pt"})
 
 
-def _normals(model: nn.Module) -> dict[str, Normal]:
+def normals(model: nn.Module) -> dict[str, Normal]:
     """Every tensor at the scale of torch's own initialisation."""
     return {
         f"{path}.{name}": _normal(module, name, tuple(weight.shape))
@@ -221,10 +220,10 @@ def _normal(module: nn.Module, name: str, shape: tuple[int, ...]) -> Normal:
 
 
 def _write_shards(
-    folder: Path, stem: str, normals: dict[str, Normal], draw: Callable[[str], Tensor], shard_bytes: int
+    folder: Path, stem: str, weights: dict[str, Normal], draw: Callable[[str], Tensor], shard_bytes: int
 ) -> None:
     folder.mkdir(parents=True, exist_ok=True)
-    shards = _split({key: 2 * math.prod(own.shape) for key, own in normals.items()}, shard_bytes)
+    shards = _split({key: 2 * math.prod(own.shape) for key, own in weights.items()}, shard_bytes)
     names = [f"{stem}-{index:05}-of-{len(shards):05}.safetensors" for index in range(1, len(shards) + 1)]
     if len(shards) == 1:
         names = [f"{stem}.safetensors"]
@@ -232,7 +231,7 @@ def _write_shards(
         save_file({key: draw(key).half() for key in keys}, folder / name, metadata={"format": "pt"})
     if len(shards) > 1:
         weight_map = {key: name for name, keys in zip(names, shards, strict=True) for key in keys}
-        total = sum(2 * math.prod(own.shape) for own in normals.values())
+        total = sum(2 * math.prod(own.shape) for own in weights.values())
         index = {"metadata": {"total_size": total}, "weight_map": weight_map}
         write_json(folder / f"{stem}.safetensors.index.json", index)
 
@@ -272,7 +271,7 @@ class NaiveSd15:
         `guided` runs the empty prompt's half with it, `stop` leaves each UNet there.
         """
         states = self.states([*[""] * len(texts), *texts] if guided else texts)
-        features = [_mid_block(unet, *self._first(len(states)), states, stop) for unet in self.unets[:n_experts]]
+        features = [mid_block(unet, *self._first(len(states)), states, stop=stop) for unet in self.unets[:n_experts]]
         return torch.stack(features)[:, -len(texts) :]
 
     @torch.inference_mode()
@@ -309,7 +308,16 @@ class _Stopped(Exception):
     pass
 
 
-def _mid_block(unet: UNet2DConditionModel, latent: Tensor, timestep: Tensor, states: Tensor, stop: bool) -> Tensor:
+def mid_block(
+    unet: UNet2DConditionModel,
+    latent: Tensor,
+    timestep: Tensor,
+    states: Tensor,
+    *,
+    added_cond_kwargs: dict[str, Tensor] | None = None,
+    stop: bool = False,
+) -> Tensor:
+    """What diffusers' own UNet computes there; `stop` leaves it then."""
     kept: list[Tensor] = []
 
     def keep(module: nn.Module, args: object, output: Tensor) -> None:
@@ -319,7 +327,7 @@ def _mid_block(unet: UNet2DConditionModel, latent: Tensor, timestep: Tensor, sta
 
     hook = unet.mid_block.register_forward_hook(keep)
     with suppress(_Stopped):
-        unet(latent, timestep, encoder_hidden_states=states)
+        unet(latent, timestep, encoder_hidden_states=states, added_cond_kwargs=added_cond_kwargs)
     hook.remove()
     return kept[0]
 
@@ -335,7 +343,7 @@ def _grafted(whole: UNet2DConditionModel, delta: Path, dtype: torch.dtype) -> UN
 def true_size_folder() -> Path:
     """Where the true-size ensemble lies; written if it is not there yet. Skips where nobody said where."""
     if WHERE not in os.environ:
-        pytest.skip(f"takes an hour and 10 GB of disk: `make bench-sd15`, or {WHERE}=folder")
+        raise SkipTest(f"takes an hour and 10 GB of disk: `make bench-sd15`, or {WHERE}=folder")
     return write_ensemble(Path(os.environ[WHERE]))
 
 

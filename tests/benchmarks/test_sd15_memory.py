@@ -12,9 +12,6 @@ import os
 import re
 import subprocess
 import sys
-import weakref
-from collections import Counter
-from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
@@ -23,10 +20,7 @@ import numpy as np
 import pytest
 import torch
 from diffusers import UNet2DConditionModel
-from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_leaves
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import Ensemble, load_ensemble
@@ -37,6 +31,7 @@ from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.expert_path import mid_block_features, prompt_free_start
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
 from tests.benchmarks.gemm import N_TOKENS
+from tests.benchmarks.live_bytes import LiveBytes
 from tests.benchmarks.process import status_bytes
 from tests.benchmarks.sd15 import (
     SMALL,
@@ -180,39 +175,6 @@ def measure(folder: Path, assembly: Assembly, budget: int | None) -> Measured:
     ensemble = load_ensemble(load_spec(folder / assembly), device="cpu", memory_budget=budget)
     own = scores(ensemble, TEXTS[:2], batch_size=1)
     return Measured(after_imports=after_imports, peak=status_bytes("VmHWM"), residency=ensemble.residency, scores=own)
-
-
-class LiveBytes(TorchDispatchMode):
-    """Counts the bytes of the tensors that are alive, each storage once, and keeps the most."""
-
-    def __init__(self, before: Iterable[Tensor]) -> None:
-        """What was there `before` is not counted, nor are views of it."""
-        super().__init__()
-        self.most = 0
-        self._before = {tensor.untyped_storage()._cdata for tensor in before}
-        self._live: dict[int, int] = {}
-        self._tensors: Counter[int] = Counter()
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        result = func(*args, **(kwargs or {}))
-        for tensor in tree_leaves(result):
-            if isinstance(tensor, Tensor):
-                self._add(tensor)
-        self.most = max(self.most, sum(self._live.values()))
-        return result
-
-    def _add(self, tensor: Tensor) -> None:
-        storage = tensor.untyped_storage()
-        if storage._cdata in self._before:
-            return
-        self._live[storage._cdata] = storage.nbytes()
-        self._tensors[storage._cdata] += 1
-        weakref.finalize(tensor, self._drop, storage._cdata)
-
-    def _drop(self, key: int) -> None:
-        self._tensors[key] -= 1
-        if not self._tensors[key]:
-            del self._live[key]
 
 
 @torch.no_grad()

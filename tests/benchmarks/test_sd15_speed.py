@@ -32,6 +32,7 @@ from tests.benchmarks.sd15 import (
     all_cores,
     merge_record,
     true_size_folder,
+    unet_config,
     write_ensemble,
 )
 
@@ -188,8 +189,8 @@ def _costs(
 ) -> tuple[dict[str, float], list[dict[str, Any]]]:
     """Operations of a score and their rate, against products of matrices and by groups of operators."""
     gflop = {group: own / batch for group, own in count_gflop(lambda: ours.score(batch, texts(batch))).items()}
-    total, cost = sum(gflop.values()), path_cost(size)
-    gemms = layer_gemms(size, batch)
+    total, cost = sum(gflop.values()), path_cost(unet_config(size))
+    gemms = layer_gemms(unet_config(size), batch)
     rates = {gemm: gemm_rate(gemm, ours.ensemble.dtype) for gemm in gemms}
     peak = max(rates.values())
     n_gflop = {gemm: n * gemm.gflop for gemm, n in gemms.items()}

@@ -287,3 +287,18 @@ def test_an_sdxl_unet_that_is_told_less_than_the_text_encoders_give_is_refused(t
     (tmp_path / "b" / "unet" / "config.json").write_text(json.dumps(config | {"addition_time_embed_dim": 8}))
     with pytest.raises(EnsembleError, match=r"addition_time_embed_dim is 8, .* such experts cannot be compared"):
         load(spec)
+
+
+def test_too_little_memory_for_the_weights_is_told_and_other_faults_are_not_taken_for_it(
+    tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def fail(*_: object) -> None:
+        raise error
+
+    monkeypatch.setattr("emoe_audit.experts.ensemble.TensorMover.move", fail)
+    error: RuntimeError = torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 20.00 GiB")
+    with pytest.raises(EnsembleError, match="tiny: out of memory while experts are loaded; give a --memory-budget"):
+        load_ensemble(tiny_spec, device="cpu")
+    error = RuntimeError("CUDA error: an illegal memory access was encountered")
+    with pytest.raises(RuntimeError, match="illegal"):
+        load_ensemble(tiny_spec, device="cpu")

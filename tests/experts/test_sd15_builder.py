@@ -12,7 +12,7 @@ from safetensors.torch import load_file
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.experts.spec import load_spec
 from tests.benchmarks.gemm import layer_gemms, path_cost
-from tests.benchmarks.sd15 import N_PARAMETERS, SMALL, TRUE, count_parameters, meta_unet, write_ensemble
+from tests.benchmarks.sd15 import N_PARAMETERS, SMALL, TRUE, count_parameters, meta_unet, unet_config, write_ensemble
 
 pytestmark = pytest.mark.slow
 
@@ -24,9 +24,9 @@ def test_the_true_size_is_that_of_stable_diffusion_1_5() -> None:
 
 
 def test_a_path_costs_what_the_method_says() -> None:
-    cost = path_cost(TRUE)
+    cost = path_cost(unet_config(TRUE))
     assert (cost.whole, cost.path, cost.prompt_free) == pytest.approx((803.3, 261.4, 40.9), abs=0.05)
-    layers = sum(n * gemm.gflop for gemm, n in layer_gemms(TRUE, batch=1).items())
+    layers = sum(n * gemm.gflop for gemm, n in layer_gemms(unet_config(TRUE), batch=1).items())
     assert 0.8 * cost.path < layers < cost.path, "all but what attention does between its projections"
 
 
