@@ -12,8 +12,9 @@ from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.render import write_report
+from emoe_audit.runs.manifest import stored_dtype
 from emoe_audit.runs.shares import Share
-from emoe_audit.runs.store import RunStore, stored_dtype
+from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring.loading import load_engine, settle_dtype
 from emoe_audit.steps.checks import check_pending, find_languages, know_languages, watch_experts
 from emoe_audit.steps.images import judge_pending

@@ -11,7 +11,7 @@ from typing import Any
 from emoe_audit.progress import in_words
 from emoe_audit.prompts.captions import choose_captions, compact
 from emoe_audit.prompts.table import PromptTable
-from emoe_audit.runs.store import stored_dtype
+from emoe_audit.runs.manifest import stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from emoe_audit.validity.probes import MOST_TEXTS

@@ -15,23 +15,27 @@ from emoe_audit.runs.sql import Sql, identifier, literal, sql
 
 BUCKET = 65_536
 """Rows that are sorted at once, more or less."""
-HASHED = "SELECT *, ('0x' || sha256({column})[1:4])::INT * {n}::INT // 65536 AS bucket FROM ({rows})"
+BUCKETED = """
+    SELECT *, ('0x' || sha256({column})[1:4])::INT * {n}::INT // 65536 AS bucket FROM {table} JOIN {keyed} USING (key)
+"""
 TAKEN = "SELECT * FROM {files} ORDER BY sha256({column}), {column}, key"
 
 
-def in_order_of_hash(run: RunReader, rows: Sql, column: str, n_rows: int) -> Iterator[pd.DataFrame]:
-    """The rows of a SELECT in the order of the SHA-256 of a column, then of `key`, some at a time.
+def in_order_of_hash(run: RunReader, keyed: Sql, table: str, column: str, n_rows: int) -> Iterator[pd.DataFrame]:
+    """The rows of a table in the order of the SHA-256 of a column that it lacks, then of `key`, some at a time.
 
     Args:
         run: Of which is asked; the files are in a folder of their own inside it for as long as they are read.
-        rows: The SELECT, with a column `key`.
+        keyed: A SELECT of keys with that column, and with what else is wanted beside it.
+        table: The table.
         column: Rows in which it is the same come one behind the other.
         n_rows: How many there are at most.
     """
     named = identifier(column)
     with tempfile.TemporaryDirectory(prefix=SPILL, dir=run.path) as place:
-        folder = Path(place).resolve() / "buckets"
-        n = literal(str(n_rows // BUCKET + 1))
-        run.copy(sql(HASHED, column=named, n=n, rows=rows), folder, by="bucket")
+        keys, folder = Path(place).resolve() / "keyed.parquet", Path(place).resolve() / "buckets"
+        run.copy(keyed, keys)
+        parts = {"column": named, "n": literal(str(n_rows // BUCKET + 1)), "table": identifier(table)}
+        run.copy(sql(BUCKETED, keyed=read_files([keys]), **parts), folder, by="bucket")
         for bucket in sorted(folder.iterdir(), key=lambda own: int(own.name.partition("=")[2])):
             yield from run.batches(sql(TAKEN, files=read_files(sorted(bucket.iterdir())), column=named))

@@ -11,8 +11,12 @@ from typing import Any
 
 from emoe_audit.embedded.distributions import installed_folders
 from emoe_audit.errors import StoreError
+from emoe_audit.readers.documents import read_json
 from emoe_audit.readers.typed import typed
-from emoe_audit.types import ImageConfig, RunManifest, ScoringConfig
+from emoe_audit.runs.files import own_file
+from emoe_audit.runs.ledger import PLAN
+from emoe_audit.runs.place import check_place
+from emoe_audit.types import Dtype, ImageConfig, RunManifest, ScoringConfig
 
 RUNS_ON = ("batch_size", "device", "check_pairs", "check", "memory_budget", "reference_images")
 """Settings that change no row of a run: how it is computed, and whether its scores are tested."""
@@ -72,3 +76,17 @@ def _digest(value: Any) -> str:
     return hashlib.sha256(
         json.dumps(value, sort_keys=True, ensure_ascii=False).encode("utf-8", "surrogatepass")
     ).hexdigest()
+
+
+def stored_dtype(path: Path | str) -> Dtype | None:
+    """The number type of the run in a folder; None where there is none.
+
+    Raises:
+        StoreError: the run cannot be read, or none can be made there, see `check_place`.
+    """
+    file = own_file(Path(path), PLAN)
+    if file is None:
+        check_place(Path(path))
+        return None
+    dtype = manifest_from(read_json(file, StoreError), str(file)).scoring.dtype
+    return None if dtype == "auto" else dtype

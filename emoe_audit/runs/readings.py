@@ -24,11 +24,11 @@ TRANSLATED = """
     GROUP BY source_id HAVING count(DISTINCT language) >= {least}::INT
 """
 IN_MOST = "{translated} ORDER BY count(DISTINCT language) DESC, sha256(source_id) LIMIT ?"
-ROWS = """
-    SELECT key, source_id, language, reading FROM (SELECT DISTINCT key, source_id, language FROM prompts)
-    JOIN readings USING (key) WHERE source_id IN ({captions})
+KEYED = "SELECT DISTINCT key, source_id, language FROM prompts WHERE source_id IN ({captions})"
+IN_ORDER = """
+    SELECT key, source_id, language, reading FROM readings JOIN ({keyed}) USING (key)
+    ORDER BY sha256(source_id), source_id, key
 """
-IN_ORDER = "{rows} ORDER BY sha256(source_id), source_id, key"
 NAMED = "SELECT unnest(?::VARCHAR[])"
 SAME_LANGUAGE = """
     SELECT key, reading FROM readings WHERE key IN (SELECT key FROM prompts WHERE language = ?) AND key <> ?
@@ -54,14 +54,14 @@ def compare_translations(store: RunStore) -> None:
         return
     readers = fit_readers(store, sample)
     n_rows = int(store.query("SELECT count(*) AS n FROM prompts")["n"].iloc[0])
-    rows = in_order_of_hash(store, sql(ROWS, captions=_translated()), "source_id", n_rows)
+    rows = in_order_of_hash(store, sql(KEYED, captions=_translated()), "readings", "source_id", n_rows)
     store.write_parts("translations", (_compared(store, readers, part) for part in _whole_captions(rows, SAMPLE)))
 
 
 def fit_readers(store: RunStore, sample: Sequence[str] | None = None) -> Readers:
     """The languages of a run as `compare_translations` knows them: how each reads, and how far it is to be believed."""
     captions = list(_in_most_languages(store) if sample is None else sample)
-    rows = store.query(sql(IN_ORDER, rows=sql(ROWS, captions=sql(NAMED))), [captions])
+    rows = store.query(sql(IN_ORDER, keyed=sql(KEYED, captions=sql(NAMED))), [captions])
     return Readers.fit(_readings(store, rows), read_calibration(store))
 
 

@@ -38,7 +38,7 @@ from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.shards import WHOLE, shard_of, shards
 from emoe_audit.runs.sql import Sql, identifier, sql
 from emoe_audit.runs.views import JOINED, RESULTS
-from emoe_audit.types import Dtype, EnsembleSpec, RowError, RunManifest
+from emoe_audit.types import EnsembleSpec, RowError, RunManifest
 
 IN_ORDER = "SELECT * FROM {rows} ORDER BY prompt_id"
 Table = Literal["scores", "readings", "quality"]
@@ -302,17 +302,3 @@ class RunStore(RunReader):
         if file is None:
             raise StoreError(f"{self.path}: no run here (no {name})")
         return manifest_from(read_json(file, StoreError), str(file))
-
-
-def stored_dtype(path: Path | str) -> Dtype | None:
-    """The number type of the run in a folder; None where there is none.
-
-    Raises:
-        StoreError: the run cannot be read, or none can be made there, see `check_place`.
-    """
-    store = RunStore(Path(path))
-    if not store.is_started:
-        check_place(store.path)
-        return None
-    dtype = store.plan().scoring.dtype
-    return None if dtype == "auto" else dtype

@@ -25,11 +25,12 @@ def test_rows_come_in_the_order_of_the_hash_and_leave_no_file(
     keys, sources = [f"{place * 7919 % 211:032x}" for place in range(200)], [f"s{place % 40}" for place in range(200)]
     prompts = pd.DataFrame({"key": keys, "source_id": sources, "prompt_id": keys, "prompt": "p", "language": "en"})
     store.write_prompts([prompts])
+    store.append("readings", pd.DataFrame({"key": keys, "reading": [key.encode() for key in keys]}))
     before = sorted(store.path.rglob("*"))
-    rows = sql("SELECT key, source_id FROM prompts")
-    found = pd.concat(in_order_of_hash(store, rows, "source_id", 200))
+    found = pd.concat(in_order_of_hash(store, sql("SELECT key, source_id FROM prompts"), "readings", "source_id", 200))
     hashed = [(hashlib.sha256(own.encode()).hexdigest(), own, key) for own, key in zip(sources, keys, strict=True)]
     assert list(zip(found["source_id"], found["key"], strict=True)) == [row[1:] for row in sorted(hashed)]
+    assert found["reading"].map(bytes).tolist() == [key.encode() for key in found["key"]]
     assert sorted(store.path.rglob("*")) == before
 
 

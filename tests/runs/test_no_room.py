@@ -15,8 +15,9 @@ import pytest
 from emoe_audit.cli.main import main
 from emoe_audit.errors import AuditError, StoreError, WriteError
 from emoe_audit.runs.batches import one_by_one_if_it_fails
+from emoe_audit.runs.manifest import stored_dtype
 from emoe_audit.runs.pending import pending
-from emoe_audit.runs.store import RunStore, stored_dtype
+from emoe_audit.runs.store import RunStore
 from emoe_audit.types import RowError
 from tests.synthetic import synthetic_plan, synthetic_run
 
