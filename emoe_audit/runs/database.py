@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,7 @@ from emoe_audit.runs.sql import PATTERN, Sql, joined, literal, one_file, sql
 
 SPILL = "spill."
 """How a folder in a run begins that holds what did not fit in memory."""
+SPILLED = re.compile(r"spill\.[a-z0-9_]{8}")
 SETTINGS = {
     "memory_limit": "512MB",
     "threads": 2,

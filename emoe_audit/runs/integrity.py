@@ -15,6 +15,7 @@ from typing import Any, Literal
 from emoe_audit.errors import StoreError
 from emoe_audit.progress import Progress, silent
 from emoe_audit.readers.text import shown
+from emoe_audit.runs.database import SPILLED
 from emoe_audit.runs.digests import files_in, size_of, state_of
 from emoe_audit.runs.ledger import FILES, JOURNAL, LOCK, MANIFEST, PLAN, WRITER, Ledger, Listed
 from emoe_audit.runs.shares import SHARES
@@ -24,7 +25,9 @@ SAMPLE = 1024**2
 """Bytes of the smallest files that are hashed when a run is opened; images are left out."""
 TRIES = 5
 """Times that a run is looked at which changes meanwhile."""
-NOT_LISTED = re.compile(rf"{MANIFEST}|{FILES}|{JOURNAL}|{LOCK}|{WRITER}|{SHARES}/.*|.*\.[0-9a-f]{{16}}\.tmp")
+NOT_LISTED = re.compile(
+    rf"{MANIFEST}|{FILES}|{JOURNAL}|{LOCK}|{WRITER}|({SHARES}|{SPILLED.pattern})/.*|.*\.[0-9a-f]{{16}}\.tmp"
+)
 """Files of a run that its record does not name: shares have their own, and the next writer removes torn ones."""
 SHARD = re.compile(r"(prompts|scores|readings|quality)/part-.*\.parquet")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import re
 import secrets
 import shutil
 import socket
@@ -17,7 +16,7 @@ from typing import BinaryIO
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.text import shown
-from emoe_audit.runs.database import SPILL
+from emoe_audit.runs.database import SPILLED
 from emoe_audit.runs.files import no_link, written
 from emoe_audit.runs.ledger import LOCK, WRITER
 from emoe_audit.runs.shares import place_of_shares, share_folders
@@ -25,7 +24,6 @@ from emoe_audit.runs.shares import place_of_shares, share_folders
 PATIENCE = 600.0
 """Seconds that a process waits for another that prepares the run."""
 PAUSE, TRIES = 0.1, 3
-SPILLED = re.compile(re.escape(SPILL) + r"[a-z0-9_]{8}")
 LONGEST_NAME = 200
 """Bytes that are read of who holds a lock."""
 

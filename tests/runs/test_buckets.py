@@ -11,6 +11,7 @@ import pytest
 
 from emoe_audit.runs import buckets
 from emoe_audit.runs.buckets import in_order_of_hash
+from emoe_audit.runs.integrity import verify
 from emoe_audit.runs.sql import sql
 from emoe_audit.runs.store import RunStore
 from tests.synthetic import synthetic_plan
@@ -43,6 +44,7 @@ def test_what_a_killed_process_left_is_removed_and_a_link_is_not_followed(tmp_pa
         folder.mkdir(parents=True)
         np.zeros(3).tofile(folder / "data_0.parquet")
     linked.symlink_to(tmp_path / "elsewhere")
+    assert [fault.path for fault in verify(store.path).faults] == ["spill.abcd5678", "spill.of-mine/data_0.parquet"]
     with store.locked():
         assert not left.exists()
     assert (other / "data_0.parquet").exists() and (tmp_path / "elsewhere" / "kept").exists()
