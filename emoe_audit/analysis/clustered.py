@@ -97,12 +97,11 @@ class ClusteredRows:
         found: np.ndarray = np.linalg.inv(self.normal.gram[np.ix_(kept, kept)]) @ self.normal.moments[kept]
         return found
 
-    def fit(self, kept: np.ndarray | None = None) -> ClusteredFit:
-        """Least squares on the columns at some places, which are independent; on all of them by default.
+    def fit(self, kept: np.ndarray) -> ClusteredFit:
+        """Least squares on the columns at some places, which are independent.
 
         With fewer than two clusters in a way the covariance is NaN.
         """
-        kept = np.arange(len(self.normal.gram)) if kept is None else kept
         inverse = np.linalg.inv(self.normal.gram[np.ix_(kept, kept)])
         coefficients = self.coefficients(kept)
         squares: list[float] = []

@@ -180,11 +180,11 @@ def _columns(rows: pd.DataFrame) -> tuple[pd.DataFrame, Callable[[np.ndarray], n
     """
     scripts = rows[SCRIPT] if SCRIPT in rows else pd.Series(np.nan, index=rows.index)
     counts = as_labels(scripts.dropna()).value_counts().sort_index().sort_values(ascending=False, kind="stable")
-    levels = [name for name, count in counts.items() if count] or [None]
+    levels = list(counts.index[counts > 0]) or [None]
     scales = [_scale(number(rows, name), is_scaled=name != "truncated") for name in NUMBERS]
     table = pd.DataFrame({"covariate": [*NUMBERS, *["script"] * len(levels)], "level": [None] * len(NUMBERS) + levels})
     usable = np.array([own is not None for own in scales] + [SCRIPT in rows or not len(rows)] * len(levels))
-    varies = np.array([own is not None and own.varies for own in scales] + [len(counts) > 1] * len(levels))
+    varies = np.array([own is not None and own.varies for own in scales] + [len(levels) > 1] * len(levels))
     table["reason"] = np.select(
         [~usable, ~varies, (table["level"] == levels[0]).to_numpy()], [ABSENT, CONSTANT, BASE], None
     )

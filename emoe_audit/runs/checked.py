@@ -43,7 +43,7 @@ def read_files(files: Sequence[Path]) -> Sql:
 
 
 def check_table(connection: duckdb.DuckDBPyConnection, table: str, files: Sequence[Path]) -> bool:
-    """Whether it is known that no two rows have the same key; of several files it is not asked.
+    """Whether no two rows have the same key.
 
     Raises:
         StoreError: a file is no Parquet, claims too much, or does not hold what the table does; with the file.
@@ -54,7 +54,7 @@ def check_table(connection: duckdb.DuckDBPyConnection, table: str, files: Sequen
     known = _known.get((table, stamps))
     if known is None:
         _check_cells(connection, table, files)
-        known = len(files) == 1 and _is_each_key_once(connection, table, files)
+        known = _is_each_key_once(connection, table, files)
         if len(_known) >= MOST_KNOWN:
             _known.pop(next(iter(_known)), None)
         _known[table, stamps] = known

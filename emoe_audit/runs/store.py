@@ -28,6 +28,7 @@ from emoe_audit.runs.database import SPILL
 from emoe_audit.runs.digests import files_in, state_of
 from emoe_audit.runs.faults import lines_of, read_faults
 from emoe_audit.runs.files import in_place_of, replace_file, write_whole, written
+from emoe_audit.runs.gathering import Gathering
 from emoe_audit.runs.ledger import ERRORS, MANIFEST, PLAN, Ledger
 from emoe_audit.runs.lock import only_writer
 from emoe_audit.runs.manifest import check_same, manifest_from
@@ -35,7 +36,7 @@ from emoe_audit.runs.own import check_own, is_own, remember
 from emoe_audit.runs.parquet import schema_by_table, schema_of, to_parquet, write_parts
 from emoe_audit.runs.place import check_place
 from emoe_audit.runs.query import RunReader
-from emoe_audit.runs.shards import WHOLE, shard_of, shards
+from emoe_audit.runs.shards import SHARD, WHOLE, shard_of, shards
 from emoe_audit.runs.sql import Sql, identifier, sql
 from emoe_audit.runs.views import JOINED, RESULTS
 from emoe_audit.types import EnsembleSpec, RowError, RunManifest
@@ -49,6 +50,8 @@ class RunStore(RunReader):
 
     _named: RunManifest | None = None
     """What the caller says is to be loaded, in the place of what the plan names."""
+    _gathering: Gathering | None = None
+    """Of a run that was opened; not of a share, whose files are its reader's to take."""
 
     @classmethod
     def open(cls, path: Path | str, *, plan: RunManifest | None = None, mending: bool = False) -> RunStore:
@@ -74,7 +77,7 @@ class RunStore(RunReader):
                 store.path.mkdir(parents=True, exist_ok=True)
             store.begin(plan)
             remember(store.path / PLAN)
-        store._named = plan
+        store._named, store._gathering = plan, Gathering(store._add, store._remove)
         return store
 
     def begin(self, plan: RunManifest) -> None:
@@ -161,8 +164,20 @@ class RunStore(RunReader):
 
     def append(self, table: Table, frame: pd.DataFrame) -> None:
         """Add one shard; the same rows again take its place."""
+        self._gather(table, self._add(table, frame))
+
+    def _add(self, table: str, frame: pd.DataFrame) -> Path:
         self._forget_join()
-        self._write(self.path / table / shard_of(table, frame), to_parquet(frame, table))
+        file = self.path / table / shard_of(table, frame)
+        self._write(file, to_parquet(frame, table))
+        return file
+
+    def _gather(self, table: str, shard: Path) -> None:
+        if self._gathering is not None:
+            self._gathering.take(table, shard)
+
+    def _remove(self, file: Path) -> None:
+        self.ledger.remove(self._name(file))
 
     def compact(self, table: Table) -> None:
         """Put the shards of a table into one, so that reading a finished run opens few files.
@@ -176,7 +191,7 @@ class RunStore(RunReader):
             self._replace(whole, sql("SELECT * FROM {table}", table=identifier(table)))
             for shard in held:
                 if shard != whole:
-                    self.ledger.remove(self._name(shard))
+                    self._remove(shard)
 
     def join(self) -> None:
         """Write `results` as one table in the order of `prompt_id`, so that reading a large run joins nothing.
@@ -197,7 +212,7 @@ class RunStore(RunReader):
     def _forget_join(self) -> None:
         file = views.analysis(self.path, RESULTS)
         self._own(file)
-        self.ledger.remove(self._name(file))
+        self._remove(file)
 
     def write_image(self, name: str, content: bytes) -> None:
         """Write one image at its place in the run folder, `images/ab/<key>.png`."""
@@ -226,7 +241,7 @@ class RunStore(RunReader):
             frame = read_parquet(shard, StoreError).to_pandas()
             kept = frame[wanted(frame)]
             if kept.empty:
-                self.ledger.remove(self._name(shard))
+                self._remove(shard)
             elif len(kept) < len(frame):
                 self._write(shard, to_parquet(kept, table))
 
@@ -246,6 +261,9 @@ class RunStore(RunReader):
             place.parent.mkdir(parents=True, exist_ok=True)
             note(file)
             file.replace(place)
+        table, _, shard = name.rpartition("/")
+        if SHARD.fullmatch(shard):
+            self._gather(table, place)
 
     def write_parts(self, name: str, parts: Iterable[pd.DataFrame]) -> None:
         """Write an analysis table that is too large to be held, part by part, in place of what was there."""

@@ -11,6 +11,7 @@ import pytest
 import statsmodels.api as sm
 from scipy.stats import t
 
+from emoe_audit.analysis import clustered
 from emoe_audit.analysis.clustered import ClusteredFit, ClusteredRows
 from emoe_audit.analysis.covariates import NUMBERS, dominant_script
 from emoe_audit.analysis.paired import paired_contrasts
@@ -21,7 +22,8 @@ ESTIMATES = ["coefficient", "low", "high", "p"]
 
 
 def clustered_ols(y: np.ndarray, x: np.ndarray, ways: Sequence[np.ndarray]) -> ClusteredFit:
-    return ClusteredRows(made=lambda own: (x[own].astype(float), y[own]), ways=tuple(ways)).fit()
+    rows = ClusteredRows(made=lambda own: (x[own].astype(float), y[own]), ways=tuple(ways))
+    return rows.fit(np.arange(x.shape[1]))
 
 
 def translated(n: int = 60, seed: int = 0) -> pd.DataFrame:
@@ -44,11 +46,15 @@ def translated(n: int = 60, seed: int = 0) -> pd.DataFrame:
     )
 
 
-def test_errors_by_clusters_in_one_way_and_in_two_are_those_of_statsmodels() -> None:
+@pytest.mark.parametrize("held", [10, 100, clustered.BLOCK])
+def test_errors_by_clusters_in_one_way_and_in_two_are_those_of_statsmodels(
+    monkeypatch: pytest.MonkeyPatch, held: int
+) -> None:
     rng = np.random.default_rng(1)
     one, two = rng.integers(0, 25, 300), rng.integers(0, 8, 300)
     x = np.column_stack([np.ones(300), rng.normal(size=(300, 2)) + rng.normal(size=25)[one][:, None]])
     y = x @ [1, 2, 0.1] + rng.normal(size=25)[one] + rng.normal(size=8)[two] + rng.normal(size=300)
+    monkeypatch.setattr(clustered, "BLOCK", held)
     for ways in ([one], [one, two]):
         fit = clustered_ols(y, x, ways)
         expected = sm.OLS(y, x).fit(cov_type="cluster", cov_kwds={"groups": np.column_stack(ways)}, use_t=True)
@@ -276,6 +282,20 @@ def test_where_all_captions_differ_by_the_same_there_is_no_spread_to_judge_by() 
 )
 def test_the_script_is_that_of_most_letters(text: str, script: str) -> None:
     assert dominant_script(text) == script
+
+
+@pytest.mark.parametrize("categorical", [False, True])
+def test_rows_may_come_some_at_a_time_and_in_any_order(monkeypatch: pytest.MonkeyPatch, categorical: bool) -> None:
+    rows = translated()
+    whole = confounders(rows, "score"), adjusted_contrasts(rows, "language", "score")
+    monkeypatch.setattr(clustered, "BLOCK", 20)
+    mixed = rows.sample(frac=1, random_state=0, ignore_index=True)
+    if categorical:
+        mixed["language"] = mixed["language"].astype(pd.CategoricalDtype([*sorted(LETTERS), "unused"]))
+    for found, expected in zip(
+        (confounders(mixed, "score"), adjusted_contrasts(mixed, "language", "score")), whole, strict=True
+    ):
+        pd.testing.assert_frame_equal(found, expected, rtol=1e-9)
 
 
 @pytest.mark.slow

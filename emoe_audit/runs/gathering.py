@@ -1,0 +1,45 @@
+"""Small shards are put into one while a run is written: whoever reads a table opens all of its files."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pandas as pd
+
+from emoe_audit.errors import StoreError
+from emoe_audit.readers.parquet import read_parquet
+from emoe_audit.runs.tables import TABLES
+
+GATHERED = 128
+"""Shards that are put into one."""
+
+
+class Gathering:
+    """The shards that a process has added to a run since the last were put together.
+
+    As where a table is compacted, the new shard is there before the others go: a kill in between leaves rows twice, and
+    every reader takes each key once.
+    """
+
+    def __init__(self, add: Callable[[str, pd.DataFrame], Path], remove: Callable[[Path], None]) -> None:
+        """With what adds rows to a table as a shard, and what removes one."""
+        self._add, self._remove = add, remove
+        self._last: dict[str, dict[Path, None]] = {}
+
+    def take(self, table: str, shard: Path) -> None:
+        """Note a shard, and put the last together where they are many.
+
+        Raises:
+            StoreError: one of them cannot be read.
+        """
+        last = self._last.setdefault(table, {})
+        last[shard] = None
+        if len(last) < GATHERED:
+            return
+        del self._last[table]
+        rows = pd.concat([read_parquet(own, StoreError).to_pandas() for own in last])
+        whole = self._add(table, rows.drop_duplicates([*TABLES[table].key]))
+        for own in last:
+            if own != whole:
+                self._remove(own)
