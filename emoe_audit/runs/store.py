@@ -11,7 +11,7 @@ import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, replace
+from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -19,7 +19,6 @@ from typing import Literal
 import pandas as pd
 
 from emoe_audit.errors import StoreError
-from emoe_audit.readers.documents import read_json
 from emoe_audit.readers.parquet import read_parquet
 from emoe_audit.readers.pictures import inside
 from emoe_audit.runs import integrity, views
@@ -29,27 +28,25 @@ from emoe_audit.runs.digests import files_in, state_of
 from emoe_audit.runs.faults import lines_of, read_faults
 from emoe_audit.runs.files import in_place_of, replace_file, write_whole, written
 from emoe_audit.runs.gathering import Gathering
-from emoe_audit.runs.ledger import ERRORS, MANIFEST, PLAN, Ledger
+from emoe_audit.runs.ledger import ERRORS, PLAN, Ledger
 from emoe_audit.runs.lock import only_writer
-from emoe_audit.runs.manifest import check_same, manifest_from
-from emoe_audit.runs.own import check_own, is_own, remember
+from emoe_audit.runs.manifest import check_same
+from emoe_audit.runs.own import remember
 from emoe_audit.runs.parquet import schema_by_table, schema_of, to_parquet, write_parts
 from emoe_audit.runs.place import check_place
-from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.planned import PlannedRun
 from emoe_audit.runs.shards import SHARD, WHOLE, shard_of, shards
 from emoe_audit.runs.sql import Sql, identifier, sql
 from emoe_audit.runs.views import JOINED, RESULTS
-from emoe_audit.types import EnsembleSpec, RowError, RunManifest
+from emoe_audit.types import RowError, RunManifest
 
 IN_ORDER = "SELECT * FROM {rows} ORDER BY prompt_id"
 Table = Literal["scores", "readings", "quality"]
 
 
-class RunStore(RunReader):
+class RunStore(PlannedRun):
     """One run folder, to be written and read. `locked` keeps a second writer out."""
 
-    _named: RunManifest | None = None
-    """What the caller says is to be loaded, in the place of what the plan names."""
     _gathering: Gathering | None = None
     """Of a run that was opened; not of a share, whose files are its reader's to take."""
 
@@ -96,47 +93,6 @@ class RunStore(RunReader):
     def ledger(self) -> Ledger:
         """The record of what was written."""
         return Ledger(self.path)
-
-    def plan(self) -> RunManifest:
-        """What was asked."""
-        return self._read_manifest(PLAN)
-
-    def sources(self) -> RunManifest:
-        """The plan, to be loaded from: what a user named in `open` or `load_from`, else what stands there.
-
-        Raises:
-            StoreError: nobody has named anything, and the run was not started here; see `own`.
-        """
-        plan = self.plan()
-        if self._named is None:
-            check_own(self.path / PLAN, plan)
-            return plan
-        images = plan.images if is_own(self.path / PLAN) else self._named.images
-        return replace(plan, ensemble=self._named.ensemble, images=images)
-
-    def load_from(self, ensemble: EnsembleSpec) -> None:
-        """Load the parts of this ensemble wherever the plan would have others loaded."""
-        images = replace(self.plan().images, reference_images=None)
-        self._named = replace(self.plan(), ensemble=ensemble, images=images)
-
-    def trust(self) -> None:
-        """Stand behind what the plan names, from now on."""
-        remember(self.path / PLAN)
-        self._named = self.plan()
-
-    def manifest(self) -> RunManifest | None:
-        """What was made; None while the run is unfinished."""
-        return self._read_manifest(MANIFEST) if self.is_complete else None
-
-    @property
-    def is_started(self) -> bool:
-        """Whether there is a run."""
-        return self.file(PLAN) is not None
-
-    @property
-    def is_complete(self) -> bool:
-        """Whether the run is finished."""
-        return self.file(MANIFEST) is not None
 
     @contextmanager
     def locked(self) -> Iterator[None]:
@@ -314,9 +270,3 @@ class RunStore(RunReader):
         self.compact("readings")
         self.compact("quality")
         self.ledger.seal()
-
-    def _read_manifest(self, name: str) -> RunManifest:
-        file = self.file(name)
-        if file is None:
-            raise StoreError(f"{self.path}: no run here (no {name})")
-        return manifest_from(read_json(file, StoreError), str(file))
