@@ -93,6 +93,11 @@ class Crew:
         share = left / (CHUNKS_EACH * max(1, self._roster.size))
         return min(SCORE_CHUNK, max(LEAST_CHUNK, 2 ** math.floor(math.log2(max(1.0, share)))))
 
+    @property
+    def ready(self) -> list[str]:
+        """The workers that have loaded what their job takes."""
+        return self._roster.ready
+
     def words(self) -> str:
         """Who works, and what was left out."""
         n, out = self._roster.n_living, self._n_left_out

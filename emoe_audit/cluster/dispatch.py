@@ -15,7 +15,7 @@ from typing import Any
 from emoe_audit.cluster.chunk import Chunk
 from emoe_audit.cluster.pool import News
 from emoe_audit.cluster.roster import Roster
-from emoe_audit.errors import WriteError
+from emoe_audit.errors import EnsembleError, WriteError
 from emoe_audit.steps.hands import Job
 
 TICK = 1.0
@@ -87,7 +87,8 @@ class Dispatch:
             self._receiver.waiting()
 
     def _refill(self) -> None:
-        while not self._is_dry and len(self._waiting) < max(1, len(self._roster.ready)):
+        """One more than there are workers, to know when the last come."""
+        while not self._is_dry and len(self._waiting) <= self._roster.size:
             rows = next(self._source, None)
             self._is_dry = rows is None
             if rows:
@@ -128,9 +129,12 @@ class Dispatch:
         self._is_pace_known = True
 
     def _fail(self, worker: str, error: Exception) -> None:
-        """An error that is no row's: perhaps the worker's, so another tries; in the end it is the run's."""
+        """An error that is no row's: perhaps the worker's, so another tries; in the end it is the run's.
+
+        No room to write, and weights that are others, are the run's at once.
+        """
         chunk = self._flights[worker][0].chunk.after_loss(str(error), with_machine=False)
-        if isinstance(error, WriteError) or (chunk.is_spent and not chunk.is_suspect):
+        if isinstance(error, WriteError | EnsembleError) or (chunk.is_spent and not chunk.is_suspect):
             raise error
         self._roster.lose(worker)
         self._lose(worker, str(error), with_machine=False)

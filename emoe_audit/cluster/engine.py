@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.languages import Languages
-from emoe_audit.errors import AuditError
+from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.public_readers import PublicReader
 from emoe_audit.progress import Progress, silent
 from emoe_audit.runs.store import RunStore
@@ -112,9 +112,9 @@ class ScoringThere(Scoring):
     languages: Languages | None = None
 
     def work(self, loaded: Engine, own: RunStore, rows: Sequence[Row]) -> None:
-        """Add a shard of scores. Raises `AuditError` where the weights of this machine are others."""
+        """Add a shard of scores. Raises `EnsembleError` where the weights of this machine are others."""
         if loaded.ensemble_hash != self.ensemble_hash:
-            raise AuditError(
+            raise EnsembleError(
                 "the machines of the cluster do not hold the same weights of this ensemble, so their scores cannot "
                 "stand beside each other; name a folder that all see, or a --revision"
             )
@@ -142,10 +142,10 @@ class ClusterEngine:
         facts: Facts = self.have(Facts.of, None)
         return facts
 
-    @property
+    @cached_property
     def ensemble_hash(self) -> str:
         """SHA-256 over what takes part in a score."""
-        return self.ensemble.ensemble_hash
+        return self.have(_hash_of, None)
 
     def score_pending(self, store: RunStore, progress: Progress) -> None:
         """Have the workers score every prompt of a run that has no score yet, with what is known of its languages."""
@@ -183,6 +183,10 @@ class _Have:
 
     def __call__(self, engine: ScoringEngine, asked: Sequence[Any]) -> Any:
         return self.work(engine, asked[0], silent)
+
+
+def _hash_of(engine: Engine, _of: None, _progress: Progress) -> str:
+    return engine.ensemble_hash
 
 
 def _score(engine: ScoringEngine, prompts: Sequence[Prompt]) -> pd.DataFrame:
