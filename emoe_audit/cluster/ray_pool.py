@@ -6,28 +6,24 @@ were seen to leave the last of them waiting for ever. What becomes of a lost chu
 
 from __future__ import annotations
 
-import logging
-import os
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
+from emoe_audit.cluster.connection import connected
 from emoe_audit.cluster.pool import Kind, News
 from emoe_audit.cluster.worker import Worker
-from emoe_audit.errors import AuditError, MissingPackageError
+from emoe_audit.errors import AuditError
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.hands import Job
 from emoe_audit.types import ClusterConfig, RunManifest
 
-log = logging.getLogger(__name__)
 AT_ONCE = 10.0
 """Seconds in which something comes that is there."""
 SIGNS = "signs"
 """The calls that a worker answers while it works."""
-STORE_BYTES = 256 << 20
-"""That Ray may hold of what is sent, where it is started here."""
 
 
 @contextmanager
@@ -46,42 +42,6 @@ def ray_pool(cluster: ClusterConfig, crew: Path) -> Iterator[RayPool]:
             yield pool
         finally:
             pool.close()
-
-
-@contextmanager
-def connected(address: str) -> Iterator[Any]:
-    """Ray, connected to a cluster; where a process is connected already, it stays so."""
-    os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
-    try:
-        import ray
-    except ImportError as error:
-        raise MissingPackageError("--ray needs Ray: pip install 'emoe-audit[ray]'") from error
-    if ray.is_initialized():
-        yield ray
-        return
-    _keep_stdout_clean()
-    quiet = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
-    try:
-        ray.init(address=address, **quiet)
-    except ConnectionError as error:
-        if address != "auto":
-            raise AuditError(
-                f"there is no Ray cluster at {address!r}: {error}. Start one by `ray start --head`, or give "
-                "--ray auto, which starts one on this machine where none runs"
-            ) from error
-        ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **quiet)
-    try:
-        yield ray
-    finally:
-        ray.shutdown()
-
-
-def _keep_stdout_clean() -> None:
-    """What Ray has to say of machines that are lost goes to the log: it prints it among the results."""
-    import ray._private.worker as within
-
-    if hasattr(within, "print_to_stdstream"):
-        within.print_to_stdstream = lambda data, *_, **__: log.info("Ray: %s", "\n".join(data.get("lines", ())))
 
 
 class RayPool:
