@@ -6,7 +6,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Protocol, TextIO, TypeVar
+from typing import Protocol, TextIO, TypeVar, runtime_checkable
 
 T = TypeVar("T")
 PLAIN_SECONDS = 5.0
@@ -14,6 +14,7 @@ PLAIN_SECONDS = 5.0
 CLEAR_LINE = "\r\033[K"
 
 
+@runtime_checkable
 class Progress(Protocol):
     """Is told how far a stage is."""
 

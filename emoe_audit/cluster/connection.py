@@ -15,7 +15,7 @@ log = logging.getLogger(__name__)
 AUTO = "auto"
 REACHED = 10.0
 """Seconds in which the head of a cluster has to take a connection."""
-TRIES = "RAY_gcs_server_port_wait_time_s", "2"
+TRIES = "RAY_gcs_server_port_wait_time_s", "1"
 """Ray asks a head that is gone twenty times, five minutes long; said while it looks for one, and not where it starts
 one."""
 STORE_BYTES = 256 << 20
@@ -57,11 +57,16 @@ def _joined(ray: Any, address: str) -> bool:
         with _few_tries():
             ray.init(address=address, **QUIET)
     except (ConnectionError, RuntimeError, ValueError) as error:
-        is_absent = isinstance(error, ConnectionError) or "connect to GCS" in str(error)
-        if address == AUTO and is_absent:
+        if address == AUTO and _is_absent(error):
             return False
-        raise AuditError(f"the Ray cluster at {address!r:.100} cannot be used: {str(error)[:500]}") from error
+        raise AuditError(f"the Ray cluster at {address!r:.100} cannot be used: {str(error)[-500:]}") from error
     return True
+
+
+def _is_absent(error: Exception) -> bool:
+    """Whether there is no cluster, and not one that asks for a token or is of another version."""
+    said = str(error)
+    return isinstance(error, ConnectionError) or ("connect to GCS" in said and "uthentication" not in said)
 
 
 def _check_reached(address: str) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from typing import Any, Protocol, TypeVar
+from typing import Any, Protocol, TypeVar, runtime_checkable
 
 import numpy as np
 import pandas as pd
@@ -17,6 +17,7 @@ T = TypeVar("T")
 R = TypeVar("R")
 
 
+@runtime_checkable
 class Described(Protocol):
     """What is to be known of an ensemble without its weights."""
 
@@ -36,6 +37,7 @@ class Described(Protocol):
     def public_reader(self) -> PublicReader | None: ...  # noqa: D102
 
 
+@runtime_checkable
 class AnyEngine(Protocol):
     """What is asked of an engine by the steps of an audit; what each does stands in `ScoringEngine`."""
 
