@@ -56,7 +56,7 @@ def run_audit(
         analysis: What the statistics rest on.
         cluster: The Ray cluster that scores and draws; None for this process.
         command: The command line that makes the run again, for the report.
-        progress: Called with stage, done, total.
+        progress: Called with stage, done, total; on a cluster also with who works.
 
     Raises:
         AuditError: the ensemble cannot be loaded, or `out` holds another run.

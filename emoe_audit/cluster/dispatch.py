@@ -79,12 +79,21 @@ class Dispatch:
         if not self._waiting:
             return
         self._roster.begin(job)
-        while self._waiting or self._again or any(self._flights.values()):
-            self._hand_out()
-            for news in self._roster.news(TICK):
-                self._hear(news)
-            self._end_overdue()
-            self._receiver.waiting()
+        try:
+            while self._waiting or self._again or any(self._flights.values()):
+                self._hand_out()
+                for news in self._roster.news(TICK):
+                    self._hear(news)
+                self._end_overdue()
+                self._receiver.waiting()
+        finally:
+            self._leave()
+
+    def _leave(self) -> None:
+        """After an error: what workers still have is nothing that the next job should hear of."""
+        for worker, flights in self._flights.items():
+            if flights:
+                self._roster.lose(worker)
 
     def _refill(self) -> None:
         """One more than there are workers, to know when the last come."""

@@ -6,6 +6,7 @@ were seen to leave the last of them waiting for ever. What becomes of a lost chu
 
 from __future__ import annotations
 
+import importlib.metadata
 import time
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
@@ -80,7 +81,7 @@ class RayPool:
         self._n_started += 1
         name = f"worker-{self._n_started}"
         actor = self._actors[name] = self._class.remote(str(self._crew), name, bool(self._gpus))
-        self._asked[actor.look.remote()] = ("seen", name)
+        self._asked[actor.look.remote(importlib.metadata.version("emoe-audit"))] = ("seen", name)
         return name
 
     def take_up(self, worker: str, job: Job) -> None:

@@ -6,6 +6,7 @@ wrong is given back and not raised, so that whatever is raised says that the wor
 
 from __future__ import annotations
 
+import importlib.metadata
 import os
 import socket
 from collections.abc import Sequence
@@ -47,12 +48,15 @@ class Worker:
         if not uses_gpu:  # Ray shows all of a machine to a worker that has asked for none
             os.environ["CUDA_VISIBLE_DEVICES"] = ""
 
-    def look(self) -> StoreError | None:
-        """An error where the folder here is not the one of the run, in which the crew's is."""
+    def look(self, version: str) -> AuditError | None:
+        """An error where another version works here, or the folder here is not the run's, in which the crew's is."""
+        machine, own = socket.gethostname(), importlib.metadata.version("emoe-audit")
+        if own != version:
+            return AuditError(f"emoe-audit is {own} on {machine} and {version} here; install the same on every machine")
         if (self._crew / LOCK).is_file():
             return None
         return StoreError(
-            f"{self._crew.parents[1]}: the worker on {socket.gethostname()} does not see the run in this folder. "
+            f"{self._crew.parents[1]}: the worker on {machine} does not see the run in this folder. "
             "Every machine of the cluster has to see the run folder under the same path: give an --out on a file "
             "system that all share"
         )

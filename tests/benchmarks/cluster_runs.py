@@ -1,5 +1,6 @@
-"""The same prompts scored by one process of two threads, or by two Ray workers of one thread each.
+"""What is measured of runs on a Ray cluster, each in a process of its own.
 
+The same prompts are scored by one process of two threads, or by two Ray workers of one thread each:
 `python -m tests.benchmarks.cluster_runs local|ray N FOLDER` prints, as a line of JSON, the seconds from the first
 prompt to the last, all engines having been loaded before.
 """
@@ -21,10 +22,17 @@ from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring.loading import load_engine
-from emoe_audit.types import ClusterConfig, ImageConfig, ScoringConfig
+from emoe_audit.steps.images import judge_pending
+from emoe_audit.types import ClusterConfig, EnsembleSpec, ImageConfig, ScoringConfig
+from tests.cluster.stubs import Load
+from tests.cluster.within import SCORING as STUB
+from tests.cluster.within import many_prompts
 
 ENSEMBLE, WORKERS = "emoji-a", 2
 SCORING = ScoringConfig(check_pairs=0, device="cpu")
+IMAGES = ImageConfig(n_images=32, num_inference_steps=1, batch_size=4, device="cpu")
+TIMES = 16
+"""That the captions of the tiny ensemble are scored, each time with another number behind them."""
 
 
 def prompts(n: int) -> PromptTable:
@@ -66,6 +74,21 @@ def until_all_have_loaded(crew: Crew, engine: ClusterEngine) -> None:
     while len(crew.ready) < WORKERS:
         engine.read_texts([f"a text {time.time()}"])
         time.sleep(0.2)
+
+
+def score_on(address: str, spec: EnsembleSpec, out: Path, deadly: frozenset[str]) -> None:
+    """Many prompts, of which some kill their worker."""
+    with hired(ClusterConfig(address=address), out) as crew:
+        assert crew is not None
+        engine = ClusterEngine(crew, Load(seconds=0.05, kills=deadly), STUB)
+        start_run(many_prompts(spec, TIMES), spec, out, STUB, IMAGES, engine=engine)
+
+
+def draw_on(address: str, out: Path) -> None:
+    """What is left to be drawn and judged of a run."""
+    store = RunStore.open(out)
+    with hired(ClusterConfig(address=address), out) as crew, store.locked():
+        judge_pending(store, hands=crew)
 
 
 def main(words: Sequence[str]) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import random
-import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -43,25 +42,12 @@ class Machines:
             self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
         self.add(n - len(self.nodes))
 
-    @contextmanager
-    def dying(self, rng: random.Random, longest: float, most: int) -> Iterator[None]:
-        """Within, a node is killed every now and then; sometimes another takes its place at once, sometimes later."""
-        is_over = threading.Event()
-
-        def go() -> None:
-            while self.kills < most and not is_over.wait(rng.uniform(0.5, longest)):
-                if self.nodes:
-                    self.kill(rng.randrange(len(self.nodes)))
-                if not self.nodes or rng.random() < 0.6:
-                    self.add()
-
-        killer = threading.Thread(target=go)
-        killer.start()
-        try:
-            yield
-        finally:
-            is_over.set()
-            killer.join()
+    def die(self, rng: random.Random) -> None:
+        """A node is killed; mostly another takes its place at once, else with a later one."""
+        if self.nodes:
+            self.kill(rng.randrange(len(self.nodes)))
+        if not self.nodes or rng.random() < 0.6:
+            self.add(min(2, 3 - len(self.nodes)))
 
 
 @contextmanager

@@ -10,10 +10,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from emoe_audit.cluster.chunk import MACHINES, TRIES
-from emoe_audit.cluster.dispatch import AHEAD
+from emoe_audit.cluster.dispatch import AHEAD, Dispatch, Receiver
+from emoe_audit.cluster.roster import Roster
 from emoe_audit.errors import AuditError, WriteError
 from emoe_audit.progress import chunks
-from tests.cluster.simulated import Simulated, Taken, work_off
+from tests.cluster.simulated import Nothing, Simulated, Taken, work_off
 
 ROWS = list(range(60))
 
@@ -104,7 +105,7 @@ def test_an_error_that_is_no_row_s_is_tried_by_others_and_then_is_the_run_s() ->
     pool = Simulated(answers=lambda _rows: AuditError("no room on the GPU"))
     with pytest.raises(AuditError, match="no room on the GPU"):
         work_off(pool, [[1, 2]])
-    assert len(pool.dismissed) == TRIES - 1
+    assert pool.dismissed == [f"worker-{number}" for number in (1, 2, 3)]
 
 
 def test_an_error_of_one_worker_ends_that_worker_alone() -> None:
@@ -118,7 +119,7 @@ def test_a_full_disk_ends_the_run_at_once() -> None:
     pool = Simulated(answers=lambda _rows: WriteError("no room"))
     with pytest.raises(WriteError, match="no room"):
         work_off(pool, [[1, 2]])
-    assert pool.dismissed == []
+    assert len(pool.started) == 2, "nobody else is asked"
 
 
 def test_a_chunk_that_comes_to_no_end_is_taken_from_its_worker() -> None:
@@ -127,6 +128,22 @@ def test_a_chunk_that_comes_to_no_end_is_taken_from_its_worker() -> None:
     assert "came to no end in" in taken.given_up[7]
     assert len(pool.dismissed) == TRIES
     assert pool.now < 3 * 3600
+
+
+def test_after_an_error_the_next_job_hears_nothing_of_the_last() -> None:
+    pool = Simulated(places=2)
+    roster = Roster(pool, None, pool.clock)
+    roster.gather(5.0)
+
+    def no_more(_worker: str, _rows: Any, _answer: Any) -> None:
+        raise AuditError("none of it holds")
+
+    fails = Receiver(done=no_more, given_up=lambda *_: None, waiting=lambda: None)
+    with pytest.raises(AuditError, match="none of it holds"):
+        Dispatch(roster, chunks(ROWS, 1), fails, pool.clock).run(Nothing())
+    taken = Taken()
+    Dispatch(roster, [["a"], ["b"], ["c"]], taken.receiver(), pool.clock).run(Nothing())
+    assert sorted(taken.done) == ["a", "b", "c"]
 
 
 def test_nothing_is_loaded_where_there_is_nothing_to_do() -> None:

@@ -25,7 +25,7 @@ from emoe_audit.types import ClusterConfig, EnsembleSpec
 from tests.cluster.machines import Machines, machines
 from tests.cluster.stubs import Length, Load
 from tests.cluster.within import NO_IMAGES, SCORING, many_prompts
-from tests.processes import invoke
+from tests.processes import invoke, running, wait_for_lines
 
 ROWS = "SELECT key, disagreement, reading FROM scores JOIN readings USING (key) ORDER BY key"
 
@@ -123,6 +123,31 @@ def test_a_run_whose_nodes_all_go_says_so_and_goes_on_later(
     assert time.monotonic() - gone[0] < 60
     cluster.be(1)
     assert by(Load()).query(ROWS).equals(plain(table, tiny_spec, tmp_path / "plain"))
+
+
+@pytest.mark.slow
+def test_what_a_killed_process_had_its_workers_make_is_kept_and_the_rest_is_made_by_any_other(
+    cluster: Machines, table: PromptTable, tiny_spec: EnsembleSpec, tmp_path: Path
+) -> None:
+    cluster.be(2)
+    out = tmp_path / "run"
+    with running(slowly, cluster.address, tiny_spec, out) as (process, _, _):
+        wait_for_lines(out / "files.jsonl", 2, "scores/")
+        process.kill()
+        process.join()
+    assert list((out / "shares").glob("crew-*/worker-*"))
+    rest = Length(Load())
+    found = start_run(table, tiny_spec, out, SCORING, NO_IMAGES, engine=rest).query(ROWS)
+    assert found.equals(plain(table, tiny_spec, tmp_path / "plain"))
+    assert 0 < len(rest.scored) < len(found)
+    assert list((out / "shares").iterdir()) == []
+
+
+def slowly(address: str, spec: EnsembleSpec, out: Path) -> None:
+    with hired(ClusterConfig(address=address, workers=2), out) as crew:
+        assert crew is not None
+        engine = ClusterEngine(crew, Load(seconds=0.1), SCORING)
+        start_run(many_prompts(spec), spec, out, SCORING, NO_IMAGES, engine=engine)
 
 
 @pytest.mark.slow

@@ -15,6 +15,7 @@ from emoe_audit.cluster.crew import crew_folder
 from emoe_audit.cluster.engine import Asked
 from emoe_audit.cluster.worker import Done, Worker
 from emoe_audit.errors import AuditError, EnsembleError
+from tests.cluster.within import VERSION
 
 
 @dataclass(frozen=True)
@@ -48,9 +49,15 @@ class Engine:
 
 def test_it_sees_the_folder_of_the_crew_or_says_where_it_does_not(tmp_path: Path) -> None:
     with crew_folder(tmp_path / "run") as crew:
-        assert Worker(str(crew), "worker-1", uses_gpu=False).look() is None
-    words = str(Worker(str(crew), "worker-1", uses_gpu=False).look())
+        assert Worker(str(crew), "worker-1", uses_gpu=False).look(VERSION) is None
+    words = str(Worker(str(crew), "worker-1", uses_gpu=False).look(VERSION))
     assert words.startswith(f"{tmp_path / 'run'}: the worker on {socket.gethostname()} does not see the run")
+
+
+def test_another_version_on_its_machine_is_said(tmp_path: Path) -> None:
+    with crew_folder(tmp_path / "run") as crew:
+        words = str(Worker(str(crew), "worker-1", uses_gpu=False).look("0.0.1"))
+    assert words.startswith(f"emoe-audit is {VERSION} on {socket.gethostname()} and 0.0.1 here; install the same")
 
 
 def test_it_loads_once_what_several_jobs_take(tmp_path: Path) -> None:

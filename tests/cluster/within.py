@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import importlib.metadata
+import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
-import cloudpickle
 import pandas as pd
 
 from emoe_audit.audit import start_run
@@ -26,6 +27,7 @@ from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 from tests.cluster.simulated import Simulated
 from tests.cluster.stubs import Load
 
+VERSION = importlib.metadata.version("emoe-audit")
 NO_IMAGES = ImageConfig(n_images=0)
 SCORING = ScoringConfig(n_noise=1, device="cpu", dtype="float32", check_pairs=0)
 
@@ -42,13 +44,13 @@ class Within(Simulated):
     def start(self) -> str:
         name = super().start()
         self.own[name] = Worker(str(self.crew), name, uses_gpu=True)
-        self.sees = lambda worker: self.own[worker].look()
+        self.sees = lambda worker: self.own[worker].look(VERSION)
         return name
 
     def take_up(self, worker: str, job: Job) -> None:
         run = RunStore(self.crew.parents[1])
         plan = run.plan() if run.is_started else None
-        said = self.own[worker].take_up(cloudpickle.loads(cloudpickle.dumps(job)), plan)
+        said = self.own[worker].take_up(pickle.loads(pickle.dumps(job)), plan)
         self.events.append(News(kind="ready", worker=worker, said=said))
 
     def names(self, rows: Sequence[Any]) -> Sequence[Any]:
