@@ -140,9 +140,12 @@ def crew_folder(run: Path) -> Iterator[Path]:
     """The folder of a crew in a run, which is this process's while it lives; gone at the end.
 
     Raises:
-        StoreError: no run can be made there.
+        StoreError: no run can be made there, or another process writes to it.
     """
-    if not RunStore(run).is_started:
+    if RunStore(run).is_started:
+        with only_writer(run):
+            pass  # or it is said who else writes, before anybody loads anything
+    else:
         check_place(run)
     folder = new_crew(run)
     with written(folder):

@@ -1,18 +1,22 @@
 """What is measured of runs on a Ray cluster, each in a process of its own.
 
 The same prompts are scored by one process of two threads, or by two Ray workers of one thread each:
-`python -m tests.benchmarks.cluster_runs local|ray N FOLDER` prints, as a line of JSON, the seconds from the first
-prompt to the last, all engines having been loaded before.
+`python -m tests.benchmarks.cluster_runs local|ray N FOLDER` prints, as a line of JSON, what the pieces took from
+the first prompt to the last, all engines having been loaded before, and how busy others kept the machine.
 """
 
 from __future__ import annotations
 
+import contextlib
+import itertools
 import json
 import sys
 import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+
+import psutil
 
 from emoe_audit.audit import start_run
 from emoe_audit.cluster.crew import Crew, hired
@@ -31,6 +35,8 @@ from tests.cluster.within import many_prompts
 ENSEMBLE, WORKERS = "emoji-a", 2
 SCORING = ScoringConfig(check_pairs=0, device="cpu")
 IMAGES = ImageConfig(n_images=32, num_inference_steps=1, batch_size=4, device="cpu")
+PIECE = 512
+"""Prompts between two looks at the clock, at least."""
 TIMES = 16
 """That the captions of the tiny ensemble are scored, each time with another number behind them."""
 
@@ -42,25 +48,43 @@ def prompts(n: int) -> PromptTable:
     return replace(table, frame=frame)
 
 
-class Seconds:
-    """Progress that keeps when scoring began and ended."""
+class Paces:
+    """Progress that keeps how many prompts there were at what time, and what of the machine others used by then."""
 
     def __init__(self) -> None:
-        self.began = self.ended = 0.0
+        self.marks: list[tuple[int, float, float]] = []
 
     def __call__(self, stage: str, done: int, total: int, beside: str = "", /) -> None:
-        self.began = self.began or time.perf_counter()
-        self.ended = time.perf_counter() if done == total else self.ended
+        if not self.marks or done >= self.marks[-1][0] + PIECE or done == total > self.marks[-1][0]:
+            self.marks.append((done, time.perf_counter(), used_by_others()))
+
+    def between(self) -> list[dict[str, float]]:
+        """For each piece: prompts, seconds, and the share of all processors that others used."""
+        return [
+            {"prompts": d - c, "seconds": t - s, "others": (b - a) / ((t - s) * (psutil.cpu_count() or 1))}
+            for (c, s, a), (d, t, b) in itertools.pairwise(self.marks)
+        ]
 
 
-def local(table: PromptTable, out: Path, progress: Seconds) -> RunStore:
+def used_by_others() -> float:
+    """Seconds of processors that were used since the machine started, but for this process and what it started."""
+    busy = psutil.cpu_times()
+    own = psutil.Process()
+    mine = 0.0
+    for process in (own, *own.children(recursive=True)):
+        with contextlib.suppress(psutil.NoSuchProcess):
+            mine += sum(process.cpu_times()[:2])
+    return float(busy.user + busy.nice + busy.system + busy.irq + busy.softirq) - mine
+
+
+def local(table: PromptTable, out: Path, progress: Paces) -> RunStore:
     engine = load_engine(load_spec(ENSEMBLE), SCORING)
     return start_run(
         table, load_spec(ENSEMBLE), out, SCORING, ImageConfig(n_images=0), engine=engine, progress=progress
     )
 
 
-def ray(table: PromptTable, out: Path, progress: Seconds) -> RunStore:
+def ray(table: PromptTable, out: Path, progress: Paces) -> RunStore:
     spec = load_spec(ENSEMBLE)
     with hired(ClusterConfig(workers=WORKERS), out) as crew:
         assert crew is not None
@@ -93,11 +117,11 @@ def draw_on(address: str, out: Path) -> None:
 
 def main(words: Sequence[str]) -> None:
     how, n, folder = words
-    progress = Seconds()
+    progress = Paces()
     table = prompts(int(n))
     store = {"local": local, "ray": ray}[how](table, Path(folder), progress)
     scored = int(store.query("SELECT count(DISTINCT key) AS n FROM scores")["n"].iloc[0])
-    print(json.dumps({"scored": scored, "seconds": progress.ended - progress.began, "errors": len(store.errors())}))
+    print(json.dumps({"scored": scored, "errors": len(store.errors()), "pieces": progress.between()}))
 
 
 if __name__ == "__main__":

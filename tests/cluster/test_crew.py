@@ -181,9 +181,10 @@ def test_weights_that_are_not_the_same_everywhere_stop_the_run(by: Callable[...,
 def test_another_process_is_kept_out_and_a_crew_keeps_out_of_its_run(
     by: Callable[..., RunStore], table: PromptTable, tiny_spec: EnsembleSpec, plain: pd.DataFrame
 ) -> None:
-    store = by(Within())
+    store, pool = by(Within()), Within()
     with only_writer(store.path), pytest.raises(StoreError, match="is writing to this run"):
-        by(Within())
+        by(pool)
+    assert pool.started == [], "before anybody loads anything"
 
 
 def test_progress_says_who_works_and_how_many_rows_are_left_out(
