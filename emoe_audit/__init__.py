@@ -20,11 +20,12 @@ if TYPE_CHECKING:
     from emoe_audit.scoring.disagreement import register_score
     from emoe_audit.scoring.engine import ScoringEngine
     from emoe_audit.steps.summary import RunResult
-    from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, ScoringConfig
+    from emoe_audit.types import AnalysisConfig, ClusterConfig, EnsembleSpec, ImageConfig, ScoringConfig
 
 _HOMES = {
     "AnalysisConfig": "types",
     "AuditError": "errors",
+    "ClusterConfig": "types",
     "EnsembleSpec": "types",
     "ImageConfig": "types",
     "RunResult": "steps.summary",
@@ -44,6 +45,7 @@ _HOMES = {
 __all__ = [
     "AnalysisConfig",
     "AuditError",
+    "ClusterConfig",
     "EnsembleSpec",
     "ImageConfig",
     "RunResult",

@@ -8,6 +8,8 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from emoe_audit.cluster.crew import Crew, hired
+from emoe_audit.cluster.engine import ClusterEngine, settle_there
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
@@ -26,10 +28,10 @@ from emoe_audit.steps.references import measure_references
 from emoe_audit.steps.scores import Engine, score_pending
 from emoe_audit.steps.shares import begun_once, own_share, take_shares
 from emoe_audit.steps.summary import RunResult, count, summarize
-from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
+from emoe_audit.types import AnalysisConfig, ClusterConfig, EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
 
 if TYPE_CHECKING:
-    from emoe_audit.scoring.engine import ScoringEngine
+    from emoe_audit.scoring.anywhere import AnyEngine
 
 
 def run_audit(
@@ -40,6 +42,7 @@ def run_audit(
     scoring: ScoringConfig | None = None,
     images: ImageConfig | None = None,
     analysis: AnalysisConfig | None = None,
+    cluster: ClusterConfig | None = None,
     command: str = "",
     progress: Progress = silent,
 ) -> RunResult:
@@ -52,17 +55,20 @@ def run_audit(
         scoring: How prompts are scored.
         images: How images are made; `n_images=0` makes none.
         analysis: What the statistics rest on.
+        cluster: The Ray cluster that scores and draws; None for this process.
         command: The command line that makes the run again, for the report.
-        progress: Called with stage, done, total.
+        progress: Called with stage, done, total; on a cluster also with who works.
 
     Raises:
         AuditError: the ensemble cannot be loaded, or `out` holds another run.
     """
     spec, images = _spec(ensemble), images or ImageConfig()
     check_drawable(spec, images)
-    store = start_run(prompts, spec, out, scoring, images, command=command, progress=progress)
+    with hired(cluster, out) as crew:
+        store = start_run(prompts, spec, out, scoring, images, crew=crew, command=command, progress=progress)
+        with store.locked():
+            judge_pending(store, progress, hands=crew)
     with store.locked():
-        judge_pending(store, progress)
         measure_references(store, progress)
         summarize(store, analysis, progress)
         store.finish()
@@ -78,14 +84,16 @@ def start_run(
     images: ImageConfig | None = None,
     *,
     engine: Engine | None = None,
+    crew: Crew | None = None,
     command: str = "",
     progress: Progress = silent,
 ) -> RunStore:
     """The first half of an audit: open or resume the run folder, score the prompts, check the scores; see `run_audit`.
 
-    `engine` takes the place of the ensemble's own, to score in another way; its scores are not checked.
+    `engine` takes the place of the ensemble's own, to score in another way; its scores are not checked. A `crew` does
+    the work in the place of this process, see `emoe_audit.cluster.crew.hired`.
     """
-    engine, ours, plan = _planned(prompts, ensemble, out, scoring, images, engine, command)
+    engine, ours, plan = _planned(prompts, ensemble, out, scoring, images, engine, command, crew)
     store = RunStore.open(out, plan=plan)
     with store.locked():
         mend(store)
@@ -93,7 +101,10 @@ def start_run(
         take_shares(store)
         if ours is not None:
             know_languages(store, ours, progress)
-        score_pending(store, engine, progress)
+        if isinstance(engine, ClusterEngine):
+            engine.score_pending(store, progress)
+        else:
+            score_pending(store, engine, progress)
         if ours is not None:
             check_pending(store, ours, progress)
             watch_experts(store, ours, progress)
@@ -137,13 +148,15 @@ def _planned(
     images: ImageConfig | None,
     engine: Engine | None,
     command: str,
-) -> tuple[Engine, ScoringEngine | None, RunManifest]:
+    crew: Crew | None = None,
+) -> tuple[Engine, AnyEngine | None, RunManifest]:
     """What scores, the ensemble's own engine where nothing takes its place, and the plan."""
     spec = _spec(ensemble)
-    scoring, images = settle_dtype(scoring or ScoringConfig(), stored_dtype(out)), images or ImageConfig()
-    ours = None
+    scoring, images, stored = scoring or ScoringConfig(), images or ImageConfig(), stored_dtype(out)
+    scoring = settle_dtype(scoring, stored) if crew is None else settle_there(crew, scoring, stored)
+    ours: AnyEngine | None = None
     if engine is None:
-        engine = ours = load_engine(spec, scoring)
+        engine = ours = load_engine(spec, scoring) if crew is None else ClusterEngine.of(crew, spec, scoring)
     return engine, ours, plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command)
 
 

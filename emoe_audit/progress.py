@@ -4,16 +4,23 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
 from itertools import islice
-from typing import TextIO, TypeVar
+from typing import Protocol, TextIO, TypeVar, runtime_checkable
 
 T = TypeVar("T")
-Progress = Callable[[str, int, int], None]
-"""Called with stage, done, total."""
 PLAIN_SECONDS = 5.0
 """Between two plain lines."""
 CLEAR_LINE = "\r\033[K"
+
+
+@runtime_checkable
+class Progress(Protocol):
+    """Is told how far a stage is."""
+
+    def __call__(self, stage: str, done: int, total: int, beside: str = "", /) -> None:
+        """Take note; `beside` says who works where that is not this process, as `2 workers, 1 row left out`."""
 
 
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
@@ -23,8 +30,23 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def silent(stage: str, done: int, total: int) -> None:
+def silent(stage: str, done: int, total: int, beside: str = "", /) -> None:
     """Say nothing."""
+
+
+@dataclass(kw_only=True)
+class Counted:
+    """Reports what is done of a stage, added up."""
+
+    progress: Progress
+    stage: str
+    total: int
+    done: int
+
+    def __call__(self, made: int, beside: str = "") -> None:
+        """So many more are done; nothing beside is not passed on, so that three arguments do for who is told."""
+        self.done += made
+        self.progress(self.stage, self.done, self.total, *([beside] if beside else []))
 
 
 class Reporter:
@@ -36,7 +58,7 @@ class Reporter:
         self._clock = clock
         self._stage, self._first, self._started, self._said = "", 0, 0.0, 0.0
 
-    def __call__(self, stage: str, done: int, total: int) -> None:
+    def __call__(self, stage: str, done: int, total: int, beside: str = "", /) -> None:
         """Take note; print unless the last line is too recent."""
         now = self._clock()
         if stage != self._stage:
@@ -45,7 +67,7 @@ class Reporter:
         if done < total and not moving and now - self._said < PLAIN_SECONDS:
             return
         self._said = now
-        line = f"{stage}: {done:,} of {total:,}{self._pace(done, total, now)}"
+        line = f"{stage}: {done:,} of {total:,}{self._pace(done, total, now)}{beside and f', {beside}'}"
         end = "\n" if done >= total or not moving else ""
         self._stream.write((CLEAR_LINE if moving else "") + line + end)
         self._stream.flush()

@@ -143,6 +143,18 @@ class AnalysisConfig:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ClusterConfig:
+    """On which Ray cluster a run is worked on, and by whom. No score and no image depends on it."""
+
+    address: str = "auto"
+    """Of the head, `HOST:PORT`; `auto` is the cluster that runs here, else one is started on this machine."""
+    workers: int | None = None
+    """None: all that there is room for."""
+    gpus_per_worker: float | None = None
+    """0.5 lets two share one; None: workers use no GPU."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prompt:
     """One row of a prompt table."""
 

@@ -6,7 +6,7 @@ import io
 
 import pytest
 
-from emoe_audit.progress import Reporter, in_words
+from emoe_audit.progress import Counted, Reporter, in_words
 
 
 class Terminal(io.StringIO):
@@ -39,6 +39,26 @@ def test_plain_lines_come_at_the_start_now_and_then_and_at_the_end() -> None:
 def test_speed_and_time_left_count_only_what_this_start_did() -> None:
     line = report(io.StringIO(), seconds=10).splitlines()[1]
     assert line == "scoring: 40 of 100, 2.0 a second, 30 s left"
+
+
+def test_who_works_elsewhere_stands_at_the_end_of_the_line() -> None:
+    stream, clock = io.StringIO(), Clock()
+    reporter = Reporter(stream, clock)
+    for done, beside in ((0, ""), (1024, "2 workers, 1 row left out")):
+        reporter("scoring", done, 4000, beside)
+        clock.now += 29.2
+    assert stream.getvalue().splitlines() == [
+        "scoring: 0 of 4,000",
+        "scoring: 1,024 of 4,000, 35.1 a second, 85 s left, 2 workers, 1 row left out",
+    ]
+
+
+def test_what_is_added_up_is_told_with_three_words_where_nobody_works_elsewhere() -> None:
+    told: list[tuple[object, ...]] = []
+    counted = Counted(progress=lambda *words: told.append(words), stage="scoring", total=9, done=2)
+    counted(3)
+    counted(4, "2 workers")
+    assert told == [("scoring", 5, 9), ("scoring", 9, 9, "2 workers")]
 
 
 def test_a_terminal_line_moves_and_ends_with_a_line_break() -> None:

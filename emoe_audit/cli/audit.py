@@ -21,6 +21,8 @@ from emoe_audit.cli.options import (
     analysis_config,
     analysis_options,
     audit_options,
+    cluster_config,
+    cluster_options,
     config_option,
     configs,
     output_options,
@@ -35,6 +37,7 @@ from emoe_audit.runs.shares import Share
 @click.command()
 @audit_options
 @analysis_options
+@cluster_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes; store nothing.")
 @output_options
 @config_option
@@ -56,7 +59,7 @@ def run(
     from emoe_audit.audit import run_audit
     from emoe_audit.experts.spec import load_spec
 
-    spec = load_spec(ensemble)
+    cluster, spec = cluster_config(settings), load_spec(ensemble)
     table = _table(prompts, spec, concepts, settings)
     scoring, images = configs(settings)
     if dry_run:
@@ -72,6 +75,7 @@ def run(
         scoring=scoring,
         images=images,
         analysis=analysis_config(settings),
+        cluster=cluster,
         command=command_line(),
         progress=progress_of(quiet),
     )
@@ -84,6 +88,7 @@ def run(
 @click.command()
 @audit_options
 @shard_option
+@cluster_options
 @output_options
 @config_option
 def score(
@@ -98,14 +103,16 @@ def score(
 ) -> int:
     """Only the first step of `run`: score every prompt. `quality`, `analyze` and `report` do the rest."""
     from emoe_audit.audit import score_share, start_run
+    from emoe_audit.cluster.crew import hired
     from emoe_audit.experts.spec import load_spec
 
-    spec = load_spec(ensemble)
+    cluster, spec = cluster_config(settings, shard), load_spec(ensemble)
     table = _table(prompts, spec, concepts, settings)
     announce_fetch(spec, quiet)
     told: Any = {"command": command_line(), "progress": progress_of(quiet)}
     if shard is None:
-        store = start_run(table, spec, out, *configs(settings), **told)
+        with hired(cluster, out) as crew:
+            store = start_run(table, spec, out, *configs(settings), crew=crew, **told)
     else:
         store = score_share(table, spec, out, shard, *configs(settings), **told)
     print_result({"run": str(out)}, as_json)
@@ -116,27 +123,36 @@ def score(
 @run_argument
 @word_options
 @shard_option
+@cluster_options
 @output_options
 def quality(
-    run_folder: Path, ensemble: str | None, trust_run: bool, shard: Share | None, as_json: bool, quiet: bool
+    run_folder: Path,
+    ensemble: str | None,
+    trust_run: bool,
+    shard: Share | None,
+    as_json: bool,
+    quiet: bool,
+    **settings: Any,
 ) -> int:
     """Make and judge the images that a run still lacks."""
+    from emoe_audit.cluster.crew import hired
     from emoe_audit.steps.images import judge_pending
     from emoe_audit.steps.mending import DRAWING_MENDS, mend
     from emoe_audit.steps.references import measure_references
     from emoe_audit.steps.shares import own_share, take_shares
     from emoe_audit.steps.sources import open_run
 
+    cluster = cluster_config(settings, shard)
     store = open_run(run_folder, ensemble, trusts=trust_run, mending=True)
     if shard is not None:
         with own_share(store, shard) as work:
             judge_pending(store, progress_of(quiet), work=work)
         print_result({"images": str(work.store.path / "images")}, as_json)
         return EXIT_ROW_ERRORS if work.store.errors() else 0
-    with store.locked():
+    with hired(cluster, run_folder) as crew, store.locked():
         mend(store, DRAWING_MENDS)
         take_shares(store)
-        judge_pending(store, progress_of(quiet))
+        judge_pending(store, progress_of(quiet), hands=crew)
         measure_references(store, progress_of(quiet))
     print_result({"images": str(store.path / "images")}, as_json)
     return EXIT_ROW_ERRORS if store.errors() else 0

@@ -9,10 +9,11 @@ from typing import Any, TypeVar
 
 import click
 
-from emoe_audit.cli.kinds import SEED, SHARE, ByteCount, Finite, Margin, OneOfSeveral, Target
+from emoe_audit.cli.kinds import SEED, SHARE, ByteCount, Finite, FiniteRange, Margin, OneOfSeveral, Target
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.documents import compose_yaml, read_yaml
-from emoe_audit.types import AnalysisConfig, ImageConfig, ScoringConfig
+from emoe_audit.runs.shares import Share
+from emoe_audit.types import AnalysisConfig, ClusterConfig, ImageConfig, ScoringConfig
 
 DEFAULT_ENSEMBLE = "emoji-a"
 F = TypeVar("F", bound=Callable[..., Any])
@@ -249,6 +250,53 @@ def shard_option(command: F) -> F:
         show_default=False,
         help="Do one of N shares of the prompts, beside processes that do the others; `run` takes in all.",
     )(command)
+
+
+def cluster_options(command: F) -> F:
+    """The options of `ClusterConfig`."""
+    for decorate in (
+        option(
+            "--gpus-per-worker",
+            type=FiniteRange(0, min_open=True),
+            default=None,
+            show_default="workers use none",
+            help="GPUs of each worker; with 0.5 two share one.",
+        ),
+        option(
+            "--workers",
+            type=click.IntRange(1),
+            default=None,
+            show_default="all that have room",
+            help="How many processes of the cluster work.",
+        ),
+        option(
+            "--ray",
+            metavar="auto|ADDRESS",
+            default=None,
+            show_default=False,
+            help="Work on a Ray cluster: the one at HOST:PORT, or that runs here, else one is started here.",
+        ),
+    ):
+        command = decorate(command)
+    return command
+
+
+def cluster_config(settings: dict[str, Any], shard: Share | None = None) -> ClusterConfig | None:
+    """The settings object from the values of `cluster_options`; None where no cluster is asked for.
+
+    Raises:
+        UsageError: what is asked of workers without a cluster, or a share of one.
+    """
+    address, workers, gpus = settings.pop("ray"), settings.pop("workers"), settings.pop("gpus_per_worker")
+    if address is None:
+        if workers is not None or gpus is not None:
+            raise click.UsageError("--workers and --gpus-per-worker are of a Ray cluster: give --ray, too")
+        return None
+    if shard is not None:
+        raise click.UsageError(
+            "--shard is for processes that you start yourself: a Ray cluster needs none, leave it out"
+        )
+    return ClusterConfig(address=address, workers=workers, gpus_per_worker=gpus)
 
 
 def word_options(command: F) -> F:

@@ -114,7 +114,7 @@ def _forget_writer(folder: Path) -> None:
 
 def _holders(run: Path) -> str:
     """Who holds the lock of a run, or those of its shares."""
-    writing = [folder for folder in share_folders(run) if _is_held(folder / LOCK)]
+    writing = [folder for folder in share_folders(run) if is_held(folder)]
     return " and ".join(_holder(folder) for folder in writing) or _holder(run)
 
 
@@ -128,9 +128,10 @@ def _holder(folder: Path) -> str:
     return f"another process ({shown(said)})" if said else "another process"
 
 
-def _is_held(file: Path) -> bool:
+def is_held(folder: Path) -> bool:
+    """Whether a process holds the lock of a folder."""
     try:
-        lock = open(file, "rb", opener=no_link)  # noqa: SIM115 - closed below
+        lock = open(folder / LOCK, "rb", opener=no_link)  # noqa: SIM115 - closed below
     except OSError:
         return False
     with lock:

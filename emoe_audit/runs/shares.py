@@ -2,12 +2,15 @@
 
 A share holds the prompts whose keys leave its number when they are divided, so it is the same on every machine. What is
 made of it lies in `shares/2-of-3/`, a run folder with a record and a lock of its own, until the run takes it in.
+Beside them lies what the workers of a cluster make, `shares/crew-<16 digits>/worker-<number>/`, see
+`emoe_audit.cluster`.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import secrets
 import stat
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +21,8 @@ SHARES = "shares"
 MOST = 999_999
 FOLDER = re.compile(r"\d{1,6}-of-\d{1,6}")
 KEY = re.compile(r"[0-9a-f]{32}")
+CREW = re.compile(r"crew-[0-9a-f]{16}")
+WORKER = re.compile(r"worker-\d{1,9}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +66,25 @@ def share_folders(run: Path) -> list[Path]:
     place = place_of_shares(run)
     names = sorted(os.listdir(place)) if place.exists() else []
     return [checked_folder(place / name) for name in names if FOLDER.fullmatch(name)]
+
+
+def new_crew(run: Path) -> Path:
+    """Where the workers of one process will write: a folder that is not there yet."""
+    return place_of_shares(run) / f"crew-{secrets.token_hex(8)}"
+
+
+def crews(run: Path) -> list[Path]:
+    """The folders of all crews. Raises `StoreError` for a link or a file."""
+    place = place_of_shares(run)
+    names = sorted(os.listdir(place)) if place.exists() else []
+    return [checked_folder(place / name) for name in names if CREW.fullmatch(name)]
+
+
+def worker_folder(crew: Path, name: str) -> Path:
+    """Where a worker's own files lie. Raises `StoreError` for what is no name of one, a link or a file."""
+    if not WORKER.fullmatch(name):
+        raise StoreError(f"{name!r:.60} is no name of a worker")
+    return checked_folder(crew / name)
 
 
 def checked_folder(path: Path) -> Path:

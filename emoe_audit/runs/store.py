@@ -212,6 +212,7 @@ class RunStore(PlannedRun):
     def take_over(self, file: Path, name: str) -> None:
         """Give a file that another writer made whole its place in this run."""
         self._forget_join()
+        self._columns = None
         place = self._own(self.path / name)
         with self.ledger.writing(name) as note, written(place):
             place.parent.mkdir(parents=True, exist_ok=True)

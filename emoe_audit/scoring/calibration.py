@@ -17,7 +17,7 @@ from emoe_audit.prompts.shipped import shipped_captions
 from emoe_audit.types import EnsembleSpec
 
 if TYPE_CHECKING:
-    from emoe_audit.scoring.engine import ScoringEngine
+    from emoe_audit.scoring.anywhere import AnyEngine
 
 CAPTIONS = 100
 """Captions that are read, each in every language."""
@@ -36,7 +36,7 @@ def calibration_captions(spec: EnsembleSpec, seed: int = 0) -> pd.DataFrame:
     return plain.iloc[np.sort(chosen)]
 
 
-def calibrate(engine: ScoringEngine, captions: pd.DataFrame, progress: Progress = silent) -> Languages:
+def calibrate(engine: AnyEngine, captions: pd.DataFrame, progress: Progress = silent) -> Languages:
     """Learn the languages from captions, a column per language; each is read once, and no expert is asked."""
     long = captions.astype(str).melt(ignore_index=False, var_name="language", value_name="text")
     languages, sources = long["language"].to_list(), long.index.astype(str).to_list()

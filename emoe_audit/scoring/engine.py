@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
@@ -31,6 +31,9 @@ from emoe_audit.scoring.first_step import draw_noise, first_step
 from emoe_audit.scoring.gated_paths import gated_paths
 from emoe_audit.scoring.sketch import BUCKETS, sketch
 from emoe_audit.types import Prompt, ScoringConfig
+
+T = TypeVar("T")
+R = TypeVar("R")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,6 +106,10 @@ class ScoringEngine:
             return rows.assign(**{UNFAMILIARITY: np.nan})
         languages = [str(prompt.language) for prompt in prompts]
         return rows.assign(**{UNFAMILIARITY: self.languages.familiarity.judge(states[where], languages)})
+
+    def have(self, work: Callable[[ScoringEngine, T, Progress], R], of: T, progress: Progress = silent) -> R:
+        """What some work on this engine finds; an engine that is elsewhere has it done there."""
+        return work(self, of, progress)
 
     def text_states(self, texts: Sequence[str]) -> TextStates:
         """What the experts are given of each text."""

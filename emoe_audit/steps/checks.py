@@ -19,12 +19,12 @@ from emoe_audit.steps.kept import Kept
 from emoe_audit.types import RowError
 
 if TYPE_CHECKING:
-    from emoe_audit.scoring.engine import ScoringEngine
+    from emoe_audit.scoring.anywhere import AnyEngine
 
 VALIDITY = "validity"
 
 
-def know_languages(store: RunStore, engine: ScoringEngine, progress: Progress = silent) -> None:
+def know_languages(store: RunStore, engine: AnyEngine, progress: Progress = silent) -> None:
     """Write `calibration`, and let the engine know the languages; once a run that checks its scores."""
     is_known = store.has_analysis("calibration") and engine.config.check != "again"
     if not engine.config.check_pairs or (is_known and not n_pending(store, "scores")):
@@ -32,7 +32,7 @@ def know_languages(store: RunStore, engine: ScoringEngine, progress: Progress = 
     store.write_analysis("calibration", find_languages(engine, progress).calibration.to_frame())
 
 
-def check_pending(store: RunStore, engine: ScoringEngine, progress: Progress = silent) -> None:
+def check_pending(store: RunStore, engine: AnyEngine, progress: Progress = silent) -> None:
     """Write `validity`, once a run; a check that cannot be made is recorded."""
     again = engine.config.check == "again"
     if not engine.config.check_pairs or (store.has_analysis(VALIDITY) and not again):
@@ -43,7 +43,7 @@ def check_pending(store: RunStore, engine: ScoringEngine, progress: Progress = s
         store.record_error(RowError(stage="score", message=f"the scores could not be checked: {error}"))
 
 
-def find_languages(engine: ScoringEngine, progress: Progress = silent) -> Languages:
+def find_languages(engine: AnyEngine, progress: Progress = silent) -> Languages:
     """What is known of the languages of an ensemble, which its engine knows from then on."""
     from emoe_audit.scoring.calibration import calibrate, calibration_captions
 
@@ -67,7 +67,7 @@ def _kept_languages(kept: Kept) -> Languages | None:
         return None
 
 
-def find_outcome(engine: ScoringEngine, progress: Progress = silent) -> pd.DataFrame:
+def find_outcome(engine: AnyEngine, progress: Progress = silent) -> pd.DataFrame:
     """What the check says of the scores on an ensemble, as a frame.
 
     Raises:
@@ -86,13 +86,13 @@ def find_outcome(engine: ScoringEngine, progress: Progress = silent) -> pd.DataF
     return found
 
 
-def watch_experts(store: RunStore, engine: ScoringEngine, progress: Progress = silent) -> None:
+def watch_experts(store: RunStore, engine: AnyEngine, progress: Progress = silent) -> None:
     """Write `expert_use` and `expert_use_divergence` of an ensemble from one checkpoint; of others there is no use."""
     if store.plan().ensemble.emergent is None or store.has_analysis("expert_use"):
         return
     from emoe_audit.scoring.expert_use import measure_use
 
     prompts = store.query("SELECT DISTINCT prompt, language, source_id FROM prompts ORDER BY ALL")
-    use = measure_use(engine, prompts, progress)
+    use = engine.have(measure_use, prompts, progress)
     store.write_analysis("expert_use", expert_use(use))
     store.write_analysis("expert_use_divergence", expert_use_divergence(use))

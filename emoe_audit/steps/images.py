@@ -6,20 +6,22 @@ A text is drawn once, also where it is a translation of two captions, and judged
 from __future__ import annotations
 
 import logging
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 
 from emoe_audit.errors import StoreError
-from emoe_audit.progress import Progress, chunks, silent
+from emoe_audit.progress import Counted, Progress, chunks, silent
 from emoe_audit.prompts.captions import choose_captions, compact, too_large
 from emoe_audit.prompts.tags import SOURCE_LANGUAGE
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.sql import sql
 from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.hands import Hands, Here, Row
 from emoe_audit.steps.shares import Work
-from emoe_audit.types import ImageConfig
+from emoe_audit.types import EnsembleSpec, ImageConfig, Stage
 
 if TYPE_CHECKING:
     from emoe_audit.quality.candidates import Candidates
@@ -34,6 +36,31 @@ DRAWN = """
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class Drawing:
+    """Prompts are drawn, and the images judged."""
+
+    ensemble: EnsembleSpec
+    images: ImageConfig
+    captions: Mapping[str, str]
+    """The source caption of each `source_id` that has one."""
+    candidates: Candidates
+    """What these are ranked among."""
+    stage: Stage = "image"
+
+    def load(self) -> Illustrator:
+        """Load pipeline and judge. Raises `QualityError`."""
+        from emoe_audit.quality.illustrator import Illustrator
+
+        return Illustrator(self.ensemble, self.images, self.captions, self.candidates)
+
+    def work(self, loaded: Illustrator, own: RunStore, rows: Sequence[Row]) -> None:
+        """Write images and a shard of what the judge says; each row has the `source_ids` that it is judged against."""
+        frames = one_by_one_if_it_fails(list(rows), lambda part: _draw_and_judge(own, loaded, part), self.stage, own)
+        if frames:
+            own.append("quality", pd.concat(frames, ignore_index=True))
+
+
 def judge_pending(
     store: RunStore,
     progress: Progress = silent,
@@ -41,6 +68,7 @@ def judge_pending(
     among: Sequence[str] | None = None,
     language: str | None = None,
     work: Work | None = None,
+    hands: Hands | None = None,
 ) -> None:
     """Make and judge an image for every chosen prompt that has none yet.
 
@@ -50,6 +78,7 @@ def judge_pending(
         among: Some `source_id`; None for all.
         language: The only one whose prompts are drawn; None for all.
         work: A share of the prompts, and where what is made of it goes; None for all, and into the run.
+        hands: Who does it; None for this process.
 
     Raises:
         StoreError: the images of the run were judged against other candidates than those of today.
@@ -62,22 +91,22 @@ def judge_pending(
         chosen = chosen[chosen["key"].map(work.share.holds).astype(bool)]
     drawn_as = chosen.drop_duplicates("key").set_index("key", drop=False)
     pending = _unjudged([store, work.store] if work else [store], chosen)
-    total = len(drawn_as)
-    done = total - len(pending)
-    progress("images", done, total)
+    report = Counted(progress=progress, stage="images", total=len(drawn_as), done=len(drawn_as) - len(pending))
+    report(0)
     if not pending:
         return
-    from emoe_audit.quality.illustrator import Illustrator
-
     sources = store.sources()
-    illustrator = Illustrator(sources.ensemble, sources.images, source_captions(store), candidates_of(store))
-    for chunk in chunks(list(pending), images.batch_size):
-        rows = [row | {"source_ids": pending[row["key"]]} for row in drawn_as.loc[chunk].to_dict("records")]
-        frames = one_by_one_if_it_fails(rows, lambda part: _draw_and_judge(own, illustrator, part), "image", own)
-        if frames:
-            own.append("quality", pd.concat(frames, ignore_index=True))
-        done += len(chunk)
-        progress("images", done, total)
+    job = Drawing(
+        ensemble=sources.ensemble,
+        images=sources.images,
+        captions=_of(chosen["source_id"], source_captions(store)),
+        candidates=candidates_of(store),
+    )
+    parts = (
+        [row | {"source_ids": pending[row["key"]]} for row in drawn_as.loc[chunk].to_dict("records")]
+        for chunk in chunks(list(pending), images.batch_size)
+    )
+    (hands or Here()).do(job, own, parts, report)
 
 
 def choose_for_images(
@@ -130,6 +159,11 @@ def source_captions(store: RunStore) -> dict[str, str]:
     )
     plainest = english.sort_values("language", kind="stable").drop_duplicates("source_id")
     return dict(zip(plainest["source_id"], plainest["prompt"], strict=True))
+
+
+def _of(source_ids: pd.Series, captions: Mapping[str, str]) -> dict[str, str]:
+    """Those captions that are asked for."""
+    return {own: captions[own] for own in source_ids.unique() if own in captions}
 
 
 def _unjudged(stores: Sequence[RunStore], chosen: pd.DataFrame) -> dict[str, list[str]]:

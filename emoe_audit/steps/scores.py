@@ -2,19 +2,21 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pandas as pd
 
 from emoe_audit.errors import AuditError
-from emoe_audit.progress import Progress
+from emoe_audit.progress import Counted, Progress
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.pending import n_pending, n_prompts, pending
 from emoe_audit.runs.readings import append_scores
 from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.hands import Hands, Here, Row
 from emoe_audit.steps.shares import Work
-from emoe_audit.types import Prompt
+from emoe_audit.types import Prompt, Stage
 
 SCORE_CHUNK = 256
 """Prompts scored between two shards: what a kill can cost."""
@@ -29,6 +31,21 @@ class Engine(Protocol):
     def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame: ...  # noqa: D102
 
 
+@dataclass(frozen=True, kw_only=True)
+class Scoring:
+    """Prompts are scored."""
+
+    load: Callable[[], Engine]
+    """Gives the engine."""
+    stage: Stage = "score"
+
+    def work(self, loaded: Engine, own: RunStore, rows: Sequence[Row]) -> None:
+        """Add a shard of scores; a prompt that fails is recorded and left out."""
+        scored = one_by_one_if_it_fails(list(rows), lambda part: _score(loaded, part), self.stage, own)
+        if scored:
+            append_scores(own, pd.concat(scored, ignore_index=True))
+
+
 def score_pending(store: RunStore, engine: Engine, progress: Progress, work: Work | None = None) -> None:
     """Score every prompt that has no score yet, a shard at a time. A prompt that fails is recorded and left out.
 
@@ -38,16 +55,23 @@ def score_pending(store: RunStore, engine: Engine, progress: Progress, work: Wor
         progress: Called with stage, done, total.
         work: A share of the prompts, and where what is made of it goes; None for all, and into the run.
     """
+    score_by(Here(), Scoring(load=lambda: engine), store, progress, work)
+
+
+def score_by(
+    hands: Hands,
+    job: Scoring,
+    store: RunStore,
+    progress: Progress,
+    work: Work | None = None,
+    chunk: Callable[[int], int] = lambda _left: SCORE_CHUNK,
+) -> None:
+    """The same by whom it may be; `chunk` says how many prompts of those that are left are scored at a time."""
     share, own = (work.share, work.store) if work else (None, store)
     total, left = n_prompts(store, share), n_pending(store, "scores", share)
-    done = total - left
-    progress("scoring", done, total)
-    for rows in pending(store, "scores", SCORE_CHUNK, share) if left else ():
-        scored = one_by_one_if_it_fails(rows, lambda part: _score(engine, part), "score", own)
-        if scored:
-            append_scores(own, pd.concat(scored, ignore_index=True))
-        done += len(rows)
-        progress("scoring", done, total)
+    report = Counted(progress=progress, stage="scoring", total=total, done=total - left)
+    report(0)
+    hands.do(job, own, pending(store, "scores", chunk(left), share) if left else (), report)
 
 
 def _score(engine: Engine, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

@@ -1,4 +1,4 @@
-"""A run that several processes work on: each its share, in a folder of its own; the run takes in what they made."""
+"""A run that several processes work on: each in a folder of its own; the run takes in what they made."""
 
 from __future__ import annotations
 
@@ -6,17 +6,18 @@ import os
 import re
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
+from emoe_audit.errors import StoreError
 from emoe_audit.prompts.table import PromptTable
-from emoe_audit.runs.digests import files_in
+from emoe_audit.runs.digests import files_in, state_of
 from emoe_audit.runs.files import written
-from emoe_audit.runs.lock import one_of_several, prepares
+from emoe_audit.runs.lock import is_held, one_of_several, prepares
 from emoe_audit.runs.shards import shards
-from emoe_audit.runs.shares import Share, checked_folder, place_of_shares, share_folders
+from emoe_audit.runs.shares import Share, checked_folder, crews, place_of_shares, share_folders
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.mending import IMAGE, mend
 from emoe_audit.steps.prompts import take_prompts
@@ -76,22 +77,49 @@ def own_share(run: RunStore, share: Share) -> Iterator[Work]:
 def take_shares(run: RunStore) -> None:
     """Move into a run what its shares hold whole; the rest is pending, and rows that failed in one are tried again.
 
-    The caller holds the run's lock, so nobody works on a share.
+    The caller holds the run's lock, so nobody works on a share. What the workers of a process left that was killed is
+    removed: all that it knew of is in the run.
     """
     for folder in share_folders(run.path):
         own = RunStore(folder)
         if own.is_started and own.ledger.is_kept:
             mend(own)
-            names = sorted(name for name, _ in files_in(folder))
-            for name in (name for taken in TAKEN for name in names if taken.fullmatch(name)):
+            for name in in_order_of_taking(name for name, _ in files_in(folder)):
                 own.ledger.note(name, None)
                 run.take_over(folder / name, name)
-        with written(folder):
-            folder.rename(folder.with_name(f"gone.{secrets.token_hex(8)}"))
-    _remove_gone(run.path)
+        put_away(folder)
+    for crew in crews(run.path):
+        if not is_held(crew):
+            put_away(crew)
+    remove_gone(run.path)
 
 
-def _remove_gone(run: Path) -> None:
+def in_order_of_taking(names: Iterable[str]) -> list[str]:
+    """Those files of a share that are taken in, each after what it needs."""
+    there = sorted(names)
+    return [name for taken in TAKEN for name in there if taken.fullmatch(name)]
+
+
+def take_from_worker(run: RunStore, folder: Path, names: Iterable[str]) -> None:
+    """Move into a run what one of its workers says that it has written.
+
+    Raises:
+        StoreError: a file is not there, or is no plain one.
+    """
+    for name in in_order_of_taking(names):
+        if state_of(folder / name) is None:
+            raise StoreError(f"{folder / name}: was written, and is not seen here; is it the same folder everywhere?")
+        run.take_over(folder / name, name)
+
+
+def put_away(folder: Path) -> None:
+    """Give a folder another name, by which it is removed; a worker that is cut off finds it no more."""
+    with written(folder):
+        folder.rename(folder.with_name(f"gone.{secrets.token_hex(8)}"))
+
+
+def remove_gone(run: Path) -> None:
+    """Remove what was put away."""
     place = place_of_shares(run)
     for name in os.listdir(place) if place.exists() else []:
         if GONE.fullmatch(name):

@@ -23,6 +23,7 @@ from emoe_audit.analysis.languages import Languages
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.errors import EnsembleError
 from emoe_audit.progress import Progress, chunks, silent
+from emoe_audit.scoring.anywhere import AnyEngine
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import Prompt
 from emoe_audit.validity.alone import check_alone
@@ -41,7 +42,7 @@ CHUNK = 128
 
 
 def check(
-    engine: ScoringEngine,
+    engine: AnyEngine,
     captions: pd.DataFrame,
     languages: Languages,
     *,
@@ -77,7 +78,7 @@ def check(
     return Check(
         ensemble=own.spec.name,
         ensemble_hash=own.ensemble_hash,
-        alignment=alignment(_features(engine, list(dict.fromkeys(pair.known for pair in pairs))[:ALIGNED])),
+        alignment=alignment(engine.have(_features, list(dict.fromkeys(pair.known for pair in pairs))[:ALIGNED])),
         scores=(
             *(ScoreCheck(name=name, probes=probes) for name, probes in of_texts.items()),
             *(
@@ -114,7 +115,7 @@ def _halves(pairs: Sequence[Pair], values: pd.Series) -> list[np.ndarray]:
     return [values[[pair.texts[half] for pair in pairs]].to_numpy(dtype=np.float64) for half in range(3)]
 
 
-def _score(engine: ScoringEngine, texts: Sequence[str], progress: Progress) -> pd.DataFrame:
+def _score(engine: AnyEngine, texts: Sequence[str], progress: Progress) -> pd.DataFrame:
     """The scores by text."""
     frames = []
     for number, part in enumerate(chunks(texts, CHUNK)):
@@ -124,6 +125,8 @@ def _score(engine: ScoringEngine, texts: Sequence[str], progress: Progress) -> p
     return pd.concat(frames).set_index("prompt_id")
 
 
-def _features(engine: ScoringEngine, texts: Sequence[str]) -> Float[Tensor, "expert batch element"]:
+def _features(
+    engine: ScoringEngine, texts: Sequence[str], _progress: Progress
+) -> Float[Tensor, "expert batch element"]:
     states = [engine.text_states(part) for part in chunks(texts, engine.batch_size)]
     return torch.cat([engine.features(own, 0).float().flatten(2).cpu() for own in states], dim=1)

@@ -8,15 +8,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from emoe_audit.progress import Progress, silent
+from emoe_audit.scoring.anywhere import AnyEngine
 from emoe_audit.scoring.conditioning import count_tokens
-from emoe_audit.scoring.engine import ScoringEngine
 
 
 @dataclass(frozen=True, kw_only=True)
 class TextReader:
     """Counts and names the tokens of texts, and reads them."""
 
-    engine: ScoringEngine
+    engine: AnyEngine
     progress: Progress = silent
 
     @property

@@ -74,6 +74,7 @@ def test_a_taken_name_is_refused(jobs: Any, tmp_path: Path) -> None:
     [
         ("scoring: 250 of 1,000, 3.0 a second", 0.25),
         ("scoring: 1,000 of 1,000", 1.0),
+        ("scoring: 1,024 of 4,000, 35.1 a second, 85 s left, 2 workers, 1 row left out", 0.256),
         ("Loading", None),
         ("images: 0 of 0", None),
         ("scoring: , of ,", None),

@@ -27,7 +27,7 @@ THOUSAND = 1000
 def test_ten_thousand_prompts_cost_as_much_at_the_end_as_at_the_start(tmp_path: Path) -> None:
     seen: list[tuple[int, float, int]] = []
 
-    def progress(stage: str, done: int, _total: int) -> None:
+    def progress(stage: str, done: int, _total: int, _beside: str = "", /) -> None:
         if stage == "scoring":
             seen.append((done, time.perf_counter(), status_bytes("VmRSS")))
 

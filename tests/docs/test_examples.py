@@ -26,7 +26,7 @@ from tests.docs.texts import DOCS, PAGES, README, ROOT, Block, block, blocks, co
 
 KINDS = {"shell", "python", "csv", "yaml", "text", "nginx"}
 """Those that are looked at here, and two: `text` is what a command prints (`tests/cli`), `nginx` is of a proxy."""
-OTHER_TOOLS = {"export", "hf", "make", "pip", "pre-commit", "python", "ssh"}
+OTHER_TOOLS = {"export", "hf", "make", "pip", "pre-commit", "python", "ray", "ssh"}
 SHELL, PYTHON, YAML = blocks("shell"), blocks("python"), blocks("yaml")
 MY_ENSEMBLE = "name: my-ensemble"
 

@@ -241,7 +241,7 @@ def test_a_run_that_changes_while_it_is_looked_at_is_looked_at_again(
     """A writer replaces a table after the record was read, and before the file is."""
     store, seen = RunStore.open(run), list[str]()
 
-    def write_once(_stage: str, _done: int, _total: int) -> None:
+    def write_once(_stage: str, _done: int, _total: int, _beside: str = "", /) -> None:
         if not seen:
             seen.append("once")
             store.write_analysis("groups", pd.DataFrame({"by": ["x"]}))
