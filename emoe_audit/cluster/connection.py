@@ -13,7 +13,7 @@ from emoe_audit.errors import AuditError, MissingPackageError
 
 log = logging.getLogger(__name__)
 AUTO = "auto"
-REACHED = 10.0
+REACHED = 5.0
 """Seconds in which the head of a cluster has to take a connection."""
 TRIES = "RAY_gcs_server_port_wait_time_s", "1"
 """Ray asks a head that is gone twenty times, five minutes long; said while it looks for one, and not where it starts
@@ -69,18 +69,26 @@ def _is_absent(error: Exception) -> bool:
     return isinstance(error, ConnectionError) or ("connect to GCS" in said and "uthentication" not in said)
 
 
+def is_reached(address: str) -> bool:
+    """Whether something takes a connection at `HOST:PORT`."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), REACHED).close()
+    except (OSError, OverflowError):
+        return False
+    return True
+
+
 def _check_reached(address: str) -> None:
-    """Raise `AuditError` where nothing takes a connection at `HOST:PORT`."""
+    """Raise `AuditError` where nothing takes a connection, or what is given is no `HOST:PORT`."""
     host, _, port = address.rpartition(":")
     if not host or not port.isdecimal() or "/" in host:
         raise AuditError(f"{address!r:.100} is no address of a Ray cluster: give HOST:PORT of its head, or auto")
-    try:
-        socket.create_connection((host.strip("[]"), int(port)), REACHED).close()
-    except (OSError, OverflowError) as error:
+    if not is_reached(address):
         raise AuditError(
-            f"there is no Ray cluster at {address!r:.100}: {error}. Start one by `ray start --head`, or give "
-            "--ray auto, which starts one on this machine where none runs"
-        ) from error
+            f"there is no Ray cluster at {address!r:.100}. Start one by `ray start --head`, or give --ray auto, which "
+            "starts one on this machine where none runs"
+        )
 
 
 @contextmanager

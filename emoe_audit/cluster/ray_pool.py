@@ -13,16 +13,18 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-from emoe_audit.cluster.connection import connected
+from emoe_audit.cluster.connection import connected, is_reached
 from emoe_audit.cluster.pool import Kind, News
 from emoe_audit.cluster.worker import Worker
-from emoe_audit.errors import AuditError
+from emoe_audit.errors import AuditError, StoreError
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.hands import Job
 from emoe_audit.types import ClusterConfig, RunManifest
 
 AT_ONCE = 10.0
 """Seconds in which something comes that is there."""
+HEADLESS = 20.0
+"""Seconds without the head of the cluster after which a run ends: after 60 Ray ends the process, and says little."""
 SIGNS = "signs"
 """The calls that a worker answers while it works."""
 
@@ -57,6 +59,8 @@ class RayPool:
         self._actors: dict[str, Any] = {}
         self._asked: dict[Any, tuple[Kind, str]] = {}
         self._sent: tuple[Job | None, Any, Any] = (None, None, None)
+        self._head: str = ray.get_runtime_context().gcs_address
+        self._reached, self._room = time.monotonic(), 0
 
     def needs(self) -> str:
         """What a worker asks for, in words."""
@@ -69,8 +73,21 @@ class RayPool:
         return f"{len(machines)} machines with {cpus:g} CPUs and {gpus:g} GPUs"
 
     def room(self) -> int:
-        """Workers that all machines hold together, whoever else uses them."""
-        return sum(self._room_of(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
+        """Workers that all machines hold together, whoever else uses them.
+
+        Raises:
+            StoreError: the head of the cluster has taken no connection for `HEADLESS`, and nothing goes on without it.
+        """
+        if is_reached(self._head):
+            self._reached = time.monotonic()
+            self._room = sum(self._room_of(node["Resources"]) for node in self._ray.nodes() if node["Alive"])
+        elif time.monotonic() - self._reached > HEADLESS:
+            self._actors.clear()  # whom nobody can end any more but Ray itself
+            raise StoreError(
+                f"the head of the Ray cluster, {self._head}, is gone. Nothing that was computed is lost: start it "
+                "again, and give the same command"
+            )
+        return self._room
 
     def _room_of(self, has: dict[str, float]) -> int:
         by_gpu = [int(has.get("GPU", 0) / self._gpus + 1e-9)] if self._gpus else []
@@ -105,9 +122,10 @@ class RayPool:
 
     def dismiss(self, worker: str) -> None:
         """Whether it still lives or not."""
-        actor = self._actors.pop(worker)
+        actor = self._actors.pop(worker, None)
         self._asked = {ref: own for ref, own in self._asked.items() if own[1] != worker}
-        self._ray.kill(actor, no_restart=True)
+        if actor is not None:
+            self._ray.kill(actor, no_restart=True)
 
     def news(self, seconds: float) -> list[News]:
         """Everything that is there, once something is."""

@@ -42,6 +42,13 @@ class Machines:
             self.cluster.remove_node(self.nodes.pop(), allow_graceful=False)
         self.add(n - len(self.nodes))
 
+    def behead(self) -> None:
+        """The head is killed, and with it all that Ray knows of the cluster."""
+        for processes in self.cluster.head_node.all_processes.values():
+            for own in processes:
+                own.process.kill()
+                own.process.wait()
+
     def die(self, rng: random.Random) -> None:
         """A node is killed; mostly another takes its place at once, else with a later one."""
         if self.nodes:
