@@ -13,7 +13,7 @@ from typing import Any, Literal, Union, get_args, get_origin, get_type_hints
 import click
 
 import emoe_audit
-from emoe_audit.analysis.summary import GROUP_COLUMNS
+from emoe_audit.analysis.grouping import GROUP_COLUMNS
 from emoe_audit.cli import console
 from emoe_audit.cli.main import cli
 from emoe_audit.decisions.evidence import LADDER

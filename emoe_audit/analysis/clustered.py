@@ -82,7 +82,8 @@ class ClusteredRows:
         """From where to where each block goes."""
         ends, bounds = np.bincount(self.ways[0]).cumsum(), [0]
         while bounds[-1] < len(self.ways[0]):
-            bounds.append(int(ends[min(np.searchsorted(ends, bounds[-1] + BLOCK), len(ends) - 1)]))
+            place = int(np.searchsorted(ends, bounds[-1] + BLOCK))
+            bounds.append(int(ends[min(place, len(ends) - 1)]))
         return list(itertools.pairwise(bounds))
 
     @cached_property

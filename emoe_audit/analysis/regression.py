@@ -185,9 +185,10 @@ def _columns(rows: pd.DataFrame) -> tuple[pd.DataFrame, Callable[[np.ndarray], n
     table = pd.DataFrame({"covariate": [*NUMBERS, *["script"] * len(levels)], "level": [None] * len(NUMBERS) + levels})
     usable = np.array([own is not None for own in scales] + [SCRIPT in rows or not len(rows)] * len(levels))
     varies = np.array([own is not None and own.varies for own in scales] + [len(levels) > 1] * len(levels))
-    table["reason"] = np.select(
-        [~usable, ~varies, (table["level"] == levels[0]).to_numpy()], [ABSENT, CONSTANT, BASE], None
-    )
+    reason = np.full(len(table), None, dtype=object)
+    reason[(table["level"] == levels[0]).to_numpy()] = BASE
+    reason[~varies] = CONSTANT
+    reason[~usable] = ABSENT
 
     def made(own: np.ndarray) -> np.ndarray:
         part = rows.iloc[own]
@@ -197,7 +198,7 @@ def _columns(rows: pd.DataFrame) -> tuple[pd.DataFrame, Callable[[np.ndarray], n
         ]
         return np.column_stack([*numbers, *((part[SCRIPT] == level) for level in levels if level is not None)])
 
-    return table, made
+    return table.assign(reason=reason), made
 
 
 @dataclass(frozen=True, kw_only=True)

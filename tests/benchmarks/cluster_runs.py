@@ -13,7 +13,6 @@ import json
 import sys
 import time
 from collections.abc import Sequence
-from dataclasses import replace
 from pathlib import Path
 
 import psutil
@@ -23,7 +22,7 @@ from emoe_audit.cluster.crew import Crew, hired
 from emoe_audit.cluster.engine import ClusterEngine, EngineLoader
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
-from emoe_audit.prompts.table import PromptTable
+from emoe_audit.prompts.table import PromptTable, table_of
 from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring.loading import load_engine
 from emoe_audit.steps.images import judge_pending
@@ -45,7 +44,7 @@ def prompts(n: int) -> PromptTable:
     """So many of the ensemble's own captions, each text once, in all languages alike."""
     table = default_prompts(load_spec(ENSEMBLE), n_concepts=1000)
     frame = table.frame.drop_duplicates("prompt").sample(n, random_state=0).reset_index(drop=True)
-    return replace(table, frame=frame)
+    return table_of(frame, table.source)
 
 
 class Paces:

@@ -6,7 +6,7 @@ import importlib.metadata
 import pickle
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +20,7 @@ from emoe_audit.cluster.roster import Roster
 from emoe_audit.cluster.worker import Worker
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.emoji import default_prompts
-from emoe_audit.prompts.table import PromptTable
+from emoe_audit.prompts.table import PromptTable, table_of
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.hands import Job
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
@@ -68,7 +68,7 @@ def many_prompts(spec: EnsembleSpec, times: int = 8) -> PromptTable:
         table.frame.assign(**{name: table.frame[name] + f" {number}" for name in ("prompt_id", "source_id", "prompt")})
         for number in range(times)
     ]
-    return replace(table, frame=pd.concat(frames, ignore_index=True))
+    return table_of(pd.concat(frames, ignore_index=True), table.source)
 
 
 @contextmanager

@@ -19,7 +19,7 @@ from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.prompts import take_prompts
 from tests.synthetic import synthetic_plan
 
-MIXED = [
+MIXED: list[dict[str, object]] = [
     {"prompt": "a dog", "language": "en", "prompt_id": "1", "rank": 1, "job": "nurse", "seen": True},
     {"prompt": "ein Hund", "language": "de", "prompt_id": "2", "rank": None, "job": 7, "seen": None},
     {"prompt": "", "language": "en", "prompt_id": "3"},
