@@ -40,6 +40,7 @@ def check_language(tag: str) -> str:
     raise TagError(f"{tag[:MAX_SHOWN]!r} is not a BCP-47 language tag{_nearest_language(tag)}")
 
 
+@cache
 def in_usual_case(tag: str) -> str:
     """`zh_hant_tw` as `zh-Hant-TW`: the same subtags in the case BCP-47 recommends."""
     parts = tag.replace("_", "-").split("-")

@@ -153,9 +153,10 @@ def _records(path: Path, error: type[AuditError], delimiter: str) -> Iterator[tu
 
 
 def _csv_rows(records: Iterator[tuple[int, list[str]]], header: list[str], path: Path, error: type[AuditError]) -> Rows:
-    places = {name: header.index(name) for name in dict.fromkeys(header) if name}
+    places, most = {name: header.index(name) for name in dict.fromkeys(header) if name}, ROWS.value
     for number, (line, fields) in enumerate(records, start=1):
-        ROWS.check(number, path, error)
+        if number > most:
+            ROWS.check(number, path, error)
         if len(fields) != len(header):
             told = "put quotes around a field that holds what stands between them"
             yield line, Broken(f"{len(fields)} fields, the header has {len(header)}; {told}")
@@ -181,9 +182,11 @@ def _json_lines(path: Path, error: type[AuditError]) -> Table:
 
 def json_rows(path: Path, error: type[AuditError]) -> Rows:
     """The objects of a file of JSON lines, by line. Raises `error` where it cannot be read."""
+    most = ROWS.value
     with Lines(path, error) as lines:
         for text in lines:
-            ROWS.check(lines.line, path, error)
+            if lines.line > most:
+                ROWS.check(lines.line, path, error)
             if text.strip():
                 yield lines.line, _json_row(text, lines.line)
 
@@ -219,9 +222,10 @@ def _parquet(path: Path, error: type[AuditError], known: Callable[[str], bool]) 
 
 
 def _parquet_rows(path: Path, error: type[AuditError], columns: list[str]) -> Rows:
+    most = CELL.value
     for line, row in read_parquet_rows(path, error, columns):
         for name, value in row.items():
-            if isinstance(value, str):
+            if isinstance(value, str) and len(value) > most:
                 CELL.check(len(value), f"{path}:{line}: column {name}", error)
         yield line, {name.strip(): value for name, value in row.items()}
 

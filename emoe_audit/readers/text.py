@@ -82,22 +82,26 @@ class Lines:
         return self
 
     def __next__(self) -> str:
-        where = f"{self._path}:{self.line + 1}"
         try:
             text = self._file.readline(self._longest + 1)
         except UnicodeDecodeError as fault:
-            raise self._error(f"{where}: {self._guess()}; save it as UTF-8 ({fault.reason})") from fault
+            raise self._error(f"{self._where}: {self._guess()}; save it as UTF-8 ({fault.reason})") from fault
         except OSError as fault:
-            raise self._error(f"{where}: cannot be read: {fault.strerror}") from fault
+            raise self._error(f"{self._where}: cannot be read: {fault.strerror}") from fault
         if not text:
             raise StopIteration
-        self.line += 1
         if len(text) > self._longest:
             raise self._error(
-                f"{where}:{self._longest + 1}: the line is longer than {self._longest:,} characters; "
+                f"{self._where}:{self._longest + 1}: the line is longer than {self._longest:,} characters; "
                 f"set {CELL.variable} to take more"
             )
+        self.line += 1
         return text
+
+    @property
+    def _where(self) -> str:
+        """The line that is read next."""
+        return f"{self._path}:{self.line + 1}"
 
     def _guess(self) -> str:
         with self._path.open("rb") as file:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pandas as pd
@@ -30,28 +30,40 @@ def schema_by_table(table: str) -> pa.Schema:
     return pa.schema([(name, TYPES[kind]) for name, kind in TABLES[table].columns.items()])
 
 
-def schema_of(table: str, parts: Iterable[pd.DataFrame]) -> pa.Schema:
-    """Of a table of which each part is a frame, and no part needs to hold all that a column may.
+def write_parts(file: Path, table: str, parts: Iterable[pd.DataFrame], schema: pa.Schema | None = None) -> None:
+    """A table of which no two parts are held at once.
+
+    Args:
+        file: Where to.
+        table: Its name.
+        parts: Gone through again from the start where one holds what those before it left open.
+        schema: By default that of the parts together.
 
     Raises:
         StoreError: a cell cannot be stored, or two parts of a column do not go together.
     """
-    with _storing(table):
-        schemas = {pa.Schema.from_pandas(part, preserve_index=False).remove_metadata() for part in parts}
-        return pa.unify_schemas(list(schemas), promote_options="permissive")
+    known = schema
+    while (widened := _written(file, table, parts, known)) is not None:
+        known = widened
 
 
-def write_parts(file: Path, table: str, parts: Iterable[pd.DataFrame], schema: pa.Schema) -> None:
-    """A table of which no two parts are held at once.
-
-    Raises:
-        StoreError: a cell cannot be stored.
-    """
-    with pq.ParquetWriter(file, schema) as writer:
+def _written(file: Path, table: str, parts: Iterable[pd.DataFrame], schema: pa.Schema | None) -> pa.Schema | None:
+    """Write all parts; or stop at one that a schema of those before it cannot hold, and say which can."""
+    is_given = schema is not None
+    with ExitStack() as opened:
+        writer = opened.enter_context(pq.ParquetWriter(file, schema)) if is_given else None
         for part in parts:
             with _storing(table):
+                if not is_given:
+                    own = pa.Schema.from_pandas(part, preserve_index=False).remove_metadata()
+                    widened = own if schema is None else pa.unify_schemas([schema, own], promote_options="permissive")
+                    if writer is not None and not widened.equals(schema):
+                        return widened
+                    schema = widened
                 rows = pa.Table.from_pandas(part[schema.names], schema=schema, preserve_index=False)
+            writer = writer or opened.enter_context(pq.ParquetWriter(file, schema))
             writer.write_table(rows)
+    return None
 
 
 @contextmanager

@@ -32,7 +32,7 @@ from emoe_audit.runs.ledger import ERRORS, PLAN, Ledger
 from emoe_audit.runs.lock import only_writer
 from emoe_audit.runs.manifest import check_same
 from emoe_audit.runs.own import remember
-from emoe_audit.runs.parquet import schema_by_table, schema_of, to_parquet, write_parts
+from emoe_audit.runs.parquet import schema_by_table, to_parquet, write_parts
 from emoe_audit.runs.place import check_place
 from emoe_audit.runs.planned import PlannedRun
 from emoe_audit.runs.shards import SHARD, WHOLE, shard_of, shards
@@ -112,11 +112,11 @@ class RunStore(PlannedRun):
         """Write the prompts with their keys, in place of what was there.
 
         Args:
-            parts: Some at a time; gone through twice.
+            parts: Some at a time; they may be gone through again.
         """
         self._forget_join()
         with self._in_place_of(self.path / "prompts" / WHOLE) as temporary:
-            write_parts(temporary, "prompts", parts, schema_of("prompts", parts))
+            write_parts(temporary, "prompts", parts)
 
     def append(self, table: Table, frame: pd.DataFrame) -> None:
         """Add one shard; the same rows again take its place."""
