@@ -59,7 +59,7 @@ def summed(found: Sequence[dict[str, float]]) -> dict[str, float]:
 
 def test_two_workers_of_one_thread_take_as_long_as_one_process_of_two(tmp_path: Path) -> None:
     """Where others use the machine, two threads that wait for each other lose more by it than two processes do."""
-    rows = []
+    rows: list[dict[str, Any]] = []
     for pair in range(PAIRS):
         for how, threads in (("local", 2), ("ray", 1)):
             rows.append({"how": how, **summed(pieces(how, threads, tmp_path / f"{how}-{pair}"))})
