@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -49,21 +50,25 @@ def write_parts(file: Path, table: str, parts: Iterable[pd.DataFrame], schema: p
 
 def _written(file: Path, table: str, parts: Iterable[pd.DataFrame], schema: pa.Schema | None) -> pa.Schema | None:
     """Write all parts; or stop at one that a schema of those before it cannot hold, and say which can."""
-    is_given = schema is not None
+    known, is_given = schema, schema is not None
     with ExitStack() as opened:
         writer = opened.enter_context(pq.ParquetWriter(file, schema)) if is_given else None
         for part in parts:
             with _storing(table):
-                if not is_given:
-                    own = pa.Schema.from_pandas(part, preserve_index=False).remove_metadata()
-                    widened = own if schema is None else pa.unify_schemas([schema, own], promote_options="permissive")
-                    if writer is not None and not widened.equals(schema):
-                        return widened
-                    schema = widened
-                rows = pa.Table.from_pandas(part[schema.names], schema=schema, preserve_index=False)
-            writer = writer or opened.enter_context(pq.ParquetWriter(file, schema))
+                fitting: Any = known if is_given else _widened(known, part)
+                if writer is not None and not fitting.equals(known):
+                    return fitting
+                known = fitting
+                rows = pa.Table.from_pandas(part[fitting.names], schema=fitting, preserve_index=False)
+            writer = writer or opened.enter_context(pq.ParquetWriter(file, fitting))
             writer.write_table(rows)
     return None
+
+
+def _widened(schema: pa.Schema | None, part: pd.DataFrame) -> Any:
+    """The schema of a part, together with that of those before it."""
+    own = pa.Schema.from_pandas(part, preserve_index=False).remove_metadata()
+    return own if schema is None else pa.unify_schemas([schema, own], promote_options="permissive")
 
 
 @contextmanager
