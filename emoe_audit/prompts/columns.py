@@ -8,6 +8,7 @@ from __future__ import annotations
 import datetime as dt
 import math
 import re
+from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from decimal import Decimal
@@ -58,6 +59,8 @@ class ColumnKinds:
         """Begin without columns."""
         self._kinds: dict[str, set[str]] = {name: set() for name in KNOWN}
         self._unfit: set[str] = set()
+        self._whole: Counter[str] = Counter()
+        """How many whole numbers each column holds."""
         self._n_rows = 0
 
     def add(self, rows: Iterable[Mapping[str, Any]]) -> None:
@@ -74,6 +77,8 @@ class ColumnKinds:
             kinds.add(kind)
         if isinstance(value, str) and not is_text(value):
             self._unfit.add(name)
+        if kind == NUMBERS and isinstance(value, int):
+            self._whole[name] += 1
 
     def settled(self, source: str) -> StoredColumns:
         """How the columns are stored, now that all rows were looked at.
@@ -89,6 +94,8 @@ class ColumnKinds:
         columns = []
         for name, own in _own_names(self._kinds, told).items():
             cast = _as_it_is if name in KNOWN else _cast(own, self._kinds[name], name in self._unfit, told)
+            if cast is _plain and self._kinds[name] == {NUMBERS} and self._whole[name] < self._n_rows:
+                cast = _fraction
             if cast is not None:
                 columns.append((name, own, cast))
         return StoredColumns(columns=tuple(columns), told=tuple(told))
@@ -202,9 +209,12 @@ def _as_it_is(value: Any) -> Any:
 
 
 def _plain(value: Any) -> Any:
-    if kind_of(value) is None:
-        return None
-    return float(value) if isinstance(value, Decimal) else value
+    return None if kind_of(value) is None else value
+
+
+def _fraction(value: Any) -> float | None:
+    """A number of a column that also holds fractions, or gaps, of which every part is stored alike."""
+    return None if kind_of(value) is None else float(value)
 
 
 def _text(value: Any) -> str | None:

@@ -82,7 +82,7 @@ def check_rows(
     Raises:
         PromptTableError: no row is good, or there are more cells than are taken.
     """
-    spool, kinds, ids = Spool(), ColumnKinds(), array("q")
+    spool, ids = Spool(), array("q")
     errors: list[RowError] = []
     for part in chunks(rows, PART):
         good = []
@@ -92,16 +92,19 @@ def check_rows(
             except _RowFault as fault:
                 errors.append(_row_error(fault, row, f"{source}:{line}", line))
         spool.append(good)
-        kinds.add(row for _, row in good)
         ids.extend(hash(row["prompt_id"]) for _, row in good)
     if not spool.n_rows:
         detail = "; ".join(error.message for error in errors[:3]) or f"{source}: no row under the header"
         raise PromptTableError(f"no prompt can be used: {detail}")
-    stored, again = kinds.settled(source), _again(spool, ids)
+    again = _again(spool, ids)
     if again:
         errors += [_row_error(_said_before(row), row, f"{source}:{line}", line) for line, row in again.values()]
         errors.sort(key=lambda error: error.line or 0)
-    parts = _Parts(spool, stored, frozenset(again))
+    rows_kept, kinds = _Kept(spool, frozenset(again)), ColumnKinds()
+    for part in rows_kept:
+        kinds.add(part)
+    stored = kinds.settled(source)
+    parts = _Parts(rows_kept, stored)
     return _table(parts, spool.n_rows - len(again), source, tuple(errors), (*warnings, *stored.told))
 
 
@@ -134,19 +137,32 @@ def _as_prompts(frame: pd.DataFrame) -> pd.DataFrame:
     return ordered.reset_index(drop=True).astype(dict.fromkeys(KNOWN, "string"))
 
 
-class _Parts:
-    """The rows of a spool as frames, without those at some places."""
+@dataclass(frozen=True)
+class _Kept:
+    """The rows of a spool, a part at a time, without those at some places."""
 
-    def __init__(self, spool: Spool, stored: StoredColumns, left_out: frozenset[int]) -> None:
-        self._spool, self._stored, self._left_out = spool, stored, left_out
+    spool: Spool
+    left_out: frozenset[int]
 
-    def __iter__(self) -> Iterator[pd.DataFrame]:
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
         first = 0
-        for part in self._spool:
-            kept = [row for place, (_, row) in enumerate(part, start=first) if place not in self._left_out]
+        for part in self.spool:
+            kept = [row for place, (_, row) in enumerate(part, start=first) if place not in self.left_out]
             first += len(part)
             if kept:
-                yield _as_prompts(self._stored.frame(kept))
+                yield kept
+
+
+@dataclass(frozen=True)
+class _Parts:
+    """Rows as frames."""
+
+    rows: _Kept
+    stored: StoredColumns
+
+    def __iter__(self) -> Iterator[pd.DataFrame]:
+        for part in self.rows:
+            yield _as_prompts(self.stored.frame(part))
 
 
 def _again(spool: Spool, ids: Sequence[int]) -> dict[int, tuple[int, dict[str, Any]]]:

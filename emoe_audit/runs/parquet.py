@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -37,38 +36,39 @@ def write_parts(file: Path, table: str, parts: Iterable[pd.DataFrame], schema: p
     Args:
         file: Where to.
         table: Its name.
-        parts: Gone through again from the start where one holds what those before it left open.
+        parts: One or more; gone through again where one holds what the first left open, as a column that was empty.
         schema: By default that of the parts together.
 
     Raises:
         StoreError: a cell cannot be stored, or two parts of a column do not go together.
     """
-    known = schema
-    while (widened := _written(file, table, parts, known)) is not None:
-        known = widened
+    if schema is not None:
+        _write_all(file, table, parts, schema)
+        return
+    with _storing(table):
+        first = _schema_of(next(iter(parts)))
+    if not _write_all(file, table, parts, first, only_if_it_fits=True):
+        with _storing(table):
+            whole = pa.unify_schemas([*{_schema_of(part) for part in parts}], promote_options="permissive")
+        _write_all(file, table, parts, whole)
 
 
-def _written(file: Path, table: str, parts: Iterable[pd.DataFrame], schema: pa.Schema | None) -> pa.Schema | None:
-    """Write all parts; or stop at one that a schema of those before it cannot hold, and say which can."""
-    known, is_given = schema, schema is not None
-    with ExitStack() as opened:
-        writer = opened.enter_context(pq.ParquetWriter(file, schema)) if is_given else None
+def _write_all(
+    file: Path, table: str, parts: Iterable[pd.DataFrame], schema: pa.Schema, *, only_if_it_fits: bool = False
+) -> bool:
+    """Write all parts; whether all have this schema, where it is asked, else it stops at the first that has not."""
+    with pq.ParquetWriter(file, schema) as writer:
         for part in parts:
             with _storing(table):
-                fitting: Any = known if is_given else _widened(known, part)
-                if writer is not None and not fitting.equals(known):
-                    return fitting
-                known = fitting
-                rows = pa.Table.from_pandas(part[fitting.names], schema=fitting, preserve_index=False)
-            writer = writer or opened.enter_context(pq.ParquetWriter(file, fitting))
+                if only_if_it_fits and not _schema_of(part).equals(schema):
+                    return False
+                rows = pa.Table.from_pandas(part[schema.names], schema=schema, preserve_index=False)
             writer.write_table(rows)
-    return None
+    return True
 
 
-def _widened(schema: pa.Schema | None, part: pd.DataFrame) -> Any:
-    """The schema of a part, together with that of those before it."""
-    own = pa.Schema.from_pandas(part, preserve_index=False).remove_metadata()
-    return own if schema is None else pa.unify_schemas([schema, own], promote_options="permissive")
+def _schema_of(part: pd.DataFrame) -> pa.Schema:
+    return pa.Schema.from_pandas(part, preserve_index=False).remove_metadata()
 
 
 @contextmanager

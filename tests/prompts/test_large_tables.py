@@ -50,7 +50,9 @@ def test_a_table_is_the_same_however_much_of_it_is_held(
     assert parted.row_errors == whole.row_errors
     assert [error.line for error in parted.row_errors] == [3, 4, 6, 7]
     assert parted.warnings == whole.warnings
+    assert parted.sha256 == whole.sha256
     pd.testing.assert_frame_equal(parted.frame, whole.frame, check_dtype=False)
+    assert "late" not in parted.frame, "which stands only in a row that is left out"
 
 
 @pytest.mark.parametrize("held", [1, 3])
@@ -63,6 +65,27 @@ def test_its_parts_are_stored_as_one_table(tmp_path: Path, monkeypatch: pytest.M
         stored.append(store.query("SELECT * FROM prompts ORDER BY prompt_id"))
     pd.testing.assert_frame_equal(*stored)
     assert stored[0]["rank"].tolist()[2:4] == [2.5, pytest.approx(float("nan"), nan_ok=True)]
+
+
+def test_columns_may_come_in_any_part_and_numbers_be_of_any_size(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows: list[dict[str, object]] = [{"prompt": f"p{place}", "prompt_id": f"{place}"} for place in range(8)]
+    rows[2] |= {"a": "x"}
+    rows[4] |= {"b": "y", "n": 2**60}
+    rows[6] |= {"c": True, "n": 0.5}
+    rows[7] |= {"n": 3}
+    stored = []
+    for size in (2, 100):
+        monkeypatch.setattr(tables, "PART", size)
+        store = RunStore.open(tmp_path / str(size), plan=synthetic_plan())
+        table = read(tmp_path, rows)
+        take_prompts(store, table)
+        stored.append((table.sha256, store.query("SELECT * FROM prompts ORDER BY prompt_id")))
+    assert stored[0][0] == stored[1][0]
+    pd.testing.assert_frame_equal(stored[0][1], stored[1][1])
+    assert stored[0][1]["n"].dropna().tolist() == [2.0**60, 0.5, 3.0]
+    assert stored[0][1]["c"].dropna().tolist() == [True]
 
 
 def test_four_times_the_rows_take_no_more_memory(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
