@@ -25,7 +25,8 @@ from emoe_audit.runs.store import RunStore
 SCORES = ("disagreement", "relative_disagreement", "feature_power", "n_tokens", "tokens_per_word")
 TRANSLATION_SCORES = (TRANSLATION_SCORE,)
 ROWS = """
-    SELECT * FROM results LEFT JOIN readings USING (key) WHERE {condition}
+    SELECT * FROM (SELECT * FROM results WHERE {condition})
+    LEFT JOIN (SELECT * FROM readings WHERE {condition}) USING (key)
     QUALIFY row_number() OVER (PARTITION BY key, source_id ORDER BY prompt_id) = 1 ORDER BY key, source_id
 """
 
@@ -69,7 +70,7 @@ def judged_features(store: RunStore) -> Features:
     Raises:
         AuditError: there are none.
     """
-    rows = _rows(store, sql("reading IS NOT NULL AND source_id IS NOT NULL")).dropna(subset="source_rank")
+    rows = _rows(store, sql("key IN (SELECT key FROM quality)")).dropna(subset=["reading", "source_id", "source_rank"])
     if rows.empty:
         raise AuditError(
             f"{store.path}: no prompt has both a judged image and a reading, so there is nothing to learn from; "
@@ -93,7 +94,8 @@ def features_of(store: RunStore, keys: Sequence[str], scores: Sequence[str]) -> 
 
 
 def _rows(store: RunStore, condition: Sql, values: Sequence[object] = ()) -> pd.DataFrame:
-    rows = store.query(sql(ROWS, condition=condition), values)
+    """Those that a condition on the key holds for, which is asked twice, with its values."""
+    rows = store.query(sql(ROWS, condition=condition), [*values, *values])
     return rows if "source_rank" in rows else rows.assign(source_rank=np.nan)
 
 

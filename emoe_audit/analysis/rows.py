@@ -39,18 +39,17 @@ def different(column: pd.Series) -> list[Any]:
     return list(places(column)[1])
 
 
-def presence(rows: pd.DataFrame, by: str) -> np.ndarray:
-    """Which captions are in which groups, `[caption, group]`, both in the order in which they come."""
-    (captions, ids), (groups, names) = (places(rows[own], sort=False) for own in ("source_id", by))
+def presence(rows: pd.DataFrame, by: str, *, sort: bool = False) -> np.ndarray:
+    """Which captions are in which groups, `[caption, group]`, both in the order in which they come, or sorted."""
+    (captions, ids), (groups, names) = (places(rows[own], sort=sort) for own in ("source_id", by))
     cells = np.zeros((len(ids), len(names)), dtype=bool)
     cells[captions, groups] = True
     return cells
 
 
 def n_captions(rows: pd.DataFrame, by: str) -> pd.Series:
-    """How many captions each group of a column without NaN has, by group, in order."""
-    names = places(rows[by], sort=False)[1]
-    return pd.Series(presence(rows, by).sum(axis=0), index=names).sort_index()
+    """How many captions each group of a column without NaN has, by group, in the order of `places`."""
+    return pd.Series(presence(rows, by, sort=True).sum(axis=0), index=places(rows[by])[1])
 
 
 def group_means(rows: pd.DataFrame, by: str, measure: str) -> pd.Series:

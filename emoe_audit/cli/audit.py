@@ -63,6 +63,8 @@ def run(
     table = _table(prompts, spec, concepts, settings)
     scoring, images = configs(settings)
     if dry_run:
+        if cluster is not None:
+            raise click.UsageError("--dry-run measures this machine, not a cluster: leave --ray out")
         from emoe_audit.decisions.estimate import estimate
 
         print_result(estimate(table, spec, out, scoring, images), as_json)

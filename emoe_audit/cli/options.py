@@ -16,6 +16,8 @@ from emoe_audit.runs.shares import Share
 from emoe_audit.types import AnalysisConfig, ClusterConfig, ImageConfig, ScoringConfig
 
 DEFAULT_ENSEMBLE = "emoji-a"
+LEAST_GPU = 0.0001
+"""The smallest part of a GPU that Ray gives."""
 F = TypeVar("F", bound=Callable[..., Any])
 run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 """`RUN`, the folder of a run that exists."""
@@ -296,6 +298,8 @@ def cluster_config(settings: dict[str, Any], shard: Share | None = None) -> Clus
         raise click.UsageError(
             "--shard is for processes that you start yourself: a Ray cluster needs none, leave it out"
         )
+    if gpus is not None and not (gpus == int(gpus) or LEAST_GPU <= gpus < 1):
+        raise click.UsageError(f"--gpus-per-worker is a whole number, or a part of one GPU from {LEAST_GPU} on")
     return ClusterConfig(address=address, workers=workers, gpus_per_worker=gpus)
 
 

@@ -18,6 +18,8 @@ REACHED = 5.0
 TRIES = "RAY_gcs_server_port_wait_time_s", "1"
 """Ray asks a head that is gone twenty times, five minutes long; said while it looks for one, and not where it starts
 one."""
+REFUSED = (ConnectionError, RuntimeError, ValueError)
+"""What Ray raises, besides errors of its own, where there is no cluster or none for this process."""
 STORE_BYTES = 256 << 20
 """That Ray may hold of what is sent, where it is started here."""
 QUIET: dict[str, Any] = {"log_to_driver": False, "logging_level": logging.ERROR, "configure_logging": False}
@@ -44,11 +46,18 @@ def connected(address: str) -> Iterator[Any]:
     if named != AUTO:
         _check_reached(named)
     if not _joined(ray, named):
-        ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **QUIET)
+        _start_here(ray)
     try:
         yield ray
     finally:
         ray.shutdown()
+
+
+def _start_here(ray: Any) -> None:
+    try:
+        ray.init(address="local", include_dashboard=False, object_store_memory=STORE_BYTES, **QUIET)
+    except (*REFUSED, ray.exceptions.RayError) as error:
+        raise AuditError(f"no Ray can be started on this machine: {str(error)[-500:]}") from error
 
 
 def _joined(ray: Any, address: str) -> bool:
@@ -56,7 +65,7 @@ def _joined(ray: Any, address: str) -> bool:
     try:
         with _few_tries():
             ray.init(address=address, **QUIET)
-    except (ConnectionError, RuntimeError, ValueError) as error:
+    except (*REFUSED, ray.exceptions.RayError) as error:
         if address == AUTO and _is_absent(error):
             return False
         raise AuditError(f"the Ray cluster at {address!r:.100} cannot be used: {str(error)[-500:]}") from error

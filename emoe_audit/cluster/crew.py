@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import shutil
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,7 +26,7 @@ from emoe_audit.runs.shares import new_crew, worker_folder
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.hands import Job, Row
 from emoe_audit.steps.scores import SCORE_CHUNK
-from emoe_audit.steps.shares import put_away, remove_gone, take_from_worker
+from emoe_audit.steps.shares import put_away, take_from_worker
 from emoe_audit.types import ClusterConfig, RowError
 
 GATHERING = 20.0
@@ -67,8 +68,8 @@ class Crew:
 
         Dispatch(self._roster, parts, Receiver(done=done, given_up=given_up, waiting=waiting)).run(job)
 
-    def ask(self, job: Job, rows: Sequence[Any], size: int) -> list[Any]:
-        """What workers answer, in the order of the rows, `size` at a time.
+    def ask(self, job: Job, rows: Sequence[Any], size: int, *, is_timed: bool = True) -> list[Any]:
+        """What workers answer, in the order of the rows, `size` at a time; see `Dispatch` for `is_timed`.
 
         Raises:
             AuditError: a worker says so, or is lost each time over the same row.
@@ -82,7 +83,8 @@ class Crew:
             raise AuditError(why)
 
         parts = chunks(list(enumerate(rows)), size)
-        Dispatch(self._roster, parts, Receiver(done=done, given_up=given_up, waiting=lambda: None)).run(job)
+        receiver = Receiver(done=done, given_up=given_up, waiting=lambda: None)
+        Dispatch(self._roster, parts, receiver, is_timed=is_timed).run(job)
         return [answers[place] for place in sorted(answers)]
 
     def chunk(self, left: int) -> int:
@@ -148,15 +150,15 @@ def crew_folder(run: Path) -> Iterator[Path]:
     else:
         check_place(run)
     folder = new_crew(run)
+    made = [own for own in (folder.parent, run) if not own.exists()]
     with written(folder):
         folder.mkdir(parents=True)
     try:
         with only_writer(folder):
             yield folder
     finally:
-        put_away(folder)
-        remove_gone(run)
-        if not RunStore(run).is_started:
-            for empty in (folder.parent, run):
-                with contextlib.suppress(OSError):
-                    empty.rmdir()
+        with contextlib.suppress(AuditError, OSError):  # the next start removes what is left
+            shutil.rmtree(put_away(folder))
+        for empty in made:
+            with contextlib.suppress(OSError):
+                empty.rmdir()

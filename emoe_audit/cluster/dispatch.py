@@ -22,7 +22,7 @@ TICK = 1.0
 """Seconds that are waited for news at once."""
 AHEAD = 2
 """Chunks that a worker has, of which it works on the first."""
-PATIENCE, SLOWER, UNKNOWN = 600.0, 20.0, 3.0
+PATIENCE, SLOWER, UNKNOWN = 600.0, 20.0, 60.0
 """A worker has this many seconds for a chunk, and so many times as long as the slowest so far took for a row; before
 any is known, seconds a row."""
 
@@ -57,9 +57,14 @@ class Dispatch:
         chunks: Iterable[Sequence[Any]],
         receiver: Receiver,
         clock: Callable[[], float] = time.monotonic,
+        *,
+        is_timed: bool = True,
     ) -> None:
-        """Of `chunks` no more are asked for than there is room for."""
-        self._roster, self._receiver, self._clock = roster, receiver, clock
+        """Of `chunks` no more are asked for than there is room for.
+
+        Without `is_timed` a chunk may take as long as it does, while its worker gives signs of life.
+        """
+        self._roster, self._receiver, self._clock, self._is_timed = roster, receiver, clock, is_timed
         self._source = iter(chunks)
         self._is_dry = False
         self._waiting: deque[Chunk] = deque()
@@ -164,6 +169,8 @@ class Dispatch:
             self._receiver.given_up(chunk.rows[0], chunk.verdict())
 
     def _end_overdue(self) -> None:
+        if not self._is_timed:
+            return
         for worker, flights in list(self._flights.items()):
             begun = flights[0].begun if flights else None
             took = self._clock() - begun if begun is not None else 0.0

@@ -173,7 +173,7 @@ class ClusterEngine:
 
     def have(self, work: Callable[[Any, T, Progress], R], of: T, progress: Progress = silent) -> R:
         """What some work on the engine of one worker finds."""
-        (found,) = self._crew.ask(Asked(load=self._load, ask=_Have(work=work)), [of], 1)
+        (found,) = self._crew.ask(Asked(load=self._load, ask=_Have(work=work)), [of], 1, is_timed=False)
         return found
 
 

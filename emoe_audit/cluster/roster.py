@@ -9,7 +9,7 @@ from __future__ import annotations
 import logging
 import time
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 from emoe_audit.cluster.pool import News, Pool
@@ -52,7 +52,9 @@ class Roster:
         self._wanted, self._clock = wanted, clock
         self._members: dict[str, Member] = {}
         self._job: Job | None = None
-        self._lived, self._looked = clock() + LIVES, float("-inf")
+        self._lived, self._looked, self._listened = clock() + LIVES, float("-inf"), clock()
+        self._was_ready = False
+        """Whether a worker has loaded what the job takes."""
         self._room = 0
         self._failed, self._why = 0, ""
 
@@ -74,8 +76,8 @@ class Roster:
 
     def begin(self, job: Job) -> None:
         """All are at this job from now on; nobody was listened to since the last."""
-        now = self._lived = self._clock()
-        self._job = job
+        now = self._lived = self._listened = self._clock()
+        self._job, self._was_ready = job, False
         for name, own in self._members.items():
             own.heard = own.since = now
             if own.state != "starting":
@@ -96,14 +98,24 @@ class Roster:
         """What concerns the rows that were given: `done` and `lost`.
 
         Raises:
-            AuditError: a worker does not see the run or cannot load; nobody lives.
+            AuditError: a worker does not see the run or cannot load, before any could; nobody lives.
         """
+        self._forgive_own_absence()
         self._fill_up()
-        for own in [*self.pool.news(seconds), *self._overdue()]:
-            if own.worker in self._members:
-                yield from self._heard(own)
+        for told in (self.pool.news(seconds), self._overdue()):
+            for own in told:
+                if own.worker in self._members:
+                    yield from self._heard(own)
         self._ask()
         self._check_anybody_lives()
+        self._listened = self._clock()
+
+    def _forgive_own_absence(self) -> None:
+        """A worker is not silent while nobody listens: this process may have been stopped, or waited for a file."""
+        away = self._clock() - self._listened
+        self._lived += away
+        for own in self._members.values():
+            own.heard, own.since = own.heard + away, own.since + away
 
     def lose(self, worker: str) -> None:
         """Let a worker go; another takes its place."""
@@ -125,12 +137,18 @@ class Roster:
             return
         member.heard = self._clock()
         if isinstance(news.said, Exception) and news.kind in ("seen", "ready"):
-            raise news.said
+            if not self._was_ready:
+                raise news.said
+            lost = replace(news, kind="lost", why=str(news.said))
+            self._note_loss(lost, member)
+            yield lost
+            return
         if news.kind == "seen":
             self._load(news.worker, member)
         elif news.kind == "ready":
             member.loads -= 1
             member.state = "loading" if member.loads else "ready"
+            self._was_ready = self._was_ready or member.state == "ready"
         elif news.kind == "done":
             self._failed = 0
             yield news
@@ -177,6 +195,6 @@ class Roster:
         elif now - self._lived > NOBODY:
             last = f"; the last: {self._why}" if self._why else ""
             raise StoreError(
-                f"no worker has been alive for {now - self._lived:.0f} s, and {self._room} have room on the cluster"
+                f"no worker has been alive for {now - self._lived:.0f} s; the cluster has room for {self._room} in all"
                 f"{last}. Nothing that was computed is lost: see `ray status`, and give the same command again"
             )

@@ -27,6 +27,11 @@ class Gathering:
         self._add, self._remove = add, remove
         self._last: dict[str, dict[Path, None]] = {}
 
+    def forget(self, shard: Path) -> None:
+        """A shard is no more."""
+        for last in self._last.values():
+            last.pop(shard, None)
+
     def take(self, table: str, shard: Path) -> None:
         """Note a shard, and put the last together where they are many.
 
@@ -40,6 +45,6 @@ class Gathering:
         del self._last[table]
         rows = pd.concat([read_parquet(own, StoreError).to_pandas() for own in last])
         whole = self._add(table, rows.drop_duplicates([*TABLES[table].key]))
-        for own in last:
+        for own in list(last):
             if own != whole:
                 self._remove(own)

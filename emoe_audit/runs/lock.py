@@ -19,7 +19,7 @@ from emoe_audit.readers.text import shown
 from emoe_audit.runs.database import SPILLED
 from emoe_audit.runs.files import no_link, written
 from emoe_audit.runs.ledger import LOCK, WRITER
-from emoe_audit.runs.shares import place_of_shares, share_folders
+from emoe_audit.runs.shares import SHARES, place_of_shares, share_folders
 
 PATIENCE = 600.0
 """Seconds that a process waits for another that prepares the run."""
@@ -149,12 +149,14 @@ def _opened_lock(file: Path) -> Iterator[BinaryIO]:
 
 
 def _remove_torn(run: Path) -> None:
-    """Remove what a killed writer left, in this folder and no other."""
+    """Remove what a killed writer left, in this folder and no other; shares and crews have locks of their own."""
     for name in os.listdir(run):
         if SPILLED.fullmatch(name) and not (run / name).is_symlink() and (run / name).is_dir():
             with written(run / name):
                 shutil.rmtree(run / name)
-    for folder, _, names in os.walk(run):
+    for folder, below, names in os.walk(run):
+        if folder == str(run):
+            below[:] = [name for name in below if name != SHARES]
         for name in names:
             file = Path(folder, name)
             if name.endswith(".tmp") and _is_plain(file):

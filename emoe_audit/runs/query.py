@@ -20,6 +20,8 @@ from emoe_audit.runs.views import RATINGS
 
 ROW_GROUP = 16_384
 """Rows that a reader holds at once; readings take 1 KiB each."""
+TRIES = 3
+"""Times that a query is put again where a writer has put shards together since they were listed."""
 VECTOR = 2048
 """Rows of DuckDB's unit of work."""
 COPY = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size})"
@@ -44,6 +46,15 @@ class RunReader:
         Raises:
             StoreError: a table cannot be read, or the SQL is wrong.
         """
+        for _ in range(TRIES):
+            try:
+                return self._answered(sql, params)
+            except StoreError as error:
+                if not _is_gone(error):
+                    raise
+        return self._answered(sql, params)
+
+    def _answered(self, sql: str, params: Sequence[Any]) -> pd.DataFrame:
         with self._answer(sql, params) as answer:
             return answer.df()
 
@@ -132,6 +143,14 @@ class RunReader:
                 if "interrupted" in str(error).lower():
                     raise KeyboardInterrupt from error
                 raise
+
+
+def _is_gone(error: BaseException | None) -> bool:
+    """Whether what failed is a file that was there before."""
+    if error is None:
+        return False
+    is_missing = isinstance(error, duckdb.IOException) and "No such file" in str(error)
+    return is_missing or isinstance(error, FileNotFoundError) or _is_gone(error.__cause__)
 
 
 def known_column(name: str, columns: Iterable[str], run: Path) -> Sql:

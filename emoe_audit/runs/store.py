@@ -134,6 +134,8 @@ class RunStore(PlannedRun):
 
     def _remove(self, file: Path) -> None:
         self.ledger.remove(self._name(file))
+        if self._gathering is not None:
+            self._gathering.forget(file)
 
     def compact(self, table: Table) -> None:
         """Put the shards of a table into one, so that reading a finished run opens few files.

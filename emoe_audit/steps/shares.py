@@ -112,10 +112,12 @@ def take_from_worker(run: RunStore, folder: Path, names: Iterable[str]) -> None:
         run.take_over(folder / name, name)
 
 
-def put_away(folder: Path) -> None:
-    """Give a folder another name, by which it is removed; a worker that is cut off finds it no more."""
+def put_away(folder: Path) -> Path:
+    """Give a folder another name, by which it is removed: a kill leaves none of it under its own."""
+    gone = folder.with_name(f"gone.{secrets.token_hex(8)}")
     with written(folder):
-        folder.rename(folder.with_name(f"gone.{secrets.token_hex(8)}"))
+        folder.rename(gone)
+    return gone
 
 
 def remove_gone(run: Path) -> None:

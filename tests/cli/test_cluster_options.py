@@ -29,6 +29,8 @@ def test_without_ray_there_is_no_cluster_and_with_it_what_was_asked_for() -> Non
         (["--ray", "auto", "--workers", "0"], "0 is not in the range x>=1"),
         (["--ray", "auto", "--gpus-per-worker", "0"], "0.0 is not in the range x>0"),
         (["--ray", "auto", "--gpus-per-worker", "nan"], "'nan' is no finite number"),
+        (["--ray", "auto", "--gpus-per-worker", "1.5"], "is a whole number, or a part of one GPU"),
+        (["--ray", "auto", "--gpus-per-worker", "0.00001"], "is a whole number, or a part of one GPU"),
         (["--gpus-per-worker", "1"], "are of a Ray cluster: give --ray, too"),
         (["--workers", "2"], "are of a Ray cluster: give --ray, too"),
     ],
@@ -48,3 +50,9 @@ def test_a_share_is_for_processes_that_are_no_cluster_s(command: str, tmp_path: 
     done = CliRunner().invoke(cli, [command, *place, "--ray", "auto", "--shard", "1/2"])
     assert done.exit_code == 2
     assert "--shard is for processes that you start yourself" in done.output
+
+
+def test_a_dry_run_measures_no_cluster(tmp_path: Path) -> None:
+    done = CliRunner().invoke(cli, ["run", "--out", str(tmp_path / "run"), "--ray", "auto", "--dry-run"])
+    assert done.exit_code == 2
+    assert "--dry-run measures this machine" in done.output

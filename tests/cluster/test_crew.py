@@ -178,13 +178,25 @@ def test_weights_that_are_not_the_same_everywhere_stop_the_run(by: Callable[...,
         by(pool)
 
 
-def test_another_process_is_kept_out_and_a_crew_keeps_out_of_its_run(
-    by: Callable[..., RunStore], table: PromptTable, tiny_spec: EnsembleSpec, plain: pd.DataFrame
+def test_a_run_that_another_process_writes_to_is_told_before_anybody_loads_anything(
+    by: Callable[..., RunStore],
 ) -> None:
     store, pool = by(Within()), Within()
     with only_writer(store.path), pytest.raises(StoreError, match="is writing to this run"):
         by(pool)
-    assert pool.started == [], "before anybody loads anything"
+    assert pool.started == []
+
+
+def test_what_lies_where_the_run_would_be_stays_when_nothing_begins(tmp_path: Path) -> None:
+    (tmp_path / "made").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "made")
+    for out in (tmp_path / "link", tmp_path / "new"):
+        with pytest.raises(KeyboardInterrupt), crew_folder(out) as folder:
+            assert folder.is_dir()
+            shutil.rmtree(folder)
+            raise KeyboardInterrupt
+    assert (tmp_path / "made").is_dir() and list((tmp_path / "made").iterdir()) == []
+    assert not (tmp_path / "new").exists()
 
 
 def test_progress_says_who_works_and_how_many_rows_are_left_out(

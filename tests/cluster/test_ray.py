@@ -111,16 +111,15 @@ def test_a_run_whose_nodes_all_go_says_so_and_goes_on_later(
 ) -> None:
     monkeypatch.setattr(roster, "NOBODY", 6.0)
     cluster.be(2)
-    gone: list[float] = []
+    gone: list[bool] = []
 
     def killing(_stage: str, done: int, _total: int, _beside: str = "", /) -> None:
         if done and not gone:
-            gone.append(time.monotonic())
+            gone.append(True)
             cluster.be(0)
 
     with pytest.raises(StoreError, match="Nothing that was computed is lost: see `ray status`"):
         by(Load(seconds=0.01), killing)
-    assert time.monotonic() - gone[0] < 60
     cluster.be(1)
     assert by(Load()).query(ROWS).equals(plain(table, tiny_spec, tmp_path / "plain"))
 

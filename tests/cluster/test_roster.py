@@ -133,3 +133,27 @@ def test_workers_that_all_die_while_they_load_end_the_run() -> None:
     pool = Simulated(loads=lambda _worker: "dead")
     with pytest.raises(AuditError, match=f"{FAILED_STARTS} workers in a row died .* the last: out of memory"):
         work_off(pool, [[1]])
+
+
+def test_workers_are_not_silent_while_nobody_listens() -> None:
+    """This process may be stopped for minutes, or wait for a file; signs are heard before anybody is judged."""
+    pool = Simulated(places=2)
+    roster = Roster(pool, None, pool.clock)
+    roster.gather(5.0)
+    roster.begin(Nothing())
+    for _ in range(10):
+        list(roster.news(1.0))
+    for away in (50.0, 5000.0):
+        pool.now += away
+        for _ in range(3):
+            assert list(roster.news(1.0)) == []
+        assert roster.n_living == 2
+    assert pool.dismissed == []
+
+
+@pytest.mark.parametrize("of", ["sees", "loads"])
+def test_one_that_cannot_load_where_others_could_is_replaced(of: str) -> None:
+    pool = Simulated(places=2, dies=lambda step, worker: "worker" if worker == "worker-1" and step > 5 else "")
+    setattr(pool, of, lambda worker: AuditError("no room on its disk") if worker == "worker-3" else None)
+    assert sorted(work_off(pool, chunks(ROWS, 1)).done) == ROWS
+    assert pool.started == ["worker-1", "worker-2", "worker-3", "worker-4"]

@@ -7,7 +7,7 @@ from pathlib import Path
 import pandas as pd
 import pytest
 
-from emoe_audit.runs import gathering
+from emoe_audit.runs import gathering, views
 from emoe_audit.runs.integrity import verify
 from emoe_audit.runs.ledger import Ledger
 from emoe_audit.runs.shards import shards
@@ -57,6 +57,29 @@ def test_what_others_made_is_put_together_too(store: RunStore, tmp_path: Path) -
         store.take_over(file, f"scores/{file.name}")
     assert len(shards(store.path, "scores")) == 1
     assert held(store) == sorted(KEYS[:10])
+
+
+def test_a_reader_who_listed_the_small_ones_reads_the_one_that_took_their_place(
+    store: RunStore, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for start in range(9):
+        store.append("scores", scores(KEYS[start : start + 1]))
+    before = shards(store.path, "scores")
+    store.append("scores", scores(KEYS[9:10]))
+    listed = iter([before, before])
+    monkeypatch.setattr(views, "shards", lambda run, table: next(listed, None) or shards(run, table))
+    assert held(store) == sorted(KEYS[:10])
+    assert next(listed, None) is None
+
+
+def test_what_was_compacted_meanwhile_is_put_together_no_more(store: RunStore) -> None:
+    for start in range(0, 8):
+        store.append("scores", scores(KEYS[start : start + 1]))
+    store.compact("scores")
+    for start in range(8, 20):
+        store.append("scores", scores(KEYS[start : start + 1]))
+    assert held(store) == sorted(KEYS[:20])
+    assert len(shards(store.path, "scores")) == 1 + 1 + 2
 
 
 @pytest.mark.parametrize("n_removed", [0, 3, 9])
