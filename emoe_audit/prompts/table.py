@@ -100,11 +100,11 @@ def check_rows(
     if again:
         errors += [_row_error(_said_before(row), row, f"{source}:{line}", line) for line, row in again.values()]
         errors.sort(key=lambda error: error.line or 0)
-    rows_kept, kinds = _Kept(spool, frozenset(again)), ColumnKinds()
-    for part in rows_kept:
-        kinds.add(part)
+    kept, kinds = _Kept(spool, frozenset(again)), ColumnKinds()
+    for checked in kept:
+        kinds.add(checked)
     stored = kinds.settled(source)
-    parts = _Parts(rows_kept, stored)
+    parts = _Parts(kept, stored)
     return _table(parts, spool.n_rows - len(again), source, tuple(errors), (*warnings, *stored.told))
 
 
