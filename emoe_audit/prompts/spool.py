@@ -6,6 +6,7 @@ import pickle
 import tempfile
 import weakref
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any
 
 from emoe_audit.errors import PromptTableError
@@ -43,3 +44,19 @@ class Spool:
         for place in self._places:
             self._file.seek(place)
             yield pickle.load(self._file)
+
+
+@dataclass(frozen=True)
+class Kept:
+    """The rows of a spool of rows with their lines, a part at a time, without those at some places."""
+
+    spool: Spool
+    left_out: frozenset[int]
+
+    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
+        first = 0
+        for part in self.spool:
+            kept = [row for place, (_, row) in enumerate(part, start=first) if place not in self.left_out]
+            first += len(part)
+            if kept:
+                yield kept

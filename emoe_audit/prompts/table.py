@@ -23,7 +23,7 @@ import pandas as pd
 from emoe_audit.errors import PromptTableError
 from emoe_audit.progress import chunks
 from emoe_audit.prompts.columns import GIVEN, KNOWN, TEXTS, ColumnKinds, StoredColumns, kind_of
-from emoe_audit.prompts.spool import Spool
+from emoe_audit.prompts.spool import Kept, Spool
 from emoe_audit.prompts.tags import TagError, check_language, check_region, in_usual_case
 from emoe_audit.readers.documents import Digits
 from emoe_audit.readers.tables import Broken
@@ -82,8 +82,28 @@ def check_rows(
     Raises:
         PromptTableError: no row is good, or there are more cells than are taken.
     """
-    spool, ids = Spool(), array("q")
     errors: list[RowError] = []
+    spool, ids = _good_rows(rows, source, errors)
+    if not spool.n_rows:
+        detail = "; ".join(error.message for error in errors[:3]) or f"{source}: no row under the header"
+        raise PromptTableError(f"no prompt can be used: {detail}")
+    again = _again(spool, ids)
+    if again:
+        errors += [_row_error(_said_before(row), row, f"{source}:{line}", line) for line, row in again.values()]
+        errors.sort(key=lambda error: error.line or 0)
+    kept, kinds = Kept(spool, frozenset(again)), ColumnKinds()
+    for part in kept:
+        kinds.add(part)
+    stored = kinds.settled(source)
+    parts = _Parts(kept, stored)
+    return _table(parts, spool.n_rows - len(again), source, tuple(errors), (*warnings, *stored.told))
+
+
+def _good_rows(
+    rows: Iterable[tuple[int, dict[str, Any] | Broken]], source: str, errors: list[RowError]
+) -> tuple[Spool, Sequence[int]]:
+    """The rows that hold no fault, with their lines, and the hash of the id of each; the faults of others are added."""
+    spool, ids = Spool(), array("q")
     for part in chunks(rows, PART):
         good = []
         for line, row in part:
@@ -93,19 +113,7 @@ def check_rows(
                 errors.append(_row_error(fault, row, f"{source}:{line}", line))
         spool.append(good)
         ids.extend(hash(row["prompt_id"]) for _, row in good)
-    if not spool.n_rows:
-        detail = "; ".join(error.message for error in errors[:3]) or f"{source}: no row under the header"
-        raise PromptTableError(f"no prompt can be used: {detail}")
-    again = _again(spool, ids)
-    if again:
-        errors += [_row_error(_said_before(row), row, f"{source}:{line}", line) for line, row in again.values()]
-        errors.sort(key=lambda error: error.line or 0)
-    kept, kinds = _Kept(spool, frozenset(again)), ColumnKinds()
-    for checked in kept:
-        kinds.add(checked)
-    stored = kinds.settled(source)
-    parts = _Parts(kept, stored)
-    return _table(parts, spool.n_rows - len(again), source, tuple(errors), (*warnings, *stored.told))
+    return spool, ids
 
 
 def table_of(
@@ -138,26 +146,10 @@ def _as_prompts(frame: pd.DataFrame) -> pd.DataFrame:
 
 
 @dataclass(frozen=True)
-class _Kept:
-    """The rows of a spool, a part at a time, without those at some places."""
-
-    spool: Spool
-    left_out: frozenset[int]
-
-    def __iter__(self) -> Iterator[list[dict[str, Any]]]:
-        first = 0
-        for part in self.spool:
-            kept = [row for place, (_, row) in enumerate(part, start=first) if place not in self.left_out]
-            first += len(part)
-            if kept:
-                yield kept
-
-
-@dataclass(frozen=True)
 class _Parts:
     """Rows as frames."""
 
-    rows: _Kept
+    rows: Kept
     stored: StoredColumns
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
