@@ -79,7 +79,7 @@ bench-house: $(STAMP) ## measure the wheel, the checks and the floors; figures g
 	$(BIN)/python -m pytest tests/benchmarks/test_house.py -m benchmark -n 0 -s
 
 bench-scale: $(STAMP) ## measure what the store costs from 100,000 prompts to a million, and a Ray cluster; figures go to reports/benchmarks/scale.json
-	$(BIN)/python -m pytest tests/benchmarks/test_scale.py tests/benchmarks/test_ray.py -k "not ten_million" -m benchmark -n 0 -s
+	$(BIN)/python -m pytest tests/benchmarks/test_scale.py tests/benchmarks/test_ray.py tests/cluster -k "not ten_million" -m benchmark -n 0 -s
 
 bench-ten-million: $(STAMP) ## what the store costs from a million prompts to ten; takes an hour
 	$(BIN)/python -m pytest tests/benchmarks/test_scale.py -k ten_million -m benchmark -n 0 -s

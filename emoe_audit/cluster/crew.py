@@ -159,6 +159,6 @@ def crew_folder(run: Path) -> Iterator[Path]:
     finally:
         with contextlib.suppress(AuditError, OSError):  # the next start removes what is left
             shutil.rmtree(put_away(folder))
-        for empty in made:
+        for empty in made if not RunStore(run).is_started else ():
             with contextlib.suppress(OSError):
                 empty.rmdir()

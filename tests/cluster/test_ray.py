@@ -100,7 +100,7 @@ def test_a_row_that_kills_its_process_is_named_and_everything_else_is_done(
     assert capfd.readouterr().out == "", "what Ray says of it would stand among the results"
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_run_whose_nodes_all_go_says_so_and_goes_on_later(
     cluster: Machines,
     by: Callable[..., RunStore],
@@ -124,7 +124,7 @@ def test_a_run_whose_nodes_all_go_says_so_and_goes_on_later(
     assert by(Load()).query(ROWS).equals(plain(table, tiny_spec, tmp_path / "plain"))
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_what_a_killed_process_had_its_workers_make_is_kept_and_the_rest_is_made_by_any_other(
     cluster: Machines, table: PromptTable, tiny_spec: EnsembleSpec, tmp_path: Path
 ) -> None:
@@ -142,7 +142,7 @@ def test_what_a_killed_process_had_its_workers_make_is_kept_and_the_rest_is_made
     assert list((out / "shares").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_head_that_goes_ends_the_run_within_a_minute_with_what_to_do(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
     with machines() as own, running(says_why, own.address, tiny_spec, tmp_path / "run") as (process, out, _):
         own.add()

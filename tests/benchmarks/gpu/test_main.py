@@ -101,7 +101,7 @@ def test_what_is_missing_is_named_in_the_version_that_was_tested(
     assert "--dest build/wheels open_clip_torch==" in told
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_the_checks_load_where_there_is_nothing_but_what_they_name_and_what_pytorch_brings(tmp_path: Path) -> None:
     for name in with_pytorch() | set(needs.PACKAGES.values()):
         link(name, tmp_path)

@@ -74,7 +74,7 @@ def test_the_cpu_scores_as_the_cpu_does(tiny_spec: EnsembleSpec) -> None:
     assert all(finding.holds for finding in check_scores(partial(scores_of, tiny_spec), "cpu"))
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_streamed_ensemble_scores_as_one_that_is_all_there(tmp_path: Path) -> None:
     folder = sd15.write_ensemble(tmp_path, replace(sd15.SMALL, n_experts=N_STREAMED))
     found = check_streaming(partial(scores_of, load_spec(folder / "shared_trunk")), "cpu")

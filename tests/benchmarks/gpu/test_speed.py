@@ -48,7 +48,7 @@ def measured(*dtypes: Dtype) -> dict[str, Finding]:
 
 
 @pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_path_that_is_slow_is_found(monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"TURN": 0.0, "REPEATS": 3, "NAIVE_BATCHES": (4,)}.items():
         monkeypatch.setattr(speed, name, value)

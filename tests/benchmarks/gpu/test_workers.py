@@ -40,7 +40,7 @@ def test_two_one_after_the_other_are_no_test() -> None:
     assert failed(ALONE, later) == {"workers_seconds_together"}
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_two_workers_on_this_machine_are_right_and_one_without_memory_says_so() -> None:
     found = check_workers("small", torch.device("cpu"))
     assert len(found) == 5
