@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pandas as pd
+import pyarrow as pa
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.parquet import read_parquet
@@ -22,8 +23,8 @@ class Gathering:
     every reader takes each key once.
     """
 
-    def __init__(self, add: Callable[[str, pd.DataFrame], Path], remove: Callable[[Path], None]) -> None:
-        """With what adds rows to a table as a shard, and what removes one."""
+    def __init__(self, add: Callable[[str, pa.Table, pd.DataFrame], Path], remove: Callable[[Path], None]) -> None:
+        """With what adds rows, whose keys it is given as well, to a table as a shard, and what removes one."""
         self._add, self._remove = add, remove
         self._last: dict[str, dict[Path, None]] = {}
 
@@ -43,8 +44,10 @@ class Gathering:
         if len(last) < GATHERED:
             return
         del self._last[table]
-        rows = pd.concat([read_parquet(own, StoreError).to_pandas() for own in last])
-        whole = self._add(table, rows.drop_duplicates([*TABLES[table].key]))
+        parts = [read_parquet(own, StoreError) for own in last]
+        rows = pa.concat_tables(parts, promote_options="permissive")
+        keys = rows.select(TABLES[table].key).to_pandas()
+        whole = self._add(table, rows.filter(~keys.duplicated().to_numpy()), keys.drop_duplicates())
         for own in list(last):
             if own != whole:
                 self._remove(own)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -19,10 +20,13 @@ TYPES: dict[Kind, pa.DataType] = {
 }
 
 
-def to_parquet(frame: pd.DataFrame, table: str) -> bytes:
+def to_parquet(rows: pd.DataFrame | pa.Table, table: str) -> bytes:
     """A whole table. Raises `StoreError` for a cell that cannot be stored."""
+    content = io.BytesIO()
     with _storing(table):
-        return frame.to_parquet(index=False)
+        held = pa.Table.from_pandas(rows, preserve_index=False) if isinstance(rows, pd.DataFrame) else rows
+        pq.write_table(held, content)
+    return content.getvalue()
 
 
 def schema_by_table(table: str) -> pa.Schema:

@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Literal
 
 import pandas as pd
+import pyarrow as pa
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.parquet import read_parquet
@@ -120,12 +121,12 @@ class RunStore(PlannedRun):
 
     def append(self, table: Table, frame: pd.DataFrame) -> None:
         """Add one shard; the same rows again take its place."""
-        self._gather(table, self._add(table, frame))
+        self._gather(table, self._add(table, frame, frame))
 
-    def _add(self, table: str, frame: pd.DataFrame) -> Path:
+    def _add(self, table: str, rows: pd.DataFrame | pa.Table, keys: pd.DataFrame) -> Path:
         self._forget_join()
-        file = self.path / table / shard_of(table, frame)
-        self._write(file, to_parquet(frame, table))
+        file = self.path / table / shard_of(table, keys)
+        self._write(file, to_parquet(rows, table))
         return file
 
     def _gather(self, table: str, shard: Path) -> None:
