@@ -29,7 +29,7 @@ def read_as(units: np.ndarray, weights: np.ndarray, languages: np.ndarray) -> np
     """
     found, voices = np.full(units.shape[:2], -1), consensus(units, weights)
     for language in languages:
-        own, other, place = likeness(units, weights, voices, language)
+        own, other, place = likeness(units, weights, voices, language, below=OWN)
         found[:, language] = np.where((own < OWN) & (other > OTHER), place, -1)
     return found
 
@@ -41,7 +41,7 @@ def consensus(units: np.ndarray, weights: np.ndarray) -> np.ndarray:
 
 
 def likeness(
-    units: np.ndarray, weights: np.ndarray, voices: np.ndarray, language: int
+    units: np.ndarray, weights: np.ndarray, voices: np.ndarray, language: int, *, below: float = np.inf
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Cosines of a language's prompts with the other languages' consensus of captions.
 
@@ -50,13 +50,18 @@ def likeness(
         weights: As there.
         voices: The `consensus` of all languages.
         language: The place of the language.
+        below: Where the own caption's is not less, no other is sought, and the second cosine is minus infinity.
 
     Returns:
         That with the consensus of the own caption, that with the most alike other caption, and the place of the latter;
         each `[caption]`.
     """
     others = unit(voices - units[:, language] * weights[language]).astype(units.dtype)
-    cosines = units[:, language] @ others.T
-    own = np.diagonal(cosines).copy()
-    np.fill_diagonal(cosines, -np.inf)
-    return own, cosines.max(axis=1, initial=-np.inf), cosines.argmax(axis=1)
+    own, other = (units[:, language] * others).sum(axis=1), np.full(len(units), -np.inf)
+    place = np.zeros(len(units), dtype=np.int64)
+    sought = np.flatnonzero(own < below)
+    if len(sought):
+        cosines = units[sought, language] @ others.T
+        cosines[np.arange(len(sought)), sought] = -np.inf
+        other[sought], place[sought] = cosines.max(axis=1), cosines.argmax(axis=1)
+    return own, other, place
