@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import difflib
+import os
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
@@ -77,7 +79,7 @@ class RunReader:
             try:
                 connection.execute(sql(COPY, **parts) if by is None else sql(COPY_APART, by=identifier(by), **parts))
             except duckdb.IOException as error:
-                raise WriteError(f"{file}: cannot be written: {error}") from error
+                raise WriteError(f"{file}: cannot be written: {_why(error)}") from error
 
     @contextmanager
     def many_queries(self, *, spills_into: Path | None = None) -> Iterator[None]:
@@ -143,6 +145,12 @@ class RunReader:
                 if "interrupted" in str(error).lower():
                     raise KeyboardInterrupt from error
                 raise
+
+
+def _why(error: duckdb.IOException) -> str:
+    """What the system said, where the database passes it on among other things."""
+    number = re.search(r'"errno":"(\d+)"', str(error))
+    return os.strerror(int(number[1])) if number else str(error).partition("\n")[0].removeprefix("IO Error: ")
 
 
 def _is_gone(error: BaseException | None) -> bool:
