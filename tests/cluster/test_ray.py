@@ -86,7 +86,7 @@ def test_nodes_that_are_killed_cost_no_row_and_none_stands_twice(
     assert list((store.path / "shares").iterdir()) == []
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_a_row_that_kills_its_process_is_named_and_everything_else_is_done(
     cluster: Machines, by: Callable[..., RunStore], table: PromptTable, capfd: pytest.CaptureFixture[str]
 ) -> None:
@@ -183,7 +183,7 @@ def test_what_has_no_room_is_said_before_anything_is_written(cluster: Machines, 
     assert not (tmp_path / "run").exists()
 
 
-@pytest.mark.slow
+@pytest.mark.benchmark
 def test_an_audit_by_two_workers_is_that_of_one_process(
     cluster: Machines, tiny_spec: EnsembleSpec, tmp_path: Path
 ) -> None:
