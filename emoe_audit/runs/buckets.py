@@ -13,7 +13,7 @@ from emoe_audit.runs.database import SPILL
 from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.sql import Sql, identifier, literal, sql
 
-BUCKET = 65_536
+BUCKET = 131_072
 """Rows that are sorted at once, more or less."""
 BUCKETED = """
     SELECT *, ('0x' || sha256({column})[1:4])::INT * {n}::INT // 65536 AS bucket FROM {table} JOIN {keyed} USING (key)

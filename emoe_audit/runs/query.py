@@ -74,7 +74,8 @@ class RunReader:
         Raises:
             WriteError: it cannot be written.
         """
-        parts = {"rows": rows, "file": literal(file), "size": literal(str(ROW_GROUP))}
+        size = ROW_GROUP if by is None else VECTOR  # a group of rows is held for each value
+        parts = {"rows": rows, "file": literal(file), "size": literal(str(size))}
         with self._connected(rows) as connection:
             try:
                 connection.execute(sql(COPY, **parts) if by is None else sql(COPY_APART, by=identifier(by), **parts))
