@@ -181,6 +181,8 @@ def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
 
     An autoencoder counts as a part of the pipeline wherever it lies.
     """
+    if config.n_images == 0:
+        return ""
     from emoe_audit.quality.clip_score import weights_file
 
     drawn_by = [own for own in spec.experts if own.name == config.expert]

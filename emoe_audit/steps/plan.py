@@ -48,7 +48,7 @@ def plan_run(
 
 def _quality_hash(spec: EnsembleSpec, images: ImageConfig) -> str:
     if not images.n_images:
-        return ""
+        return ""  # as it would say, and no torch is loaded for that
     from emoe_audit.quality.images import quality_hash
 
     return quality_hash(spec, images)

@@ -75,6 +75,7 @@ def test_the_hash_follows_content_and_not_place(tiny_spec: EnsembleSpec, tiny_co
     assert quality_hash(copy, CONFIG) == quality_hash(tiny_spec, CONFIG)
     (tiny_copy / "judge" / "note.txt").write_text("changed")
     assert quality_hash(copy, CONFIG) != quality_hash(tiny_spec, CONFIG)
+    assert quality_hash(copy, replace(CONFIG, n_images=0)) == ""
 
 
 def test_the_hash_follows_the_weights_that_a_judge_names(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
