@@ -104,7 +104,7 @@ class ClusteredRows:
         With fewer than two clusters in a way the covariance is NaN.
         """
         inverse = np.linalg.inv(self.normal.gram[np.ix_(kept, kept)])
-        coefficients = self.coefficients(kept)
+        coefficients = inverse @ self.normal.moments[kept]
         squares: list[float] = []
         sums = _sums_by_cluster(self._scores(kept, coefficients, squares), self.ways)
         meats = [_meat(own, len(self.ways[0])) for own in sums]

@@ -112,10 +112,15 @@ def vectors(content: Sequence[bytes], run: Path) -> list[np.ndarray]:
 
 def _matrix(content: Sequence[bytes], run: Path) -> np.ndarray:
     """Readings as rows of length 1, in float32."""
-    _check_lengths(content, run)
-    rows = np.frombuffer(b"".join(content), dtype=np.float16).reshape(len(content), -1).astype(np.float32)
+    rows = _rows(content, run).astype(np.float32)
     unit: np.ndarray = rows / np.linalg.norm(rows, axis=1, keepdims=True)
     return unit
+
+
+def _rows(content: Sequence[bytes], run: Path) -> np.ndarray:
+    """Readings as rows of half precision. Raises `StoreError` as `vectors` does."""
+    _check_lengths(content, run)
+    return np.frombuffer(b"".join(content), dtype=np.float16).reshape(len(content), -1 if content else 0)
 
 
 def _check_lengths(content: Sequence[bytes], run: Path) -> None:
@@ -154,9 +159,7 @@ def _compared(store: RunStore, readers: Readers, rows: pd.DataFrame) -> pd.DataF
 
 def _readings(store: RunStore, rows: pd.DataFrame) -> Readings:
     """The first halves of readings, which are those of the text."""
-    content = rows["reading"].to_list()
-    _check_lengths(content, store.path)
-    whole = np.frombuffer(b"".join(content), dtype=np.float16).reshape(len(content), -1 if content else 0)
+    whole = _rows(rows["reading"].to_list(), store.path)
     return Readings(
         vectors=whole[:, : whole.shape[1] // 2].astype(np.float32),
         languages=rows["language"].to_list(),
