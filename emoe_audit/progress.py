@@ -13,6 +13,11 @@ T = TypeVar("T")
 PLAIN_SECONDS = 5.0
 """Between two plain lines."""
 CLEAR_LINE = "\r\033[K"
+FIRST_PART = 8
+PART_SECONDS = 10.0
+"""What a part of long work may take, so that it is seen to go on and a kill costs no more."""
+GAIN = 1.25
+"""How many times as fast twice as many at a time have to go for parts that take longer."""
 
 
 @runtime_checkable
@@ -28,6 +33,22 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     left = iter(items)
     while part := list(islice(left, size)):
         yield part
+
+
+def paced(items: Iterable[T], most: int, clock: Callable[[], float] = time.monotonic) -> Iterator[list[T]]:
+    """The items in order, at first a few at a time, in the end `most`, as far as that costs no more than it is worth.
+
+    Each part is twice as large as the one before while parts take less than `PART_SECONDS`, or items go `GAIN` times as
+    fast for it, as where experts are streamed from disk for each part; the second part is, to see that.
+    """
+    left, size, best = iter(items), min(FIRST_PART, most), float("inf")
+    while part := list(islice(left, size)):
+        started = clock()
+        yield part
+        seconds = clock() - started
+        if seconds < PART_SECONDS or seconds / len(part) * GAIN < best:
+            size = min(2 * size, most)
+        best = min(best, seconds / len(part))
 
 
 def silent(stage: str, done: int, total: int, beside: str = "", /) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import io
+from collections.abc import Callable
+from itertools import chain, repeat
 
 import pytest
 
-from emoe_audit.progress import Counted, Reporter, in_words
+from emoe_audit.progress import Counted, Reporter, in_words, paced
 
 
 class Terminal(io.StringIO):
@@ -71,3 +73,33 @@ def test_a_terminal_line_moves_and_ends_with_a_line_break() -> None:
 @pytest.mark.parametrize(("seconds", "words"), [(44.6, "45 s"), (90, "2 min"), (3000, "50 min"), (9000, "2.5 h")])
 def test_durations_in_words(seconds: float, words: str) -> None:
     assert in_words(seconds) == words
+
+
+def sizes(seconds_of: Callable[[int], float], n: int = 3000, most: int = 1024) -> list[int]:
+    """Of the parts of `n` items, where a part of some size takes some seconds."""
+    clock, found = Clock(), []
+    for part in paced(iter(range(n)), most, clock):
+        found.append(len(part))
+        clock.now += seconds_of(len(part))
+    assert sum(found) == n
+    return found
+
+
+def test_fast_work_is_done_in_large_parts() -> None:
+    assert sizes(lambda n: 0.004 * n) == [8, 16, 32, 64, 128, 256, 512, 1024, 960]
+
+
+def test_slow_work_is_done_in_parts_of_some_seconds() -> None:
+    """And never of more than twice the first, which is tried once."""
+    assert sizes(lambda n: 0.3 * n, n=200) == [8, 16, 32, 64, 64, 16]
+    assert sizes(lambda n: 30.0 * n, n=60) == [8, 16, 16, 16, 4]
+
+
+def test_work_that_costs_as_much_for_many_as_for_one_is_done_in_large_parts() -> None:
+    """As where experts are loaded anew for each part."""
+    assert sizes(lambda n: 60 + 0.1 * n) == [8, 16, 32, 64, 128, 256, 512, 1024, 960]
+
+
+def test_a_first_part_that_was_slow_for_once_is_forgotten() -> None:
+    seconds = chain([100.0], repeat(1.0))
+    assert sizes(lambda n: next(seconds), n=70) == [8, 16, 32, 14]

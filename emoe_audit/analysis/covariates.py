@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 
 LOG_LENGTH, SCRIPT = "log_length", "dominant_script"
-NO_LETTER = ""
+NO_LETTER, NONE, LATIN = "", "NONE", "LATIN"
 NUMBERS = ("n_tokens", "tokens_per_word", "truncated", LOG_LENGTH)
 """Covariates of a prompt; the last is the logarithm of its number of characters."""
 COVARIATES = (*NUMBERS, SCRIPT)
@@ -49,11 +49,13 @@ def complete(rows: pd.DataFrame) -> pd.DataFrame:
 
 def dominant_script(text: str) -> str:
     """The script of most letters, by the first word of their Unicode names; `NONE` without letters."""
+    if text.isascii():
+        return LATIN if any(map(str.isalpha, text)) else NONE
     counts: Counter[str] = Counter()
     for letter, n in Counter(text).items():
         counts[_letter_script(letter)] += n
     del counts[NO_LETTER]
-    return max(counts, key=counts.__getitem__, default="NONE")
+    return max(counts, key=counts.__getitem__, default=NONE)
 
 
 @cache

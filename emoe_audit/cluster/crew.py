@@ -25,14 +25,13 @@ from emoe_audit.runs.place import check_place
 from emoe_audit.runs.shares import new_crew, worker_folder
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.hands import Job, Row
-from emoe_audit.steps.scores import SCORE_CHUNK
 from emoe_audit.steps.shares import put_away, take_from_worker
 from emoe_audit.types import ClusterConfig, RowError
 
 GATHERING = 20.0
 """Seconds that are waited for more than one worker, before the first is given anything."""
-LEAST_CHUNK, CHUNKS_EACH = 16, 8
-"""Prompts that a chunk has at least, and chunks that each worker gets before they become larger."""
+LEAST_CHUNK, MOST_CHUNK, CHUNKS_EACH = 16, 256, 8
+"""Prompts that a chunk has at least and at most, and chunks that each worker gets before they become larger."""
 
 
 class Crew:
@@ -87,13 +86,13 @@ class Crew:
         Dispatch(self._roster, parts, receiver, is_timed=is_timed).run(job)
         return [answers[place] for place in sorted(answers)]
 
-    def chunk(self, left: int) -> int:
-        """How many of the prompts that are left a worker scores at a time: few where few are, so that all end at once.
+    def parts(self, rows: Iterator[Row], left: int) -> Iterator[list[Row]]:
+        """What a worker scores at a time of the prompts that are left: few where few are, so that all end at once.
 
         A power of two, as batches are.
         """
         share = left / (CHUNKS_EACH * max(1, self._roster.size))
-        return min(SCORE_CHUNK, max(LEAST_CHUNK, 2 ** math.floor(math.log2(max(1.0, share)))))
+        return chunks(rows, min(MOST_CHUNK, max(LEAST_CHUNK, 2 ** math.floor(math.log2(max(1.0, share))))))
 
     @property
     def ready(self) -> list[str]:

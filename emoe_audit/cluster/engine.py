@@ -150,7 +150,7 @@ class ClusterEngine:
     def score_pending(self, store: RunStore, progress: Progress) -> None:
         """Have the workers score every prompt of a run that has no score yet, with what is known of its languages."""
         job = ScoringThere(load=self._load, ensemble_hash=self.ensemble_hash, languages=self.languages)
-        score_by(self._crew, job, store, progress, chunk=self._crew.chunk)
+        score_by(self._crew, job, store, progress, parts=self._crew.parts)
 
     def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
         """A row per prompt, in order, each scored by one of the workers."""

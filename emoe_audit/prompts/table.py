@@ -126,10 +126,10 @@ def table_of(
 def _table(
     parts: Iterable[pd.DataFrame], n_prompts: int, source: str, errors: tuple[RowError, ...], warnings: tuple[str, ...]
 ) -> PromptTable:
-    digest = hashlib.sha256()
+    digest, encoder = hashlib.sha256(), json.JSONEncoder(default=str)
     for part in parts:
-        for row in part.astype(object).where(part.notna(), None).itertuples(index=False):
-            digest.update(json.dumps(list(row), default=str).encode())
+        for row in part.astype(object).where(part.notna(), None).itertuples(index=False, name=None):
+            digest.update(encoder.encode(row).encode())
     return PromptTable(
         parts=parts,
         n_prompts=n_prompts,
@@ -249,6 +249,8 @@ def _id(row: dict[str, Any], column: str) -> str:
 def _text(row: dict[str, Any], column: str) -> str:
     """A text or a number as text, empty where there is none."""
     value = row.get(column)
+    if type(value) is str:
+        return value
     if kind_of(value) is None:
         return ""
     if isinstance(value, bool) or not isinstance(value, str | int | float):

@@ -5,15 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from pathlib import Path
 
-import pandas as pd
 import pyarrow as pa
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.parquet import read_parquet
 from emoe_audit.runs.tables import TABLES
 
-GATHERED = 128
-"""Shards that are put into one."""
+GATHERED, GATHERED_BYTES = 128, 32 << 20
+"""Shards that are put into one, fewer where they have so many bytes: they are held at once."""
 
 
 class Gathering:
@@ -23,10 +22,11 @@ class Gathering:
     every reader takes each key once.
     """
 
-    def __init__(self, add: Callable[[str, pa.Table, pd.DataFrame], Path], remove: Callable[[Path], None]) -> None:
-        """With what adds rows, whose keys it is given as well, to a table as a shard, and what removes one."""
+    def __init__(self, add: Callable[[str, pa.Table], Path], remove: Callable[[Path], None]) -> None:
+        """With what adds rows to a table as a shard, and what removes one."""
         self._add, self._remove = add, remove
-        self._last: dict[str, dict[Path, None]] = {}
+        self._last: dict[str, dict[Path, int]] = {}
+        """The size of each by table."""
 
     def forget(self, shard: Path) -> None:
         """A shard is no more."""
@@ -40,14 +40,14 @@ class Gathering:
             StoreError: one of them cannot be read.
         """
         last = self._last.setdefault(table, {})
-        last[shard] = None
-        if len(last) < GATHERED:
+        last[shard] = shard.stat().st_size
+        if len(last) < GATHERED and sum(last.values()) < GATHERED_BYTES:
             return
         del self._last[table]
         parts = [read_parquet(own, StoreError) for own in last]
         rows = pa.concat_tables(parts, promote_options="permissive")
         keys = rows.select(TABLES[table].key).to_pandas()
-        whole = self._add(table, rows.filter(~keys.duplicated().to_numpy()), keys.drop_duplicates())
+        whole = self._add(table, rows.filter(~keys.duplicated().to_numpy()))
         for own in list(last):
             if own != whole:
                 self._remove(own)

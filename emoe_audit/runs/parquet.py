@@ -20,12 +20,16 @@ TYPES: dict[Kind, pa.DataType] = {
 }
 
 
-def to_parquet(rows: pd.DataFrame | pa.Table, table: str) -> bytes:
-    """A whole table. Raises `StoreError` for a cell that cannot be stored."""
-    content = io.BytesIO()
+def as_arrow(rows: pd.DataFrame, table: str) -> pa.Table:
+    """A frame as it is stored. Raises `StoreError` for a cell that cannot be."""
     with _storing(table):
-        held = pa.Table.from_pandas(rows, preserve_index=False) if isinstance(rows, pd.DataFrame) else rows
-        pq.write_table(held, content)
+        return pa.Table.from_pandas(rows, preserve_index=False, nthreads=1)
+
+
+def to_parquet(rows: pa.Table) -> bytes:
+    """A whole table."""
+    content = io.BytesIO()
+    pq.write_table(rows, content)
     return content.getvalue()
 
 

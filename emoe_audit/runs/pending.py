@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from emoe_audit.errors import StoreError
-from emoe_audit.progress import chunks
+from emoe_audit.readers.parquet import BATCH
 from emoe_audit.runs.checked import read_files
 from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.shards import shards
@@ -39,8 +39,8 @@ def n_prompts(run: RunReader, share: Share | None = None) -> int:
     return int(run.query(sql(PROMPTS, own=_own(share)))["n"].iloc[0])
 
 
-def pending(run: RunReader, table: str, size: int, share: Share | None = None) -> Iterator[list[dict[str, Any]]]:
-    """The prompts whose keys the table lacks, in the order of keys, `size` at a time; of all, or of a share.
+def pending(run: RunReader, table: str, share: Share | None = None) -> Iterator[dict[str, Any]]:
+    """The prompts whose keys the table lacks, in the order of keys; of all, or of a share.
 
     A row is `key, prompt_id, source_id, prompt, language`, of several that share a key the first by id. Rows that are
     written meanwhile change nothing.
@@ -49,8 +49,8 @@ def pending(run: RunReader, table: str, size: int, share: Share | None = None) -
     try:
         run.copy(sql(ROWS, left=_left(run, table, share)), file)
         with _opened(file) as rows:
-            batches = rows.iter_batches(batch_size=size)
-            yield from chunks(_first_of_each_key(row for batch in batches for row in batch.to_pylist()), size)
+            batches = rows.iter_batches(batch_size=BATCH)
+            yield from _first_of_each_key(row for batch in batches for row in batch.to_pylist())
     finally:
         file.unlink(missing_ok=True)
 

@@ -40,7 +40,7 @@ def append_scores(store: RunStore, scored: pd.DataFrame) -> None:
     if "reading" in scored:
         content = scored["reading"].map(lambda reading: np.asarray(reading, dtype=np.float16).tobytes())
         store.append("readings", pd.DataFrame({"key": scored["key"], "reading": content}))
-    store.append("scores", scored.drop(columns="reading", errors="ignore"))
+    store.append("scores", scored[[name for name in scored if name != "reading"]])
 
 
 def compare_translations(store: RunStore) -> None:

@@ -8,7 +8,7 @@ import os
 import re
 from pathlib import Path
 
-import pandas as pd
+import pyarrow as pa
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.pictures import inside
@@ -20,10 +20,10 @@ WHOLE = "part-000000.parquet"
 SHARD = re.compile(r"part-(\d{1,12}|[0-9a-f]{32})\.parquet")
 
 
-def shard_of(table: str, rows: pd.DataFrame) -> str:
+def shard_of(table: str, rows: pa.Table) -> str:
     """What a file with some rows of a table is called: the same rows written again take the same place."""
-    keys = rows[[*TABLES[table].key]].sort_values([*TABLES[table].key])
-    digest = hashlib.sha256(json.dumps(keys.to_numpy(dtype=str).tolist()).encode(errors="surrogatepass"))
+    keys = sorted(zip(*(rows[name].to_pylist() for name in TABLES[table].key), strict=True))
+    digest = hashlib.sha256(json.dumps([[*map(str, key)] for key in keys]).encode())
     return f"part-{digest.hexdigest()[:32]}.parquet"
 
 

@@ -33,7 +33,7 @@ from emoe_audit.runs.ledger import ERRORS, PLAN, Ledger
 from emoe_audit.runs.lock import only_writer
 from emoe_audit.runs.manifest import check_same
 from emoe_audit.runs.own import remember
-from emoe_audit.runs.parquet import schema_by_table, to_parquet, write_parts
+from emoe_audit.runs.parquet import as_arrow, schema_by_table, to_parquet, write_parts
 from emoe_audit.runs.place import check_place
 from emoe_audit.runs.planned import PlannedRun
 from emoe_audit.runs.shards import SHARD, WHOLE, shard_of, shards
@@ -121,12 +121,12 @@ class RunStore(PlannedRun):
 
     def append(self, table: Table, frame: pd.DataFrame) -> None:
         """Add one shard; the same rows again take its place."""
-        self._gather(table, self._add(table, frame, frame))
+        self._gather(table, self._add(table, as_arrow(frame, table)))
 
-    def _add(self, table: str, rows: pd.DataFrame | pa.Table, keys: pd.DataFrame) -> Path:
+    def _add(self, table: str, rows: pa.Table) -> Path:
         self._forget_join()
-        file = self.path / table / shard_of(table, keys)
-        self._write(file, to_parquet(rows, table))
+        file = self.path / table / shard_of(table, rows)
+        self._write(file, to_parquet(rows))
         return file
 
     def _gather(self, table: str, shard: Path) -> None:
@@ -181,7 +181,7 @@ class RunStore(PlannedRun):
         """Write one analysis table, in place of what was there."""
         if name in JOINED:
             self._forget_join()
-        self._write(views.analysis(self.path, name), to_parquet(frame, name))
+        self._write(views.analysis(self.path, name), to_parquet(as_arrow(frame, name)))
 
     def write_page(self, name: str, text: str) -> Path:
         """Write what people read beside the tables, `report.html`; returns its path. Raises `WriteError`."""
@@ -202,7 +202,7 @@ class RunStore(PlannedRun):
             if kept.empty:
                 self._remove(shard)
             elif len(kept) < len(frame):
-                self._write(shard, to_parquet(kept, table))
+                self._write(shard, to_parquet(as_arrow(kept, table)))
 
     def take(self, place: Path) -> None:
         """Note the files of a folder in the run folder that others than this store wrote; of one outside, nothing."""

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
 import pandas as pd
 
 from emoe_audit.errors import AuditError
-from emoe_audit.progress import Counted, Progress
+from emoe_audit.progress import Counted, Progress, paced
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.pending import n_pending, n_prompts, pending
 from emoe_audit.runs.readings import append_scores
@@ -18,8 +18,8 @@ from emoe_audit.steps.hands import Hands, Here, Row
 from emoe_audit.steps.shares import Work
 from emoe_audit.types import Prompt, Stage
 
-SCORE_CHUNK = 256
-"""Prompts scored between two shards: what a kill can cost."""
+SCORE_CHUNK = 1024
+"""Prompts that are scored between two shards at most."""
 
 
 class Engine(Protocol):
@@ -64,14 +64,14 @@ def score_by(
     store: RunStore,
     progress: Progress,
     work: Work | None = None,
-    chunk: Callable[[int], int] = lambda _left: SCORE_CHUNK,
+    parts: Callable[[Iterator[Row], int], Iterator[list[Row]]] = lambda rows, _left: paced(rows, SCORE_CHUNK),
 ) -> None:
-    """The same by whom it may be; `chunk` says how many prompts of those that are left are scored at a time."""
+    """The same by whom it may be; `parts` makes of the prompts, and their number, those that are scored at a time."""
     share, own = (work.share, work.store) if work else (None, store)
     total, left = n_prompts(store, share), n_pending(store, "scores", share)
     report = Counted(progress=progress, stage="scoring", total=total, done=total - left)
     report(0)
-    hands.do(job, own, pending(store, "scores", chunk(left), share) if left else (), report)
+    hands.do(job, own, parts(pending(store, "scores", share), left) if left else (), report)
 
 
 def _score(engine: Engine, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:

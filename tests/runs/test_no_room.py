@@ -56,8 +56,8 @@ def everything(store: RunStore) -> None:
                 )
             ]
         )
-        for rows in pending(store, "scores", 1):
-            store.append("scores", scores(rows[0]["key"]))
+        for row in pending(store, "scores"):
+            store.append("scores", scores(row["key"]))
         store.write_image("images/aa/a.png", b"png")
         store.write_analysis("ratings", pd.DataFrame({"prompt_id": ["a"], "stars": [4.0], "n_stars": [1]}))
         store.join()

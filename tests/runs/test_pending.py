@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from emoe_audit.errors import AuditError
+from emoe_audit.progress import chunks
 from emoe_audit.runs.pending import n_pending, n_prompts, pending
 from emoe_audit.runs.shares import Share
 from emoe_audit.runs.store import RunStore
@@ -33,7 +34,7 @@ def scores(keys: list[str]) -> pd.DataFrame:
 
 
 def left(store: RunStore, share: Share | None = None) -> list[str]:
-    return [row["key"] for rows in pending(store, "scores", 7, share) for row in rows]
+    return [row["key"] for row in pending(store, "scores", share)]
 
 
 def test_every_key_without_a_row_comes_once_in_order(store: RunStore) -> None:
@@ -42,16 +43,14 @@ def test_every_key_without_a_row_comes_once_in_order(store: RunStore) -> None:
     assert n_pending(store, "scores") == 40 and n_prompts(store) == 60
 
 
-def test_they_come_in_parts_with_what_is_asked_of_a_prompt(store: RunStore) -> None:
-    parts = list(pending(store, "scores", 25))
-    assert [len(rows) for rows in parts] == [25, 25, 10]
-    (shared,) = [row for rows in parts for row in rows if row["key"] == KEYS[0]]
+def test_they_come_with_what_is_asked_of_a_prompt(store: RunStore) -> None:
+    (shared,) = [row for row in pending(store, "scores") if row["key"] == KEYS[0]]
     assert shared == {"key": KEYS[0], "prompt_id": "p00", "source_id": "s", "prompt": "p60", "language": "en"}
 
 
 def test_what_is_done_meanwhile_takes_nothing_away_and_no_file_stays(store: RunStore) -> None:
     seen = []
-    for rows in pending(store, "scores", 7):
+    for rows in chunks(pending(store, "scores"), 7):
         seen += [row["key"] for row in rows]
         store.append("scores", scores([row["key"] for row in rows]))
     assert seen == sorted(KEYS)
