@@ -60,6 +60,20 @@ def read_parquet(path: Path, error: type[AuditError], columns: Sequence[str] | N
         raise error(f"{path}: not a readable Parquet file: {fault}") from fault
 
 
+def read_parquet_batches(
+    path: Path, error: type[AuditError], columns: Sequence[str] | None = None
+) -> Iterator[pa.RecordBatch]:
+    """All rows, `BATCH` at a time. Raises `error` as `read_parquet`."""
+    check_parquet(path, error)
+    try:
+        with pq.ParquetFile(path) as file:
+            for batch in _bounded(file, path, error, columns):
+                batch.validate(full=True)
+                yield batch
+    except (pa.ArrowException, OSError, ValueError, OverflowError) as fault:
+        raise error(f"{path}: not a readable Parquet file: {fault}") from fault
+
+
 def check_parquet(path: Path, error: type[AuditError]) -> pa.Schema:
     """The schema of a file whose foot claims no more than is taken.
 

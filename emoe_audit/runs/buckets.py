@@ -1,24 +1,42 @@
-"""Rows too large to be sorted at once: put into files by the hash of a column, and read one file after the other."""
+"""Rows too large to be sorted at once: put into files by the hash of a column, and read one file after the other.
+
+Readings have a kibibyte each. No database joins or sorts them: that which knows how they are to lie, key by key, is
+sorted without them, and they are laid beside it as they are read.
+"""
 
 from __future__ import annotations
 
+import hashlib
 import tempfile
+from bisect import bisect_left
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from emoe_audit.runs.checked import read_files
+from emoe_audit.errors import StoreError
+from emoe_audit.progress import chunks
+from emoe_audit.readers.parquet import read_parquet_batches
+from emoe_audit.runs.checked import columns_of, read_files
 from emoe_audit.runs.database import SPILL
-from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.files import written
+from emoe_audit.runs.parquet import schema_by_table
+from emoe_audit.runs.query import ROW_GROUP, RunReader
+from emoe_audit.runs.shards import shards
 from emoe_audit.runs.sql import Sql, identifier, literal, sql
 
-BUCKET = 131_072
-"""Rows that are sorted at once, more or less."""
-BUCKETED = """
-    SELECT *, ('0x' || sha256({column})[1:4])::INT * {n}::INT // 65536 AS bucket FROM {table} JOIN {keyed} USING (key)
+BUCKET, MOST_BUCKETS = 65_536, 256
+"""Rows that are sorted at once, more or less, and files that are written at once."""
+AT_ONCE = 32
+"""Batches of rows that are laid beside their keys at once, and groups of keys that these are sought in."""
+SORTED = """
+    SELECT *, ('0x' || sha256({column})[1:4])::INT * {n}::INT // 65536 AS bucket FROM {keyed} ORDER BY key
 """
-TAKEN = "SELECT * FROM {files} ORDER BY sha256({column}), {column}, key"
 
 
 def in_order_of_hash(run: RunReader, keyed: Sql, table: str, column: str, n_rows: int) -> Iterator[pd.DataFrame]:
@@ -27,15 +45,74 @@ def in_order_of_hash(run: RunReader, keyed: Sql, table: str, column: str, n_rows
     Args:
         run: Of which is asked; the files are in a folder of their own inside it for as long as they are read.
         keyed: A SELECT of keys with that column, and with what else is wanted beside it.
-        table: The table.
+        table: The table, each of whose rows comes once for each row of `keyed` that has its key.
         column: Rows in which it is the same come one behind the other.
         n_rows: How many there are at most.
+
+    Raises:
+        StoreError: a file of the table cannot be read, or does not hold what the table does.
+        WriteError: there is no room.
     """
-    named = identifier(column)
     with tempfile.TemporaryDirectory(prefix=SPILL, dir=run.path) as place:
-        keys, folder = Path(place).resolve() / "keyed.parquet", Path(place).resolve() / "buckets"
-        run.copy(keyed, keys)
-        parts = {"column": named, "n": literal(str(n_rows // BUCKET + 1)), "table": identifier(table)}
-        run.copy(sql(BUCKETED, keyed=read_files([keys]), **parts), folder, by="bucket")
-        for bucket in sorted(folder.iterdir(), key=lambda own: int(own.name.partition("=")[2])):
-            yield from run.batches(sql(TAKEN, files=read_files(sorted(bucket.iterdir())), column=named))
+        folder = Path(place).resolve()
+        run.copy(keyed, folder / "keyed.parquet")  # to choose and to sort at once takes more memory
+        n = literal(str(min(MOST_BUCKETS, n_rows // BUCKET + 1)))
+        by_key = sql(SORTED, column=identifier(column), n=n, keyed=read_files([folder / "keyed.parquet"]))
+        run.copy(by_key, folder / "sorted.parquet")
+        (folder / "keyed.parquet").unlink()
+        for bucket in _filled(run, table, folder):
+            yield from _in_order(bucket, column)
+            bucket.unlink()
+
+
+def _filled(run: RunReader, table: str, folder: Path) -> list[Path]:
+    """The buckets with all rows in them, in order."""
+    buckets: dict[int, pa.RecordBatchFileWriter] = {}
+    with written(folder), ExitStack() as opened, pq.ParquetFile(folder / "sorted.parquet") as keys:
+        lasts = [keys.read_row_group(group, ["key"]).column(0)[-1].as_py() for group in range(keys.num_row_groups)]
+        for rows in _rows_of(run, table):
+            for beside in _keys_of(rows, keys, lasts):
+                joined = rows.join(beside, "key", join_type="inner").sort_by("bucket").combine_chunks()
+                numbers, starts = np.unique(joined.column("bucket").to_numpy(), return_index=True)
+                joined = joined.drop_columns("bucket")
+                for number, start, end in zip(numbers, starts, [*starts[1:], len(joined)], strict=True):
+                    if number not in buckets:
+                        file = folder / f"{number:03}.arrow"
+                        buckets[number] = opened.enter_context(pa.ipc.new_file(file, joined.schema))
+                    buckets[number].write_table(joined.slice(start, end - start))
+    return [folder / f"{number:03}.arrow" for number in sorted(buckets)]
+
+
+def _rows_of(run: RunReader, table: str) -> Iterator[pa.Table]:
+    """The rows of a table that grows, as they lie in its files."""
+    schema = schema_by_table(table)
+    for shard in shards(run.path, table):
+        columns_of(table, shard)
+        for batches in chunks(read_parquet_batches(shard, StoreError, schema.names), AT_ONCE):
+            yield pa.Table.from_batches(batches).select(schema.names).cast(schema)
+
+
+def _keys_of(rows: pa.Table, keys: pq.ParquetFile, lasts: list[str]) -> Iterator[pa.Table]:
+    """What is known of the keys of some rows, some groups at a time; few, as files are written in the order of keys."""
+    ends = pc.min_max(rows.column("key"))
+    if not ends["min"].is_valid:
+        return
+    first, last = (bisect_left(lasts, ends[end].as_py()) for end in ("min", "max"))
+    for groups in chunks(range(first, min(last + 1, len(lasts))), AT_ONCE):
+        yield keys.read_row_groups(groups)
+
+
+def _in_order(file: Path, column: str) -> Iterator[pd.DataFrame]:
+    """The rows of a bucket, each of a key once."""
+    with pa.memory_map(str(file)) as mapped:
+        rows = pa.ipc.open_file(mapped).read_all().combine_chunks()
+    texts = rows.column(column).combine_chunks().dictionary_encode()
+    hashed = [(hashlib.sha256(text.encode()).digest(), text) for text in texts.dictionary.to_pylist()]
+    rank = np.empty(len(hashed), dtype=np.int32)
+    rank[sorted(range(len(hashed)), key=hashed.__getitem__)] = np.arange(len(hashed))
+    places = pa.table({"rank": rank[texts.indices.to_numpy()], "key": rows.column("key")})
+    order = pc.sort_indices(places, sort_keys=[("rank", "ascending"), ("key", "ascending")])
+    places = places.take(order).to_pandas()
+    order = order.filter(pa.array(~places.duplicated().to_numpy()))
+    for start in range(0, len(order), ROW_GROUP):
+        yield rows.take(order[start : start + ROW_GROUP]).to_pandas()

@@ -21,7 +21,6 @@ SETTINGS = {
     "threads": 2,
     # What stands to the right of a JOIN is held: to choose it by itself, the database takes a reading for a number.
     "disabled_optimizers": "join_order,build_side_probe_side",
-    "partitioned_write_flush_threshold": 2048,
     "autoinstall_known_extensions": "false",
     "autoload_known_extensions": "false",
     "allow_community_extensions": "false",

@@ -15,7 +15,7 @@ import pandas as pd
 
 from emoe_audit.errors import StoreError, WriteError
 from emoe_audit.runs import views
-from emoe_audit.runs.database import database_of
+from emoe_audit.runs.database import SETTINGS, database_of
 from emoe_audit.runs.files import own_file
 from emoe_audit.runs.sql import Sql, identifier, literal, sql
 from emoe_audit.runs.views import RATINGS
@@ -27,7 +27,6 @@ TRIES = 3
 VECTOR = 2048
 """Rows of DuckDB's unit of work."""
 COPY = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size})"
-COPY_APART = "COPY ({rows}) TO {file} (FORMAT parquet, ROW_GROUP_SIZE {size}, PARTITION_BY ({by}))"
 
 
 class RunReader:
@@ -66,19 +65,15 @@ class RunReader:
             while len(part := answer.fetch_df_chunk(ROW_GROUP // VECTOR)):
                 yield part
 
-    def copy(self, rows: Sql, file: Path, *, by: str | None = None) -> None:
+    def copy(self, rows: Sql, file: Path) -> None:
         """Write the rows of a SELECT as one Parquet file in the run folder, without holding them all.
-
-        With `by`, as a folder instead, of folders `BY=VALUE` with the rows in which that column has the value.
 
         Raises:
             WriteError: it cannot be written.
         """
-        size = ROW_GROUP if by is None else VECTOR  # a group of rows is held for each value
-        parts = {"rows": rows, "file": literal(file), "size": literal(str(size))}
         with self._connected(rows) as connection:
             try:
-                connection.execute(sql(COPY, **parts) if by is None else sql(COPY_APART, by=identifier(by), **parts))
+                connection.execute(sql(COPY, rows=rows, file=literal(file), size=literal(str(ROW_GROUP))))
             except duckdb.IOException as error:
                 raise WriteError(f"{file}: cannot be written: {_why(error)}") from error
 
@@ -140,6 +135,11 @@ class RunReader:
                 for view in views.views(self.path, views.tables_in(select, connection), connection):
                     connection.execute(view)
                 yield connection
+            except duckdb.OutOfMemoryException as error:
+                raise StoreError(
+                    f"{self.path}: too large to be asked this within {SETTINGS['memory_limit']} of memory and what is "
+                    "free on its disk; make room there"
+                ) from error
             except duckdb.Error as error:
                 raise StoreError(f"{self.path}: cannot be read: {error}") from error
             except RuntimeError as error:  # Ctrl+C during a query
