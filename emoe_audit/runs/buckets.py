@@ -72,14 +72,11 @@ def _filled(run: RunReader, table: str, folder: Path) -> list[Path]:
         lasts = [keys.read_row_group(group, ["key"]).column(0)[-1].as_py() for group in range(keys.num_row_groups)]
         for rows in _rows_of(run, table):
             for beside in _keys_of(rows, keys, lasts):
-                joined = rows.join(beside, "key", join_type="inner").sort_by("bucket").combine_chunks()
-                numbers, starts = np.unique(joined.column("bucket").to_numpy(), return_index=True)
-                joined = joined.drop_columns("bucket")
-                for number, start, end in zip(numbers, starts, [*starts[1:], len(joined)], strict=True):
+                for number, part in _by_bucket(rows, beside):
                     if number not in buckets:
                         file = folder / f"{number:03}.arrow"
-                        buckets[number] = opened.enter_context(pa.ipc.new_file(file, joined.schema))
-                    buckets[number].write_table(joined.slice(start, end - start))
+                        buckets[number] = opened.enter_context(pa.ipc.new_file(file, part.schema))
+                    buckets[number].write_table(part)
     return [folder / f"{number:03}.arrow" for number in sorted(buckets)]
 
 
@@ -100,6 +97,19 @@ def _keys_of(rows: pa.Table, keys: pq.ParquetFile, lasts: list[str]) -> Iterator
     first, last = (bisect_left(lasts, ends[end].as_py()) for end in ("min", "max"))
     for groups in chunks(range(first, min(last + 1, len(lasts))), AT_ONCE):
         yield keys.read_row_groups(groups)
+
+
+def _by_bucket(rows: pa.Table, beside: pa.Table) -> Iterator[tuple[int, pa.Table]]:
+    """The rows that belong beside some keys, by the number of their bucket."""
+    beside = beside.append_column("place", pc.index_in(beside.column("key"), rows.column("key").combine_chunks()))
+    beside = beside.filter(pc.is_valid(beside.column("place"))).sort_by("bucket")
+    joined = pa.table(
+        {name: beside.column(name) for name in beside.column_names if name not in ("bucket", "place")}
+        | {name: rows.column(name).take(beside.column("place")) for name in rows.column_names if name != "key"}
+    ).combine_chunks()
+    numbers, starts = np.unique(beside.column("bucket").to_numpy(), return_index=True)
+    for number, start, end in zip(numbers, starts, [*starts[1:], len(joined)], strict=True):
+        yield int(number), joined.slice(start, end - start)
 
 
 def _in_order(file: Path, column: str) -> Iterator[pd.DataFrame]:
