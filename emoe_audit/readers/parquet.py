@@ -74,6 +74,12 @@ def read_parquet_batches(
         raise error(f"{path}: not a readable Parquet file: {fault}") from fault
 
 
+def batches_of(file: pq.ParquetFile, size: int, columns: Sequence[str] | None = None) -> Iterator[pa.RecordBatch]:
+    """All rows, some at a time, of which no more than a group of rows is held: asked for all, Arrow holds the file."""
+    for group in range(file.num_row_groups):
+        yield from file.iter_batches(batch_size=size, row_groups=[group], columns=columns)
+
+
 def check_parquet(path: Path, error: type[AuditError]) -> pa.Schema:
     """The schema of a file whose foot claims no more than is taken.
 
@@ -99,7 +105,7 @@ def _bounded(
     file: pq.ParquetFile, path: Path, error: type[AuditError], columns: Sequence[str] | None
 ) -> Iterator[pa.RecordBatch]:
     held = 0
-    for batch in file.iter_batches(batch_size=BATCH, columns=columns):
+    for batch in batches_of(file, BATCH, columns):
         held += batch.nbytes
         _check_bytes(held, path, error)
         yield batch

@@ -8,9 +8,9 @@ from __future__ import annotations
 
 import hashlib
 import tempfile
-from bisect import bisect_left
+from bisect import bisect_left, bisect_right
 from collections.abc import Iterator
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import numpy as np
@@ -22,7 +22,7 @@ import pyarrow.parquet as pq
 from emoe_audit.errors import StoreError
 from emoe_audit.progress import chunks
 from emoe_audit.readers.parquet import read_parquet_batches
-from emoe_audit.runs.checked import columns_of, read_files
+from emoe_audit.runs.checked import ADVICE, columns_of, read_files
 from emoe_audit.runs.database import SPILL
 from emoe_audit.runs.files import written
 from emoe_audit.runs.parquet import schema_by_table
@@ -32,8 +32,10 @@ from emoe_audit.runs.sql import Sql, identifier, literal, sql
 
 BUCKET, MOST_BUCKETS = 65_536, 256
 """Rows that are sorted at once, more or less, and files that are written at once."""
-AT_ONCE = 32
-"""Batches of rows that are laid beside their keys at once, and groups of keys that these are sought in."""
+AT_ONCE, GROUPS = 16, 8
+"""Batches of rows that are laid beside their keys at once, and groups of keys among which these are sought."""
+LARGEST = 16_384
+"""Bytes of a cell; a reading of an engine has a kibibyte."""
 SORTED = """
     SELECT *, ('0x' || sha256({column})[1:4])::INT * {n}::INT // 65536 AS bucket FROM {keyed} ORDER BY key
 """
@@ -53,7 +55,7 @@ def in_order_of_hash(run: RunReader, keyed: Sql, table: str, column: str, n_rows
         StoreError: a file of the table cannot be read, or does not hold what the table does.
         WriteError: there is no room.
     """
-    with tempfile.TemporaryDirectory(prefix=SPILL, dir=run.path) as place:
+    with tempfile.TemporaryDirectory(prefix=SPILL, dir=run.path) as place, _told_of(run):
         folder = Path(place).resolve()
         run.copy(keyed, folder / "keyed.parquet")  # to choose and to sort at once takes more memory
         n = literal(str(min(MOST_BUCKETS, n_rows // BUCKET + 1)))
@@ -65,13 +67,21 @@ def in_order_of_hash(run: RunReader, keyed: Sql, table: str, column: str, n_rows
             bucket.unlink()
 
 
+@contextmanager
+def _told_of(run: RunReader) -> Iterator[None]:
+    try:
+        yield
+    except pa.ArrowException as error:
+        raise StoreError(f"{run.path}: its rows cannot be put in order: {error}") from error
+
+
 def _filled(run: RunReader, table: str, folder: Path) -> list[Path]:
     """The buckets with all rows in them, in order."""
     buckets: dict[int, pa.RecordBatchFileWriter] = {}
     with written(folder), ExitStack() as opened, pq.ParquetFile(folder / "sorted.parquet") as keys:
-        lasts = [keys.read_row_group(group, ["key"]).column(0)[-1].as_py() for group in range(keys.num_row_groups)]
+        ends = [_ends(keys.read_row_group(group, ["key"])) for group in range(keys.num_row_groups)]
         for rows in _rows_of(run, table):
-            for beside in _keys_of(rows, keys, lasts):
+            for beside in _keys_of(rows, keys, ends):
                 for number, part in _by_bucket(rows, beside):
                     if number not in buckets:
                         file = folder / f"{number:03}.arrow"
@@ -81,35 +91,48 @@ def _filled(run: RunReader, table: str, folder: Path) -> list[Path]:
 
 
 def _rows_of(run: RunReader, table: str) -> Iterator[pa.Table]:
-    """The rows of a table that grows, as they lie in its files."""
-    schema = schema_by_table(table)
+    """The rows of a table that grows, as they lie in its files; those without a key are none.
+
+    Raises `StoreError` for a cell that is larger than an engine's.
+    """
+    stored = schema_by_table(table)
+    held = pa.schema([(own.name, pa.large_binary() if own.type == pa.binary() else own.type) for own in stored])
     for shard in shards(run.path, table):
         columns_of(table, shard)
-        for batches in chunks(read_parquet_batches(shard, StoreError, schema.names), AT_ONCE):
-            yield pa.Table.from_batches(batches).select(schema.names).cast(schema)
+        for batches in chunks(read_parquet_batches(shard, StoreError, held.names), AT_ONCE):
+            rows = pa.Table.from_batches(batches).select(held.names).cast(held)
+            for own in held:
+                if own.type == pa.large_binary() and (pc.max(pc.binary_length(rows[own.name])).as_py() or 0) > LARGEST:
+                    raise StoreError(f"{shard}: a {own.name} is larger than {LARGEST:,} bytes; {ADVICE}")
+            yield rows.filter(pc.is_valid(rows["key"]))
 
 
-def _keys_of(rows: pa.Table, keys: pq.ParquetFile, lasts: list[str]) -> Iterator[pa.Table]:
-    """What is known of the keys of some rows, some groups at a time; few, as files are written in the order of keys."""
-    ends = pc.min_max(rows.column("key"))
-    if not ends["min"].is_valid:
-        return
-    first, last = (bisect_left(lasts, ends[end].as_py()) for end in ("min", "max"))
-    for groups in chunks(range(first, min(last + 1, len(lasts))), AT_ONCE):
+def _ends(keys: pa.Table) -> tuple[str, str]:
+    """The first and the last key of a group."""
+    own = keys.column(0)
+    return own[0].as_py(), own[-1].as_py()
+
+
+def _keys_of(rows: pa.Table, keys: pq.ParquetFile, ends: list[tuple[str, str]]) -> Iterator[pa.Table]:
+    """What is known of the keys of some rows, from the groups that one of them can be in, some groups at a time."""
+    own = sorted(rows["key"].to_pylist())
+    wanted = [group for group, (first, last) in enumerate(ends) if bisect_right(own, last) > bisect_left(own, first)]
+    for groups in chunks(wanted, GROUPS):
         yield keys.read_row_groups(groups)
 
 
 def _by_bucket(rows: pa.Table, beside: pa.Table) -> Iterator[tuple[int, pa.Table]]:
     """The rows that belong beside some keys, by the number of their bucket."""
-    beside = beside.append_column("place", pc.index_in(beside.column("key"), rows.column("key").combine_chunks()))
-    beside = beside.filter(pc.is_valid(beside.column("place"))).sort_by("bucket")
-    joined = pa.table(
-        {name: beside.column(name) for name in beside.column_names if name not in ("bucket", "place")}
-        | {name: rows.column(name).take(beside.column("place")) for name in rows.column_names if name != "key"}
-    ).combine_chunks()
-    numbers, starts = np.unique(beside.column("bucket").to_numpy(), return_index=True)
-    for number, start, end in zip(numbers, starts, [*starts[1:], len(joined)], strict=True):
-        yield int(number), joined.slice(start, end - start)
+    beside = beside.append_column("place", pc.index_in(beside["key"], rows["key"].combine_chunks()))
+    beside = beside.filter(pc.is_valid(beside["place"])).sort_by("bucket").combine_chunks()
+    for start in range(0, len(beside), len(rows)):
+        part = beside.slice(start, len(rows))
+        taken = {name: rows[name].take(part["place"]) for name in rows.column_names if name != "key"}
+        kept = {name: part[name] for name in part.column_names if name not in ("bucket", "place")}
+        joined = pa.table(kept | taken).combine_chunks()
+        numbers, starts = np.unique(part["bucket"].to_numpy(), return_index=True)
+        for number, first, end in zip(numbers, starts, [*starts[1:], len(part)], strict=True):
+            yield int(number), joined.slice(first, end - first)
 
 
 def _in_order(file: Path, column: str) -> Iterator[pd.DataFrame]:

@@ -14,6 +14,7 @@ import pyarrow.parquet as pq
 from emoe_audit.analysis.covariates import LOG_LENGTH, SCRIPT, dominant_script, log_length
 from emoe_audit.analysis.grouping import group_columns, may_group
 from emoe_audit.errors import StoreError
+from emoe_audit.readers.parquet import batches_of
 from emoe_audit.runs import views
 from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.sql import identifier, joined, sql
@@ -97,7 +98,7 @@ class ResultColumns:
 
     def _parts(self, name: str) -> Iterator[pa.Array]:
         with self._opened() as file:
-            for batch in file.iter_batches(batch_size=ROWS, columns=[name]):
+            for batch in batches_of(file, ROWS, [name]):
                 yield batch.column(0)
 
     def _opened(self) -> pq.ParquetFile:

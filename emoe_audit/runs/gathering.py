@@ -9,6 +9,7 @@ import pyarrow as pa
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.parquet import read_parquet
+from emoe_audit.runs.checked import columns_of
 from emoe_audit.runs.tables import TABLES
 
 GATHERED, GATHERED_BYTES = 128, 32 << 20
@@ -41,9 +42,11 @@ class Gathering:
         """
         last = self._last.setdefault(table, {})
         last[shard] = shard.stat().st_size
-        if len(last) < GATHERED and sum(last.values()) < GATHERED_BYTES:
+        if len(last) == 1 or (len(last) < GATHERED and sum(last.values()) < GATHERED_BYTES):
             return
         del self._last[table]
+        for own in last:
+            columns_of(table, own)
         parts = [read_parquet(own, StoreError) for own in last]
         rows = pa.concat_tables(parts, promote_options="permissive")
         keys = rows.select(TABLES[table].key).to_pandas()

@@ -26,10 +26,11 @@ def as_arrow(rows: pd.DataFrame, table: str) -> pa.Table:
         return pa.Table.from_pandas(rows, preserve_index=False, nthreads=1)
 
 
-def to_parquet(rows: pa.Table) -> bytes:
-    """A whole table."""
+def to_parquet(rows: pa.Table, table: str) -> bytes:
+    """A whole table. Raises `StoreError` for a kind of cell that Parquet has not."""
     content = io.BytesIO()
-    pq.write_table(rows, content)
+    with _storing(table):
+        pq.write_table(rows, content)
     return content.getvalue()
 
 

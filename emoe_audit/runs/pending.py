@@ -12,7 +12,7 @@ from typing import Any
 import pyarrow.parquet as pq
 
 from emoe_audit.errors import StoreError
-from emoe_audit.readers.parquet import BATCH
+from emoe_audit.readers.parquet import BATCH, batches_of
 from emoe_audit.runs.checked import read_files
 from emoe_audit.runs.query import RunReader
 from emoe_audit.runs.shards import shards
@@ -49,7 +49,7 @@ def pending(run: RunReader, table: str, share: Share | None = None) -> Iterator[
     try:
         run.copy(sql(ROWS, left=_left(run, table, share)), file)
         with _opened(file) as rows:
-            batches = rows.iter_batches(batch_size=BATCH)
+            batches = batches_of(rows, BATCH)
             yield from _first_of_each_key(row for batch in batches for row in batch.to_pylist())
     finally:
         file.unlink(missing_ok=True)

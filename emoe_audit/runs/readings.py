@@ -12,8 +12,10 @@ from emoe_audit.analysis.calibration import Calibration
 from emoe_audit.analysis.readings import Readings
 from emoe_audit.analysis.translations import MIN_LANGUAGES, Readers
 from emoe_audit.errors import StoreError
+from emoe_audit.readers.parquet import read_parquet
 from emoe_audit.runs.buckets import in_order_of_hash
 from emoe_audit.runs.query import RunReader
+from emoe_audit.runs.shards import shards
 from emoe_audit.runs.sql import Sql, literal, sql
 from emoe_audit.runs.store import RunStore
 
@@ -30,6 +32,7 @@ IN_ORDER = """
     ORDER BY sha256(source_id), source_id, key
 """
 NAMED = "SELECT unnest(?::VARCHAR[])"
+UNSCORED = "SELECT key FROM readings ANTI JOIN scores USING (key)"
 SAME_LANGUAGE = """
     SELECT key, reading FROM readings WHERE key IN (SELECT key FROM prompts WHERE language = ?) AND key <> ?
 """
@@ -41,6 +44,15 @@ def append_scores(store: RunStore, scored: pd.DataFrame) -> None:
         content = scored["reading"].map(lambda reading: np.asarray(reading, dtype=np.float16).tobytes())
         store.append("readings", pd.DataFrame({"key": scored["key"], "reading": content}))
     store.append("scores", scored[[name for name in scored if name != "reading"]])
+
+
+def forget_unscored(store: RunStore) -> None:
+    """Remove the readings of prompts without a score: a kill left them, and they are read again with other prompts."""
+    keys = set(store.query(UNSCORED)["key"])
+    for shard in shards(store.path, "readings") if keys else ():
+        held = read_parquet(shard, StoreError, ["key"])["key"].to_pylist()
+        if not keys.isdisjoint(held):
+            store.keep("readings", lambda rows: ~rows["key"].isin(keys), among=[shard])
 
 
 def compare_translations(store: RunStore) -> None:

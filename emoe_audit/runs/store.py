@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict
 from functools import cached_property
@@ -126,7 +126,7 @@ class RunStore(PlannedRun):
     def _add(self, table: str, rows: pa.Table) -> Path:
         self._forget_join()
         file = self.path / table / shard_of(table, rows)
-        self._write(file, to_parquet(rows))
+        self._write(file, to_parquet(rows, table))
         return file
 
     def _gather(self, table: str, shard: Path) -> None:
@@ -181,28 +181,35 @@ class RunStore(PlannedRun):
         """Write one analysis table, in place of what was there."""
         if name in JOINED:
             self._forget_join()
-        self._write(views.analysis(self.path, name), to_parquet(as_arrow(frame, name)))
+        self._write(views.analysis(self.path, name), to_parquet(as_arrow(frame, name), name))
 
     def write_page(self, name: str, text: str) -> Path:
         """Write what people read beside the tables, `report.html`; returns its path. Raises `WriteError`."""
         with self.ledger.writing(name) as note:
             return replace_file(self.path / name, [text], note)
 
-    def keep(self, table: Table, wanted: Callable[[pd.DataFrame], pd.Series]) -> None:
+    def keep(
+        self, table: Table, wanted: Callable[[pd.DataFrame], pd.Series], among: Sequence[Path] | None = None
+    ) -> None:
         """Leave out the rows of a table that are not wanted; their keys are pending again.
+
+        Args:
+            table: Its name.
+            wanted: Says of each row whether it is.
+            among: The shards that are looked through; None for all.
 
         Raises:
             StoreError: a file of the table cannot be read, or does not hold what the table does.
         """
         self._forget_join()
-        for shard in shards(self.path, table):
+        for shard in shards(self.path, table) if among is None else among:
             columns_of(table, shard)
             frame = read_parquet(shard, StoreError).to_pandas()
             kept = frame[wanted(frame)]
             if kept.empty:
                 self._remove(shard)
             elif len(kept) < len(frame):
-                self._write(shard, to_parquet(as_arrow(kept, table)))
+                self._write(shard, to_parquet(as_arrow(kept, table), table))
 
     def take(self, place: Path) -> None:
         """Note the files of a folder in the run folder that others than this store wrote; of one outside, nothing."""

@@ -63,6 +63,6 @@ def _candidates(prompts: PromptTable, spec: EnsembleSpec) -> Candidates:
 def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:
     """Raise `QualityError` before anything is scored where the images that are asked for cannot be made."""
     if images.n_images:
-        from emoe_audit.quality.images import check_source
+        from emoe_audit.quality.pipelines import check_source
 
         check_source(spec, images.expert, images.safety_checker)

@@ -12,7 +12,7 @@ from emoe_audit.errors import AuditError
 from emoe_audit.progress import Counted, Progress, paced
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.pending import n_pending, n_prompts, pending
-from emoe_audit.runs.readings import append_scores
+from emoe_audit.runs.readings import append_scores, forget_unscored
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.hands import Hands, Here, Row
 from emoe_audit.steps.shares import Work
@@ -68,6 +68,7 @@ def score_by(
 ) -> None:
     """The same by whom it may be; `parts` makes of the prompts, and their number, those that are scored at a time."""
     share, own = (work.share, work.store) if work else (None, store)
+    forget_unscored(own)
     total, left = n_prompts(store, share), n_pending(store, "scores", share)
     report = Counted(progress=progress, stage="scoring", total=total, done=total - left)
     report(0)

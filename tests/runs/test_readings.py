@@ -143,7 +143,10 @@ def test_a_run_that_was_killed_between_readings_and_scores_goes_on_where_it_was(
         score_pending(store, Reader(), silent)
     assert [len(list((store.path / name).iterdir())) for name in ("readings", "scores")] == [2, 1]
 
+    monkeypatch.setattr("emoe_audit.steps.scores.SCORE_CHUNK", 5)
     score_pending(store, Reader(), silent)
+    keys = [key for file in (store.path / "readings").iterdir() for key in pd.read_parquet(file)["key"]]
+    assert len(keys) == len(set(keys)) == 32, "what was read before the kill is not there twice"
     compare_translations(store)
     before = found(store)
     np.testing.assert_allclose(before[COLUMNS], expected(prompts()), atol=1e-5)
