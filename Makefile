@@ -18,7 +18,7 @@ WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 FAST := -m 'not slow and not browser and not benchmark'
 
-.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-scale bench-ten-million bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard check-gpu schema licences verification ablations recipes example clean
+.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-residency bench-scale bench-ten-million bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard check-gpu schema licences verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -83,6 +83,9 @@ bench-scale: $(STAMP) ## measure what the store costs from 100,000 prompts to a 
 
 bench-ten-million: $(STAMP) ## what the store costs from a million prompts to ten; takes an hour
 	$(BIN)/python -m pytest tests/benchmarks/test_scale.py -k ten_million -m benchmark -n 0 -s
+
+bench-residency: $(STAMP) ## measure what the mixture of experts draws; figures go to reports/benchmarks/residency.json
+	$(BIN)/python -m pytest tests/benchmarks/test_mixture.py -m benchmark -n 0 -s
 
 bench-hostile: $(STAMP) ## hostile files against every reader, flipped bits and kills; figures go to reports/benchmarks/hostile.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_hostile.py tests/benchmarks/test_hostile_runs.py -m benchmark -n 0 -s

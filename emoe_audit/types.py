@@ -13,6 +13,8 @@ Stage = Literal["read", "score", "image"]
 SafetyPolicy = Literal["off", "flag", "blank"]
 CheckPolicy = Literal["once", "again"]
 SplitParts = Literal["unet", "unet+text"]
+MIXTURE = "mixture"
+"""What draws where all experts do, so no expert has this name."""
 SET_ASIDE = " (yours)"
 """Ends the name of a column of a prompt table whose own name the run needs; it is not grouped by."""
 
@@ -50,6 +52,26 @@ class EmergentSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class GatePrompts:
+    """What one expert is good at, and what it avoids: its gate vectors are made from these."""
+
+    positive: str = ""
+    """What it is good at."""
+    negative: str = ""
+    """What it avoids."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class MixtureSpec:
+    """How the experts of a shared trunk draw together; see `emoe_audit.quality.mixture`."""
+
+    top_k: int = 2
+    """Experts that are mixed in a layer."""
+    prompts: tuple[GatePrompts, ...] = ()
+    """One per expert; none: the empty prompt for each."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class EnsembleSpec:
     """Which experts are set against each other, and how they are put together."""
 
@@ -67,6 +89,8 @@ class EnsembleSpec:
     """The down block from which on experts go their own way; what comes before is the base's."""
     top_k: int | None = None
     """Experts that a prompt is routed to behind the first attention of a path (a gated path); None: its own alone."""
+    mixture: MixtureSpec | None = None
+    """How the experts draw together, where that is not to be as usual."""
     vae: str | None = None
     """The autoencoder that draws, a folder, safetensors file or hub id, where it is not the base's."""
     judge: str | None = None
@@ -118,7 +142,7 @@ class ImageConfig:
     guidance_scale: float = 3.0
     seed: int = 0
     expert: str | None = None
-    """The expert that draws; None is the base."""
+    """The expert that draws, or `mixture`; None is the base, of a folder that SegMoE saved the mixture."""
     reference_images: str | None = None
     """The folder of the real images that the prompt table names, which the judge is tested on."""
     safety_checker: SafetyPolicy = "off"

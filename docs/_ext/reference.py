@@ -22,7 +22,7 @@ from emoe_audit.prompts.columns import KNOWN
 from emoe_audit.readers import limits as readers_limits
 from emoe_audit.report.schema import field_docstrings, report_schema
 from emoe_audit.runs.views import COLUMNS
-from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, Prompt
+from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, GatePrompts, MixtureSpec, Prompt
 
 WORDS = {str: "text", int: "integer", float: "number", bool: "yes or no"}
 
@@ -80,8 +80,15 @@ def exit_codes() -> str:
 
 def ensemble_keys() -> str:
     """The keys of an ensemble's YAML file."""
-    parts = [("The file", EnsembleSpec), ("`base` and each of `experts`", ExpertSpec), ("`emergent`", EmergentSpec)]
-    return _sections(parts)
+    return _sections(
+        [
+            ("The file", EnsembleSpec),
+            ("`base` and each of `experts`", ExpertSpec),
+            ("`mixture`", MixtureSpec),
+            ("Each of its `prompts`", GatePrompts),
+            ("`emergent`", EmergentSpec),
+        ]
+    )
 
 
 def policy_keys() -> str:

@@ -13,7 +13,7 @@ from emoe_audit.cli.kinds import SEED, SHARE, ByteCount, Finite, FiniteRange, Ma
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.documents import compose_yaml, read_yaml
 from emoe_audit.runs.shares import Share
-from emoe_audit.types import AnalysisConfig, ClusterConfig, ImageConfig, ScoringConfig
+from emoe_audit.types import MIXTURE, AnalysisConfig, ClusterConfig, ImageConfig, ScoringConfig
 
 DEFAULT_ENSEMBLE = "emoji-a"
 LEAST_GPU = 0.0001
@@ -146,7 +146,11 @@ def image_options(command: F) -> F:
             default=default.safety_checker,
             help="Flag or blank what the pipeline's own checker finds unsafe.",
         ),
-        option("--image-expert", default=None, help="The expert that draws; by default the base."),
+        option(
+            "--image-expert",
+            default=None,
+            help=f"The expert that draws, or `{MIXTURE}` for all of them; by default the base.",
+        ),
         option(
             "--reference-images",
             type=click.Path(exists=True, file_okay=False),

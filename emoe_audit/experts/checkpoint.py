@@ -21,7 +21,7 @@ from emoe_audit.experts.single_file import (
     read_single_file_text_encoders,
     read_single_file_unet,
 )
-from emoe_audit.experts.sources import UNetWeights, fetch_base, fetch_expert, read_unet
+from emoe_audit.experts.sources import UNetWeights, fetch_base, fetch_expert, is_any, is_scored, is_whole, read_unet
 from emoe_audit.experts.text_encoders import TextEncoderWeights, read_text_encoders
 from emoe_audit.types import ExpertSpec
 
@@ -38,30 +38,43 @@ class Base:
 
 
 def read_base(spec: ExpertSpec) -> Base:
-    """Raises `EnsembleError`."""
+    """As far as a score needs it. Raises `EnsembleError`."""
     root = fetch_base(spec)
     is_file = root.is_file()
     scheduler_config, scheduler = read_single_file_scheduler(root) if is_file else read_scheduler(root)
     return Base(
-        unet=_with_loras(completed(_read_whole(spec, root)), _fetch_loras(spec), None),
+        unet=_base_unet(spec, root, is_scored),
         read_texts=partial(read_single_file_text_encoders if is_file else read_text_encoders, root),
         scheduler_config=scheduler_config,
         scheduler=scheduler,
     )
 
 
-def read_expert(spec: ExpertSpec, base: UNetWeights, wanted: Callable[[str], bool] | None = None) -> UNetWeights:
-    """An expert's UNet, with the base's own tensors where it leaves them as they are; see `sources.read_unet`.
+def read_whole_unet(spec: ExpertSpec) -> UNetWeights:
+    """The base's UNet with all that it draws by. Raises `EnsembleError`."""
+    unet = _base_unet(spec, fetch_base(spec), is_any)
+    if not is_whole(unet.tensors):
+        raise EnsembleError(f"{unet.where}: has no up blocks, so it can be scored and cannot draw")
+    return unet
 
-    Raises `EnsembleError`.
+
+def read_expert(spec: ExpertSpec, base: UNetWeights, wanted: Callable[[str], bool] | None = None) -> UNetWeights:
+    """An expert's UNet, as far as the base's is read; what it leaves as it is are the base's own tensors.
+
+    `wanted` narrows the keys; see `sources.read_unet`. Raises `EnsembleError`.
     """
     path = fetch_expert(spec)
     loras = _fetch_loras(spec)
+    read = is_any if is_whole(base.tensors) else is_scored
     if is_lora(path):
         return _with_loras(base, [path, *loras], wanted)
     if loras:
-        return _with_loras(completed(_read_whole(spec, path, base)), loras, wanted)
-    return _read_whole(spec, path, base, wanted)
+        return _with_loras(completed(_read(spec, path, read, base)), loras, wanted)
+    return _read(spec, path, wanted or read, base)
+
+
+def _base_unet(spec: ExpertSpec, root: Path, wanted: Callable[[str], bool]) -> UNetWeights:
+    return _with_loras(completed(_read(spec, root, wanted)), _fetch_loras(spec), None)
 
 
 def _fetch_loras(spec: ExpertSpec) -> list[Path]:
@@ -74,9 +87,7 @@ def _with_loras(whole: UNetWeights, loras: list[Path], wanted: Callable[[str], b
     return whole
 
 
-def _read_whole(
-    spec: ExpertSpec, path: Path, base: UNetWeights | None = None, wanted: Callable[[str], bool] | None = None
-) -> UNetWeights:
+def _read(spec: ExpertSpec, path: Path, wanted: Callable[[str], bool], base: UNetWeights | None = None) -> UNetWeights:
     if not is_segmoe_folder(path):
         if spec.segmoe_expert is not None:
             raise EnsembleError(f"{path}: segmoe_expert is given, but SegMoE did not save this")

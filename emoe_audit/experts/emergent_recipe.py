@@ -107,7 +107,7 @@ def _origin(checkpoint: str, expert: str | None, revision: str | None) -> Ensemb
                 f"{spec.name} has no expert {expert!r}; it has {', '.join(own.name for own in spec.experts)}"
             )
         name = f"{spec.name}-{expert or 'base'}-emergent"
-        one = dataclasses.replace(spec, name=name, experts=(own,), top_k=None, emergent=None)
+        one = dataclasses.replace(spec, name=name, experts=(own,), top_k=None, mixture=None, emergent=None)
         return one if expert else dataclasses.replace(one, assembly="independent", split=0)
     if expert is not None:
         raise EnsembleError(f"{checkpoint}: --expert is for ensembles, and this is a checkpoint")

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from itertools import chain
 
@@ -19,10 +19,9 @@ from torch import Tensor, nn
 from torch.nn.functional import normalize
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.expert_layers import is_expert_layer
-from emoe_audit.experts.segmoe_recipe import GatePrompts
+from emoe_audit.experts.expert_layers import as_down, is_expert_layer
 from emoe_audit.experts.sources import some
-from emoe_audit.types import MoeLayers
+from emoe_audit.types import GatePrompts, MoeLayers
 
 GATE_STEPS = 25
 GATE_EPS = 1e-8
@@ -30,22 +29,14 @@ LAYER = re.compile(r".+?\.(?:attn[12]\.to_[qkv]|ff)(?=\.)")
 
 
 def expert_layers(unet: UNet2DConditionModel, moe_layers: MoeLayers) -> list[str]:
-    """Names of the modules that belong to the experts in SegMoE's layout, up blocks included where there are any.
-
-    An up block's layers are the experts' where those of the down block that it mirrors are: in Stable Diffusion 1.x and
-    2.x down blocks 0 to 2 and up blocks 1 to 3, in SDXL down blocks 1 and 2 and up blocks 0 and 1.
-    """
-    last = len(unet.down_blocks) - 1
-
-    def mirrored(key: str) -> str:
-        return re.sub(r"^up_blocks\.(\d+)", lambda match: f"down_blocks.{last - int(match[1])}", key)
-
-    keys = [key for key, _ in unet.named_parameters() if is_expert_layer(mirrored(key), moe_layers)]
+    """Names of the modules that belong to the experts in SegMoE's layout, up blocks included where there are any."""
+    n_blocks = len(unet.down_blocks)
+    keys = [key for key, _ in unet.named_parameters() if is_expert_layer(as_down(key, n_blocks), moe_layers)]
     return list(dict.fromkeys(match[0] for match in map(LAYER.match, keys) if match))
 
 
 def build_gates(
-    pipelines: Sequence[DiffusionPipeline], prompts: Sequence[GatePrompts], *, moe_layers: MoeLayers, seed: int
+    pipelines: Iterable[DiffusionPipeline], prompts: Sequence[GatePrompts], *, moe_layers: MoeLayers, seed: int
 ) -> dict[str, Tensor]:
     """The gate `[expert, width]` of every expert layer, from one pipeline and one pair of prompts per expert.
 
@@ -58,14 +49,16 @@ def build_gates(
 
 
 def route(
-    hidden: Float[Tensor, "batch token width"], gate: Float[Tensor, "expert width"], top_k: int
+    hidden: Float[Tensor, "batch token width"], gate: Float[Tensor, "expert width"], top_k: int, halves: int = 1
 ) -> Float[Tensor, "batch token expert"]:
     """How much of each expert every token is given: `softmax(x W^T)` over the prompt's `top_k` experts, else 0.
 
-    These are the experts whose logits, summed over the tokens of the prompt, are the largest.
+    These are the experts whose logits, summed over the tokens of the prompt, are the largest. Under classifier-free
+    guidance the batch has two `halves`, without the prompts and with them, and a prompt's tokens are those of both.
     """
     logits = (hidden @ gate.T).float()
-    chosen = logits.sum(dim=1).topk(top_k, dim=-1).indices
+    of_prompts = logits.sum(dim=1).unflatten(0, (halves, -1)).sum(dim=0)
+    chosen = of_prompts.topk(top_k, dim=-1).indices.repeat(halves, 1)
     kept = torch.zeros_like(logits[:, 0], dtype=torch.bool).scatter(1, chosen, True)
     return logits.masked_fill(~kept[:, None], -torch.inf).softmax(dim=-1).to(hidden.dtype)
 
@@ -75,24 +68,35 @@ class GatedLayer(nn.Module):
 
     gate: Tensor
 
-    def __init__(self, experts: Sequence[nn.Module], gate: Float[Tensor, "expert width"], top_k: int) -> None:
+    def __init__(
+        self, experts: Sequence[nn.Module], gate: Float[Tensor, "expert width"], top_k: int, halves: int = 1
+    ) -> None:
         super().__init__()
         self.experts = nn.ModuleList(experts)
         self.register_buffer("gate", gate)
-        self.top_k = top_k
+        self.top_k, self.halves = top_k, halves
 
     def forward(self, hidden: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token out"]:
-        """The mixture; experts that no prompt of the batch is routed to are not run."""
-        weights = route(hidden, self.gate, self.top_k)
-        parts = zip(self.experts, weights.split(1, dim=-1), strict=True)
-        return torch.stack([weight * expert(hidden) for expert, weight in parts if weight.any()]).sum(dim=0)
+        """The mixture; an expert sees the prompts that are routed to it, and is not run where there are none."""
+        weights = route(hidden, self.gate, self.top_k, self.halves)
+        mixture = None
+        for expert, weight in zip(self.experts, weights.split(1, dim=-1), strict=True):
+            rows = weight.flatten(1).any(dim=1).nonzero().squeeze(1)
+            if len(rows):
+                part = weight[rows] * expert(hidden[rows])
+                mixture = part.new_zeros(len(hidden), *part.shape[1:]) if mixture is None else mixture
+                mixture.index_add_(0, rows, part)
+        assert mixture is not None, "each prompt is routed to at least one expert"
+        return mixture
 
 
-def gated_unet(unets: Sequence[UNet2DConditionModel], gates: Mapping[str, Tensor], top_k: int) -> UNet2DConditionModel:
+def gated_unet(
+    unets: Sequence[UNet2DConditionModel], gates: Mapping[str, Tensor], top_k: int, halves: int = 1
+) -> UNet2DConditionModel:
     """The first UNet with the experts' layers mixed by `gates`; its weights are those of `unets`, not copies.
 
-    Gates of up blocks are left aside where the UNets end after their mid-block. Raises `EnsembleError` where gates do
-    not fit, or UNets differ in a layer that has no gate (such experts cannot be mixed).
+    See `route` for `halves`. Gates of up blocks are left aside where the UNets end after their mid-block. Raises
+    `EnsembleError` where gates do not fit, or UNets differ in a layer that has no gate (such experts cannot be mixed).
     """
     if not 1 <= top_k <= len(unets):
         raise EnsembleError(f"top_k is {top_k}, expected 1 to {len(unets)}, as many as there are experts")
@@ -105,7 +109,7 @@ def gated_unet(unets: Sequence[UNet2DConditionModel], gates: Mapping[str, Tensor
         experts = [unet.get_submodule(layer) for unet in unets]
         weight = next(experts[0].parameters())
         parent, _, name = layer.rpartition(".")
-        gated = GatedLayer(experts, gate.to(weight), top_k)
+        gated = GatedLayer(experts, gate.to(weight), top_k, halves)
         setattr(mixture.get_submodule(parent), name, gated.train(mixture.training))
     return mixture
 

@@ -2,8 +2,8 @@
 
 W' = W + scale * alpha / rank * up @ down, in every layer that the file names (Hu et al. 2021, arXiv:2106.09685).
 Read are the names of kohya-ss (after diffusers' layers or after those of the original code, LDM), of diffusers' old
-attention processors and of PEFT, LoCon's convolutions with `lora_mid` too. Up blocks are skipped unread. Weights for
-text encoders are left out with a warning, since one text encoder speaks to all experts of an ensemble.
+attention processors and of PEFT, LoCon's convolutions with `lora_mid` too. Up blocks are skipped unread where the base
+was read without. Weights for text encoders are left out with a warning, since one text encoder speaks to all experts.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from __future__ import annotations
 import re
 import warnings
 from collections import defaultdict
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from pathlib import Path
 
 import torch
@@ -20,7 +20,7 @@ from torch import Tensor
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.folders import names_in
 from emoe_audit.experts.lora_files import PEFT_PREFIX, adapter_alpha, header, lora_file
-from emoe_audit.experts.sources import UNSCORED_PARTS, UNetWeights, read_tensors, some
+from emoe_audit.experts.sources import UNSCORED_PARTS, UNetWeights, is_whole, read_tensors, some
 
 LAYER_KEY = re.compile(
     r"(.+?)(?:(?:\.lora_|[._]lora\.)(?:(?P<down>down|A)|(?P<up>up|B)|(?P<mid>mid))\.weight|\.(?P<alpha>alpha))"
@@ -28,12 +28,16 @@ LAYER_KEY = re.compile(
 WHOLE = (torch.int8, torch.int16, torch.int32, torch.int64)
 TEXT_PREFIXES = ("lora_te", "text_encoder")
 UNSCORED_PREFIXES = (*UNSCORED_PARTS, "output_blocks", "out_")
+STEP = re.compile(r"(?:down_blocks\.\d+\.(?:resnets|downsamplers)|up_blocks\.\d+\.resnets)\.")
+Step = tuple[str, int, bool, int]
 LDM_NAMES = {
     "conv_in": "input_blocks.0.0",
     "time_embedding.linear_1": "time_embed.0",
     "time_embedding.linear_2": "time_embed.2",
     "add_embedding.linear_1": "label_emb.0.0",
     "add_embedding.linear_2": "label_emb.0.2",
+    "conv_norm_out": "out.0",
+    "conv_out": "out.2",
     "conv1": "in_layers.2",
     "conv2": "out_layers.3",
     "time_emb_proj": "emb_layers.1",
@@ -92,11 +96,12 @@ def _warn_of_texts(file: Path, keys: list[str]) -> None:
 def _layers(file: Path, keys: list[str], base: UNetWeights) -> dict[str, dict[str, str]]:
     """For each weight of the base that the LoRA changes, the file's keys of `down`, `up`, and `mid`, `alpha` if any."""
     weights = _weights_by_name(base)
+    left_out = TEXT_PREFIXES if is_whole(base.tensors) else TEXT_PREFIXES + UNSCORED_PREFIXES
     layers: dict[str, dict[str, str]] = defaultdict(dict)
     unread, foreign, twice = [], [], []
     for key in keys:
         name = key.removeprefix(PEFT_PREFIX).removeprefix("lora_unet_").removeprefix("unet.")
-        if name.startswith(TEXT_PREFIXES + UNSCORED_PREFIXES):
+        if name.startswith(left_out):
             continue
         match = LAYER_KEY.fullmatch(name)
         if match is None:
@@ -122,28 +127,35 @@ def _layers(file: Path, keys: list[str], base: UNetWeights) -> dict[str, dict[st
 def _weights_by_name(base: UNetWeights) -> dict[str, str]:
     """Keys of the base by the names that a LoRA may call their layers, underscores for dots."""
     layers = [key.removesuffix(".weight") for key in base.tensors if key.endswith(".weight")]
-    steps = sorted({_step(layer) for layer in layers if re.match(r"down_blocks\.\d+\.(resnets|downsamplers)", layer)})
+    steps = sorted({_step(layer) for layer in layers if STEP.match(layer)})
     # Old attention processors say `to_out` for `to_out.0`.
     return {
         name.replace(".", "_"): f"{layer}.weight"
         for layer in layers
-        for name in (layer, layer.removesuffix(".0"), _ldm_name(layer, steps))
+        for name in (layer, layer.removesuffix(".0"), _ldm_name(layer, steps, layers))
     }
 
 
-def _step(layer: str) -> tuple[int, bool, int]:
-    """Where on the way down a layer lies: its block, the downsampler after the rest, and its place among these."""
-    _, block, kind, place, *_ = layer.split(".")
-    return int(block), kind == "downsamplers", int(place)
+def _step(layer: str) -> Step:
+    """Where a layer lies on the way down, or up: its block, the downsampler after the rest, and its place in these."""
+    way, block, kind, place, *_ = layer.split(".")
+    return way, int(block), kind == "downsamplers", int(place)
 
 
-def _ldm_name(layer: str, steps: list[tuple[int, bool, int]]) -> str:
-    """The layer in the original code of Stable Diffusion, where each step down is one numbered input block."""
+def _ldm_name(layer: str, steps: list[Step], layers: Collection[str]) -> str:
+    """The layer in the original code of Stable Diffusion, where each step down or up is one numbered block."""
+    down, up = ([step for step in steps if step[0] == way] for way in ("down_blocks", "up_blocks"))
     match layer.split("."):
         case ["down_blocks", _, "downsamplers", _, "conv"]:
-            return f"input_blocks.{1 + steps.index(_step(layer))}.0.op"
+            return f"input_blocks.{1 + down.index(_step(layer))}.0.op"
         case ["down_blocks", _, kind, _, *rest]:
-            where = f"input_blocks.{1 + steps.index(_step(layer))}.{int(kind == 'attentions')}"
+            where = f"input_blocks.{1 + down.index(_step(layer))}.{int(kind == 'attentions')}"
+        case ["up_blocks", block, "upsamplers", _, "conv"]:
+            last = max(place for place, step in enumerate(up) if step[1] == int(block))
+            attends = any(own.startswith(f"up_blocks.{block}.attentions.") for own in layers)
+            return f"output_blocks.{last}.{1 + attends}.conv"
+        case ["up_blocks", _, kind, _, *rest]:
+            where = f"output_blocks.{up.index(_step(layer))}.{int(kind == 'attentions')}"
         case ["mid_block", kind, place, *rest]:
             where = f"middle_block.{2 * int(place) + int(kind == 'attentions')}"
         case _:

@@ -1,4 +1,4 @@
-"""From files to models: UNets without up blocks, and schedulers. Stable Diffusion 1.x, 2.x and SDXL.
+"""From files to models: UNets, whole or without up blocks, and schedulers. Stable Diffusion 1.x, 2.x and SDXL.
 
 Models are built on the meta device and take over the tensors that were read (`assign=True`), so that nothing is held
 twice in memory. A missing, unexpected or wrongly shaped key raises.
@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from emoe_audit.errors import EnsembleError, MissingPackageError
 from emoe_audit.experts.designs import check_unet_config
-from emoe_audit.experts.sources import UNetWeights, read_json, some
+from emoe_audit.experts.sources import UNetWeights, is_whole, read_json, some
 
 STABLE_DIFFUSION_NOISE: dict[str, Any] = {
     "beta_start": 0.00085,
@@ -34,17 +34,18 @@ STABLE_DIFFUSION_NOISE: dict[str, Any] = {
 
 
 def build_unet(config: dict[str, Any], tensors: dict[str, Tensor], where: str) -> UNet2DConditionModel:
-    """A `UNet2DConditionModel` in evaluation mode that ends after its mid-block and shares memory with `tensors`.
+    """A `UNet2DConditionModel` in evaluation mode that shares memory with `tensors`.
 
-    Raises `EnsembleError` for a kind of UNet that cannot be scored, and for keys that do not fit, naming them.
+    It ends after its mid-block where these have no up blocks. Raises `EnsembleError` for a kind of UNet that cannot be
+    scored, and for keys that do not fit, naming them.
     """
-    unet = empty_unet(config, where)
+    unet = copy.deepcopy(_designed(config, where, whole=is_whole(tensors)))
     assign_tensors(unet, tensors, where)
     return unet.requires_grad_(False).eval()
 
 
 def empty_unet(config: dict[str, Any], where: str) -> UNet2DConditionModel:
-    """The same without weights, on the meta device."""
+    """One that ends after its mid-block, without weights, on the meta device. Raises as `build_unet`."""
     return copy.deepcopy(_designed(config, where))
 
 
@@ -53,19 +54,21 @@ def full_config(config: dict[str, Any], where: str) -> dict[str, Any]:
     return dict(_designed(config, where).config)
 
 
-def _designed(config: dict[str, Any], where: str) -> UNet2DConditionModel:
+def _designed(config: dict[str, Any], where: str, *, whole: bool = False) -> UNet2DConditionModel:
     check_unet_config(config, where)
     try:
-        return _design(json.dumps(config, sort_keys=True))
+        return _design(json.dumps(config, sort_keys=True), whole=whole)
     except Exception as error:  # what a constructor raises for fields that do not fit each other is not documented
         raise EnsembleError(f"{where}: diffusers cannot build this UNet: {error}") from error
 
 
 @lru_cache(maxsize=8)
-def _design(config: str) -> UNet2DConditionModel:
+def _design(config: str, *, whole: bool) -> UNet2DConditionModel:
     """Built once for all experts of a configuration: a copy takes a fifth of the time."""
     with torch.device("meta"):
         unet = UNet2DConditionModel.from_config(json.loads(config))
+    if whole:
+        return unet
     unet.up_blocks = nn.ModuleList()
     unet.conv_norm_out = unet.conv_act = unet.conv_out = nn.Identity()
     return unet

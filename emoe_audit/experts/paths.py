@@ -6,7 +6,7 @@ import re
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.checkpoint import read_expert
-from emoe_audit.experts.expert_layers import is_expert_layer
+from emoe_audit.experts.expert_layers import as_down, is_expert_layer
 from emoe_audit.experts.hashing import UNET_FIELDS
 from emoe_audit.experts.models import completed, full_config
 from emoe_audit.experts.sources import UNetWeights, some
@@ -18,7 +18,7 @@ DOWN_BLOCK = re.compile(r"down_blocks\.(\d+)\.")
 def read_path(spec: EnsembleSpec, expert: ExpertSpec, base: UNetWeights) -> UNetWeights:
     """The weights of one expert's whole path; the tensors that it takes from the base are the base's own objects.
 
-    Raises `EnsembleError`.
+    Up blocks are a part of it where the base is read with them. Raises `EnsembleError`.
     """
     if spec.assembly == "independent" and spec.split == 0:
         return completed(read_expert(expert, base))
@@ -41,10 +41,10 @@ def _own_layers(spec: EnsembleSpec, base: UNetWeights) -> set[str]:
         raise EnsembleError(
             f"{spec.name}: split is {spec.split}, the UNet has {n_blocks} down blocks (numbered from 0)"
         )
-    later = {key for key in base.tensors if _is_behind(key, spec.split)}
+    later = {key for key in base.tensors if _is_behind(as_down(key, n_blocks), spec.split)}
     if spec.assembly == "independent":
         return later
-    layers = {key for key in later if is_expert_layer(key, spec.moe_layers)}
+    layers = {key for key in later if is_expert_layer(as_down(key, n_blocks), spec.moe_layers)}
     if not layers:
         raise EnsembleError(
             f"{base.where}: no down block from {spec.split} on has attention, so a shared trunk leaves no layer to the "

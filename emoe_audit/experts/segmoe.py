@@ -25,6 +25,7 @@ from emoe_audit.experts.sources import (
     PICKLE_SUFFIXES,
     UNET_STEM,
     UNetWeights,
+    is_scored,
     read_json,
     read_tensors,
     read_unet,
@@ -75,16 +76,14 @@ def read_segmoe_layout(folder: Path) -> SegmoeLayout:
     )
 
 
-def read_segmoe_unets(folder: Path, wanted: Callable[[str], bool] | None = None) -> list[UNetWeights]:
-    """One UNet per expert under plain diffusers keys, as far as a score goes: no up blocks.
+def read_segmoe_unets(folder: Path, wanted: Callable[[str], bool] = is_scored) -> list[UNetWeights]:
+    """One UNet per expert, the wanted ones of plain diffusers keys.
 
-    `wanted` narrows the plain keys. What experts share are the same tensor objects. Raises `EnsembleError` where
+    What experts share are the same tensor objects. Raises `EnsembleError` where
     experts or their keys are missing; a layer stored once where every expert should have its own counts as missing.
     """
     layout = read_segmoe_layout(folder)
-    stored = read_unet(
-        folder, wanted=lambda key: not key.endswith(GATE) and (wanted is None or wanted(EXPERT.sub("", key)))
-    )
+    stored = read_unet(folder, wanted=lambda key: not key.endswith(GATE) and wanted(EXPERT.sub("", key)))
     shared: dict[str, Tensor] = {}
     own: dict[int, dict[str, Tensor]] = {index: {} for index in range(layout.n_experts)}
     for key, tensor in stored.tensors.items():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Annotated, Literal, cast, get_args
 
@@ -17,23 +17,19 @@ from emoe_audit.readers.documents import read_json_object
 from emoe_audit.readers.limits import CONFIGURATION
 from emoe_audit.readers.paths import unbroken
 from emoe_audit.readers.typed import typed_fields
-from emoe_audit.types import EnsembleSpec, ExpertSpec, MoeLayers
+from emoe_audit.types import MIXTURE, EnsembleSpec, ExpertSpec, GatePrompts, MixtureSpec, MoeLayers
 
 ModelType = Literal["sd", "sdxl"]
 MAX_EXPERTS = 64
 UNET_CONFIG, CONFIG_KEY = Path("unet", "config.json"), "segmoe_config"
-RECIPE_KEYS = ("base_model", "num_experts", "moe_layers", "num_experts_per_tok", "type", "init", "experts")
+RECIPE_KEYS = (
+    *("base_model", "num_experts", "moe_layers", "num_experts_per_tok", "type", "init", "experts"),
+    *("vae", "judge", "captions"),
+)
+"""SegMoE's, and what an audit needs beside them."""
 PART_KEYS = ("source_model", "positive_prompt", "negative_prompt")
 Experts = Annotated[int, Field(ge=1, le=MAX_EXPERTS)]
 Block = Annotated[int, Field(ge=0, le=MAX_EXPERTS)]
-
-
-@dataclass(frozen=True, kw_only=True)
-class GatePrompts:
-    """What one expert is good at, and what it avoids: its gate vectors are made from these."""
-
-    positive: str
-    negative: str
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -48,6 +44,12 @@ class SegmoeRecipe:
     """`hidden`: gates made from the prompts; all else: random gates."""
     prompts: tuple[GatePrompts, ...]
     """One per expert, the prompts of its LoRAs appended."""
+
+    @property
+    def ensemble(self) -> EnsembleSpec:
+        """The ensemble with how it is mixed where it draws."""
+        prompts = self.prompts if self.init == "hidden" else ()
+        return replace(self.spec, mixture=MixtureSpec(top_k=self.top_k, prompts=prompts))
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -135,6 +137,9 @@ class _RecipeReader(SpecReader):
                 experts=tuple(ExpertSpec(name=name, source=source, loras=own) for name, source, own in experts),
                 assembly="shared_trunk",
                 moe_layers=cast(MoeLayers, self._choice(nodes.get("moe_layers"), get_args(MoeLayers), "attn")),
+                vae=self._source(nodes["vae"]) if "vae" in nodes else None,
+                judge=self._judge(nodes.get("judge")),
+                captions=self._file(nodes.get("captions")),
             ),
             type=cast(ModelType, self._choice(nodes.get("type"), get_args(ModelType), "sdxl")),
             top_k=top_k,
@@ -156,10 +161,10 @@ class _RecipeReader(SpecReader):
 
 
 def _names(sources: Iterable[str]) -> list[str]:
-    """The last part of every source; what is taken already is numbered from 2."""
+    """The last part of every source; what is taken already, and the name of the mixture, is numbered from 2."""
     names: list[str] = []
     for source in sources:
         name = Path(source).name
         numbered = (f"{name}-{number}" for number in itertools.count(2))
-        names.append(next(each for each in itertools.chain([name], numbered) if each not in names))
+        names.append(next(each for each in itertools.chain([name], numbered) if each not in (*names, MIXTURE)))
     return names

@@ -20,18 +20,22 @@ from diffusers.loaders.single_file_utils import (
     SD_2_TEXT_ENCODER_KEYS_TO_IGNORE,
     convert_ldm_clip_checkpoint,
     convert_ldm_unet_checkpoint,
+    convert_ldm_vae_checkpoint,
     convert_open_clip_checkpoint,
 )
 from tokenizers.pre_tokenizers import ByteLevel
+from torch import Tensor
 from transformers import CLIPTextConfig, CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.models import read_scheduler
-from emoe_audit.experts.sources import SCORED_PARTS, UNetWeights, opened, read_json, read_tensors, some
+from emoe_audit.experts.sources import UNetWeights, is_scored, opened, read_json, read_tensors, some
 from emoe_audit.experts.text_encoders import PREFIX, TextEncoderWeights
 
 CONFIGS = Path(__file__).parent / "configs"
 UNET = "model.diffusion_model."
+VAE = "first_stage_model."
+NO_VAE = f"holds no autoencoder (keys {VAE}*) to draw with; name one with `vae:`"
 CONV_IN = f"{UNET}input_blocks.0.0.weight"
 UNET_KEY = re.compile(
     re.escape(UNET) + r"(?:(?:input_blocks|output_blocks|middle_block)\.\d{1,2}|time_embed|label_emb|out)\."
@@ -67,19 +71,15 @@ def is_single_file(path: Path) -> bool:
     return path.suffix == ".safetensors" and path.is_file() and any(key.startswith(UNET) for key in _shapes(path))
 
 
-def read_single_file_unet(path: Path, wanted: Callable[[str], bool] | None = None) -> UNetWeights:
-    """The part of the UNet that a score passes through, under diffusers' names, with the configuration of its family.
+def read_single_file_unet(path: Path, wanted: Callable[[str], bool] = is_scored) -> UNetWeights:
+    """The wanted keys of the UNet, under diffusers' names, with the configuration of its family.
 
-    `wanted` narrows diffusers' names further; tensors that are not wanted are not read from disk.
+    Tensors that are not wanted are not read from disk.
     Raises `EnsembleError` for a file that is torn, or holds anything but Stable Diffusion 1.x, 2.x or SDXL base.
     """
     shapes = _shapes(path)
     config = read_json(CONFIGS / _family(path, shapes) / "unet" / "config.json")
-    names = {
-        key: name
-        for key, name in _unet_names(path, shapes, config).items()
-        if name.partition(".")[0] in SCORED_PARTS and (wanted is None or wanted(name))
-    }
+    names = {key: name for key, name in _unet_names(path, shapes, config).items() if wanted(name)}
     tensors = read_tensors([path], names.__contains__)
     return UNetWeights(where=str(path), config=config, tensors={names[key]: tensor for key, tensor in tensors.items()})
 
@@ -98,7 +98,32 @@ def read_single_file_text_encoders(path: Path) -> tuple[TextEncoderWeights, ...]
 
 def read_single_file_scheduler(path: Path) -> tuple[dict[str, Any], SchedulerMixin]:
     """Configuration and object of the scheduler that was published with the family. Raises `EnsembleError`."""
-    return read_scheduler(CONFIGS / _family(path, _shapes(path)))
+    return read_scheduler(family_folder(path))
+
+
+def family_folder(path: Path) -> Path:
+    """The configurations that were published with the family of a file. Raises `EnsembleError`."""
+    return CONFIGS / _family(path, _shapes(path))
+
+
+def holds_vae(path: Path) -> bool:
+    """Whether there is an autoencoder in a file. Raises `EnsembleError` for one that cannot be read."""
+    return any(key.startswith(VAE) for key in _shapes(path))
+
+
+def read_single_file_vae(path: Path) -> tuple[dict[str, Any], dict[str, Tensor]]:
+    """Configuration and weights of the autoencoder. Raises `EnsembleError` where the file holds none."""
+    config = read_json(family_folder(path) / "vae" / "config.json")
+    stored = read_tensors([path], lambda key: key.startswith(VAE))
+    if not stored:
+        raise EnsembleError(f"{path}: {NO_VAE}")
+    try:
+        converted = convert_ldm_vae_checkpoint(stored, config)
+    except (KeyError, IndexError, RuntimeError) as error:
+        raise EnsembleError(f"{path}: {VAE}* is no autoencoder of Stable Diffusion: {error}") from error
+    if missing := sorted(key for key, tensor in converted.items() if tensor is None):
+        raise EnsembleError(f"{path}: missing keys of the autoencoder: {some(missing)}")
+    return config, converted
 
 
 def _shapes(path: Path) -> dict[str, list[int]]:

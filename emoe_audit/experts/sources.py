@@ -1,12 +1,12 @@
 """Where weights come from: folders and hub ids in, configurations and tensors out.
 
-Only safetensors are read, and of a UNet only the part that a score passes through, so the up blocks (511 M of the
-860 M parameters of Stable Diffusion 1.5) are never loaded.
+Only safetensors are read, and for a score only the part of a UNet that it passes through: the up blocks (511 M of the
+860 M parameters of Stable Diffusion 1.5) are not loaded.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -85,12 +85,27 @@ EXPERT_FILES = HubFiles(
 
 @dataclass(frozen=True, kw_only=True)
 class UNetWeights:
-    """One UNet as read from disk: the tensors a score needs, in the types they are stored in."""
+    """One UNet as read from disk, whole or as far as a score needs it, in the types that it is stored in."""
 
     where: str
     """Folder or hub id, for messages."""
     config: dict[str, Any]
     tensors: dict[str, Tensor]
+
+
+def is_scored(key: str) -> bool:
+    """Whether a score passes through this weight of a UNet."""
+    return key.partition(".")[0] in SCORED_PARTS
+
+
+def is_any(_key: str) -> bool:
+    """Whether an image passes through it: through all."""
+    return True
+
+
+def is_whole(tensors: Iterable[str]) -> bool:
+    """Whether these weights of a UNet draw, too."""
+    return any(key.startswith("up_blocks.") for key in tensors)
 
 
 def fetch_base(spec: ExpertSpec) -> Path:
@@ -113,17 +128,17 @@ def fetch_expert(spec: ExpertSpec) -> Path:
 
 
 def read_unet(
-    folder: Path, *, base: UNetWeights | None = None, wanted: Callable[[str], bool] | None = None
+    folder: Path, *, base: UNetWeights | None = None, wanted: Callable[[str], bool] = is_scored
 ) -> UNetWeights:
-    """The part of a UNet that a score passes through, from a pipeline folder, a UNet folder or a delta over `base`.
+    """The wanted keys of a UNet, from a pipeline folder, a UNet folder or a delta over `base`.
 
-    `wanted` narrows the keys further. Tensors that a delta leaves as they are stay the same objects as the base's.
+    Tensors that a delta leaves as they are stay the same objects as the base's.
     Raises `EnsembleError` where the folder holds no UNet, holds keys of another model, or is a delta without a base.
     """
     if is_here(folder / DELTA_FILE):
         if base is None:
             raise EnsembleError(f"{folder}: {DELTA_FILE} holds only what differs from a base, so it cannot be the base")
-        delta = _read_scored([folder / DELTA_FILE], wanted)
+        delta = _read_known([folder / DELTA_FILE], wanted)
         unknown = sorted(delta.keys() - base.tensors.keys())
         if unknown:
             raise EnsembleError(f"{folder / DELTA_FILE}: keys that the base does not have: {some(unknown)}")
@@ -134,7 +149,7 @@ def read_unet(
             f"{folder}: no UNet here; expected unet/config.json, config.json, {DELTA_FILE} or a LoRA in safetensors; "
             f"found: {_listing(folder)}"
         )
-    tensors = _read_scored(weight_files(unet, UNET_STEM), wanted)
+    tensors = _read_known(weight_files(unet, UNET_STEM), wanted)
     return UNetWeights(where=str(unet), config=read_json(unet / "config.json"), tensors=tensors)
 
 
@@ -191,15 +206,14 @@ def some(names: list[str], limit: int = 5) -> str:
     return ", ".join(map(shown, names[:limit])) + more
 
 
-def _read_scored(files: list[Path], wanted: Callable[[str], bool] | None) -> dict[str, Tensor]:
-    """Tensors of the scored parts; a key of no known part means another kind of model, and is refused."""
+def _read_known(files: list[Path], wanted: Callable[[str], bool]) -> dict[str, Tensor]:
+    """The wanted tensors; a key of no known part means another kind of model, and is refused."""
     foreign: list[str] = []
 
     def is_wanted(key: str) -> bool:
-        part = key.partition(".")[0]
-        if part not in SCORED_PARTS + UNSCORED_PARTS:
+        if key.partition(".")[0] not in SCORED_PARTS + UNSCORED_PARTS:
             foreign.append(key)
-        return part in SCORED_PARTS and (wanted is None or wanted(key))
+        return wanted(key)
 
     tensors = read_tensors(files, is_wanted)
     if foreign:

@@ -13,7 +13,7 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder, read_segmoe_yaml, segmoe_folder_spec
 from emoe_audit.experts.spec_reader import LOCAL_JUDGE, PART_OF, SpecReader, nearest
 from emoe_audit.readers.paths import named_path, unbroken
-from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec
+from emoe_audit.types import EmergentSpec, EnsembleSpec, ExpertSpec, MixtureSpec
 
 SPEC_FILE = "ensemble.yaml"
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -75,7 +75,7 @@ def load_spec(name_or_path: str | Path) -> EnsembleSpec:
     if not path.is_file():
         raise EnsembleError(_not_found(str(name_or_path), path))
     reader = SpecReader(path, embedded)
-    return read_segmoe_yaml(path).spec if reader.has("base_model") else reader.spec()
+    return read_segmoe_yaml(path).ensemble if reader.has("base_model") else reader.spec()
 
 
 def save_spec(spec: EnsembleSpec, folder: Path) -> Path:
@@ -91,6 +91,7 @@ def save_spec(spec: EnsembleSpec, folder: Path) -> Path:
         "split": spec.split,
         "top_k": spec.top_k,
         "experts": [_expert_entry(expert, folder) for expert in spec.experts],
+        "mixture": _mixture_entry(spec.mixture),
         "vae": _relative(spec.vae, folder),
         "judge": _relative(spec.judge.removeprefix(LOCAL_JUDGE), folder) if spec.judge else None,
         "captions": _relative(spec.captions, folder),
@@ -122,6 +123,13 @@ def _emergent_entry(emergent: EmergentSpec | None, folder: Path) -> dict[str, An
     if emergent is None:
         return None
     return asdict(emergent) | {"clusters": _relative(emergent.clusters, folder)}
+
+
+def _mixture_entry(mixture: MixtureSpec | None) -> dict[str, Any] | None:
+    if mixture is None:
+        return None
+    prompts = [asdict(own) for own in mixture.prompts]
+    return {"top_k": mixture.top_k} | ({"prompts": prompts} if prompts else {})
 
 
 def _relative(path: str | None, folder: Path) -> str | None:

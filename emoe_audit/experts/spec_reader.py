@@ -18,7 +18,17 @@ from emoe_audit.experts.public_readers import PUBLIC_READERS
 from emoe_audit.readers.documents import compose_yaml
 from emoe_audit.readers.paths import named_path, unbroken
 from emoe_audit.readers.text import is_text
-from emoe_audit.types import Assembly, EmergentSpec, EnsembleSpec, ExpertSpec, MoeLayers, SplitParts
+from emoe_audit.types import (
+    MIXTURE,
+    Assembly,
+    EmergentSpec,
+    EnsembleSpec,
+    ExpertSpec,
+    GatePrompts,
+    MixtureSpec,
+    MoeLayers,
+    SplitParts,
+)
 
 SPEC_KEYS = (
     "name",
@@ -28,6 +38,7 @@ SPEC_KEYS = (
     "moe_layers",
     "split",
     "top_k",
+    "mixture",
     "vae",
     "judge",
     "captions",
@@ -36,6 +47,7 @@ SPEC_KEYS = (
     "emergent",
 )
 EXPERT_KEYS = ("name", "source", "revision", "loras", "segmoe_expert")
+MIXTURE_KEYS, PROMPT_KEYS = ("top_k", "prompts"), ("positive", "negative")
 EMERGENT_KEYS = ("clusters", "n_clusters", "top_k", "seed", "what")
 LOCAL_JUDGE = "local-dir:"
 PART_OF = "embedded:"
@@ -58,14 +70,16 @@ class SpecReader:
         """The whole file. Raises `EnsembleError`."""
         root = self._root
         nodes = self._mapping(root, SPEC_KEYS, required=("name", "base", "experts"))
+        experts = self._experts(nodes["experts"])
         return EnsembleSpec(
             name=self._text(nodes["name"]),
             base=self._expert(nodes["base"], default_name="base"),
-            experts=self._experts(nodes["experts"]),
+            experts=experts,
             assembly=cast(Assembly, self._choice(nodes.get("assembly"), get_args(Assembly), "independent")),
             moe_layers=cast(MoeLayers, self._choice(nodes.get("moe_layers"), get_args(MoeLayers), "all")),
             split=self._number(nodes.get("split"), 0),
             top_k=self._number(nodes["top_k"], 0) if "top_k" in nodes else None,
+            mixture=self._mixture(nodes["mixture"], len(experts)) if "mixture" in nodes else None,
             vae=self._source(nodes["vae"]) if "vae" in nodes else None,
             judge=self._judge(nodes.get("judge")),
             captions=self._file(nodes.get("captions")),
@@ -110,6 +124,8 @@ class SpecReader:
             expert = self._expert(item)
             if expert.name in experts:
                 self._fail(item, f"two experts are named {expert.name!r}")
+            if expert.name == MIXTURE:
+                self._fail(item, f"{MIXTURE!r} is what all experts are together; give this one another name")
             experts[expert.name] = expert
         return tuple(experts.values())
 
@@ -126,6 +142,19 @@ class SpecReader:
             loras=tuple(self._source(item) for item in self._items(nodes.get("loras"))),
             segmoe_expert=self._number(nodes["segmoe_expert"], 0) if "segmoe_expert" in nodes else None,
         )
+
+    def _mixture(self, node: yaml.Node, n_experts: int) -> MixtureSpec:
+        nodes = self._mapping(node, MIXTURE_KEYS, required=())
+        top_k, prompts = self._number(nodes.get("top_k"), MixtureSpec.top_k), self._items(nodes.get("prompts"))
+        if not 1 <= top_k <= n_experts:
+            self._fail(nodes.get("top_k", node), f"top_k is {top_k}, of {n_experts} experts")
+        if prompts and len(prompts) != n_experts:
+            self._fail(nodes["prompts"], f"{len(prompts)} prompts, expected one for each of {n_experts} experts")
+        return MixtureSpec(top_k=top_k, prompts=tuple(map(self._gate_prompts, prompts)))
+
+    def _gate_prompts(self, node: yaml.Node) -> GatePrompts:
+        nodes = self._mapping(node, PROMPT_KEYS, required=())
+        return GatePrompts(**{key: "" if own.value == "" else self._text(own) for key, own in nodes.items()})
 
     def _emergent(self, node: yaml.Node) -> EmergentSpec:
         nodes = self._mapping(node, EMERGENT_KEYS, required=("clusters", "n_clusters", "top_k"))

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 
 from emoe_audit.errors import AuditError
 from emoe_audit.progress import chunks
-from emoe_audit.quality.images import load_pipeline
+from emoe_audit.quality.pipelines import load_pipeline
 from emoe_audit.scoring.conditioning import TEXTS, TextStates
 from emoe_audit.scoring.disagreement import feature_power
 from emoe_audit.scoring.engine import ScoringEngine

@@ -19,7 +19,7 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.expert_layers import is_expert_layer
 from emoe_audit.experts.gates import expert_layers
 from emoe_audit.ground.readouts import walk
-from emoe_audit.quality.images import load_pipeline
+from emoe_audit.quality.pipelines import load_pipeline
 from emoe_audit.scoring.conditioning import TextStates
 from emoe_audit.scoring.expert_path import mid_block_features, prompt_free_start
 from emoe_audit.scoring.first_step import draw_noise, first_step

@@ -10,6 +10,7 @@ from huggingface_hub import snapshot_download
 
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.part_files import check_part
+from emoe_audit.experts.single_file import family_folder
 from emoe_audit.experts.sources import UNET_STEM, HubFiles, asking_the_hub
 from emoe_audit.types import EnsembleSpec
 
@@ -20,7 +21,8 @@ WEIGHTS = f"{UNET_STEM}.safetensors"
 def load_autoencoder(spec: EnsembleSpec) -> AutoencoderKL:
     """In the number type of its file, on the CPU; only safetensors are read.
 
-    A single file, in diffusers' layout or the original one, is read with the configuration of the base's own.
+    A single file, in diffusers' layout or the original one, is read with the configuration of the base's own, or of
+    the base's family where that is a single file, too.
 
     Raises:
         QualityError: there is none where the ensemble says.
@@ -29,9 +31,10 @@ def load_autoencoder(spec: EnsembleSpec) -> AutoencoderKL:
         if spec.vae is None:
             return _from_folder_or_hub(spec.base.source, PART, spec.base.revision)
         if Path(spec.vae).is_file():
-            base = {"config": spec.base.source, "subfolder": PART, "revision": spec.base.revision}
-            here = Path(spec.base.source).is_dir()
-            return AutoencoderKL.from_single_file(_safe(spec.vae), local_files_only=here, **base)
+            whose = Path(spec.base.source)
+            config = str(family_folder(whose)) if whose.is_file() else spec.base.source
+            base = {"config": config, "subfolder": PART, "revision": spec.base.revision}
+            return AutoencoderKL.from_single_file(_safe(spec.vae), local_files_only=whose.exists(), **base)
         return _from_folder_or_hub(spec.vae)
     except QualityError:
         raise
@@ -46,7 +49,7 @@ def with_autoencoder(base: Mapping[Path, Path], vae: str | None) -> dict[Path, P
     """
     if vae is None:
         return dict(base)
-    own = {place: file for place, file in base.items() if place.parts[0] == PART}
+    own = {place: file for place, file in base.items() if place.parts[:1] == (PART,)}
     others = {place: file for place, file in base.items() if place not in own}
     if not Path(vae).is_file():
         return others | {PART / place: file for place, file in files_of(Path(vae)).items()}

@@ -1,4 +1,4 @@
-"""Images for the quality measures: a plain diffusers pipeline of the base, or of an expert laid over it.
+"""Images for the quality measures, seeded by caption, and the hash of everything that draws and judges.
 
 What a model draws is what is measured, so a pipeline's own safety checker is left out unless it is asked for.
 """
@@ -18,23 +18,20 @@ from typing import Any
 import diffusers
 import torch
 import transformers
-from diffusers import DiffusionPipeline
 from PIL import Image
 from PIL.PngImagePlugin import PngInfo
 
-from emoe_audit.errors import MissingPackageError, QualityError
+from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import is_out_of_memory, resolve_device
-from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
-from emoe_audit.experts.sources import DELTA_FILE, read_json, read_tensors
-from emoe_audit.quality.autoencoder import PART, files_of, load_autoencoder, with_autoencoder
-from emoe_audit.quality.pipeline_folder import check_pipeline
-from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, Prompt, SafetyPolicy
+from emoe_audit.experts.drawer import who_draws
+from emoe_audit.experts.spec_reader import LOCAL_JUDGE
+from emoe_audit.quality.autoencoder import files_of, with_autoencoder
+from emoe_audit.quality.pipelines import SCORE_ONLY, load_pipeline
+from emoe_audit.types import MIXTURE, EnsembleSpec, ImageConfig, Prompt
 
 log = logging.getLogger(__name__)
-SCORE_ONLY = "give --n-images 0 to score only"
-NO_PART: tuple[Any, ...] = (None, [], [None, None])
-"""What `model_index.json` says of a part that is not there."""
-NO_CHECKER = "has no safety checker; give --safety-checker off"
+GUIDED = 1.0
+"""Above this guidance scale a pipeline looks at two halves, without the prompts and with them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -58,8 +55,10 @@ class ImageMaker:
         """
         self.config = config
         self._name, self._at_once = spec.name, config.batch_size
-        self._pipeline = load_pipeline(spec, config.expert, config.safety_checker)
-        self._pipeline.to(resolve_device(config.device))
+        is_guided = config.guidance_scale > GUIDED
+        self._pipeline = load_pipeline(
+            spec, config.expert, config.safety_checker, is_guided=is_guided, device=resolve_device(config.device)
+        )
         self._pipeline.set_progress_bar_config(disable=True)
         self._checker = None if config.safety_checker == "off" else SafetyChecker(self._pipeline)
 
@@ -162,7 +161,7 @@ def made_from(prompt: Prompt, spec: EnsembleSpec, config: ImageConfig, ensemble_
         "guidance_scale": str(config.guidance_scale),
         "ensemble": spec.name,
         "ensemble_hash": ensemble_hash,
-        "expert": config.expert or "base",
+        "expert": who_draws(spec, config.expert) or "base",
         "Software": f"emoe-audit {importlib.metadata.version('emoe-audit')}",
     }
 
@@ -177,7 +176,7 @@ def png(image: Image.Image, texts: Mapping[str, str]) -> bytes:
 
 
 def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
-    """SHA-256 over what draws and judges: the files of pipeline, expert and judge; of a hub id its name.
+    """SHA-256 over what draws and judges: the files of pipeline, experts and judge; of a hub id its name.
 
     An autoencoder counts as a part of the pipeline wherever it lies.
     """
@@ -185,106 +184,50 @@ def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
         return ""
     from emoe_audit.quality.clip_score import weights_file
 
-    drawn_by = [own for own in spec.experts if own.name == config.expert]
-    sources = [f"{own.source}@{own.revision or ''}" for own in (spec.base, *drawn_by)] + [spec.judge or ""]
+    who, judge = who_draws(spec, config.expert), spec.judge or ""
+    drawn_by = [own for own in spec.experts if who in (MIXTURE, own.name)]
+    checkpoints = [(f"{own.source}@{own.revision or ''}", own.source) for own in (spec.base, *drawn_by)]
+    if who == MIXTURE:
+        checkpoints = list(dict.fromkeys(checkpoints))
+    sources = [*checkpoints, (judge, judge.removeprefix(LOCAL_JUDGE))]
     if spec.vae is not None and not Path(spec.vae).exists():
-        sources.append(f"vae {spec.vae}")
+        sources.append((f"vae {spec.vae}", ""))
+    sources += [(lora, lora) for lora in spec.base.loras]
     digest = hashlib.sha256()
-    for index, source in enumerate(sources):
-        folder = Path(source.removeprefix("local-dir:").rpartition("@")[0] or source.removeprefix("local-dir:"))
-        if not folder.is_dir():
-            digest.update(source.encode())
-        files = with_autoencoder(files_of(folder), spec.vae) if index == 0 else files_of(folder)
-        for place, file in sorted(files.items()):
-            digest.update(str(place).encode())
-            digest.update(_file_digest(file))
+    if who == MIXTURE:
+        digest.update(repr((spec.moe_layers, spec.split, spec.mixture)).encode())
+    for index, (name, place) in enumerate(sources):
+        files = _files(place)
+        if not files:
+            digest.update(name.encode())
+        if index == 0:
+            files = with_autoencoder(files, spec.vae)
+        _add(digest, files)
+    for own in drawn_by:
+        digest.update(b"" if own.segmoe_expert is None else f"expert {own.segmoe_expert}".encode())
+        for lora in own.loras:
+            digest.update(lora.encode())
+            _add(digest, _files(lora))
     weights = weights_file(spec.judge or "")
     if weights is not None and weights.is_file():
         digest.update(_file_digest(weights))
     return digest.hexdigest()
 
 
+def _add(digest: Any, files: Mapping[Path, Path]) -> None:
+    for inside, file in sorted(files.items()):
+        digest.update(str(inside).encode())
+        digest.update(_file_digest(file))
+
+
+def _files(source: str) -> dict[Path, Path]:
+    """A single file, or those of a folder by their place there; none of what is not on this disk."""
+    path = Path(source)
+    if not source or not path.exists():
+        return {}
+    return {Path(): path} if path.is_file() else files_of(path)
+
+
 def _file_digest(file: Path) -> bytes:
     with file.open("rb") as opened:
         return hashlib.file_digest(opened, "sha256").digest()
-
-
-def check_source(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyPolicy = "off") -> None:
-    """Raise `QualityError` for a base that holds no pipeline, or not what is asked for.
-
-    That is an expert that can be laid over it, and a safety checker unless that is off; of a base on the hub the
-    latter is known only when the pipeline is loaded.
-    """
-    chosen = [own for own in spec.experts if own.name == expert]
-    if expert is not None and not chosen:
-        raise QualityError(f"{spec.name} has no expert {expert!r}; it has {', '.join(o.name for o in spec.experts)}")
-    if chosen and spec.emergent is not None:
-        raise QualityError(f"{spec.name}: members of one checkpoint draw as the checkpoint does; leave the expert out")
-    for own in (spec.base, *chosen):
-        if Path(own.source).is_file() or own.loras or own.segmoe_expert is not None:
-            raise QualityError(f"{own.source}: only a pipeline in a folder or on the hub can draw; {SCORE_ONLY}")
-    if is_segmoe_folder(Path(spec.base.source)):
-        raise QualityError(f"{spec.base.source}: a mixture that SegMoE saved cannot draw here; {SCORE_ONLY}")
-    if spec.judge is None:
-        raise QualityError(f"{spec.name}: names no judge; add `judge:` to its YAML, or {SCORE_ONLY}")
-    index = Path(spec.base.source) / "model_index.json"
-    if safety_checker != "off" and index.is_file() and read_json(index).get("safety_checker") in NO_PART:
-        raise QualityError(f"{spec.base.source}: {NO_CHECKER}")
-
-
-def load_pipeline(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyPolicy = "off") -> Any:
-    """The whole pipeline of the base, or of an expert laid over it, in float32 on the CPU.
-
-    Its safety checker is a part of it unless that is off, its autoencoder the one that the ensemble names.
-
-    Raises:
-        QualityError: see `ImageMaker`.
-    """
-    check_source(spec, expert, safety_checker)
-    parts: dict[str, Any] = {"image_encoder": None}
-    if safety_checker == "off":
-        parts |= {"safety_checker": None, "feature_extractor": None}
-    if spec.vae is not None:
-        parts[PART] = load_autoencoder(spec)
-    diffusers.utils.logging.disable_progress_bar()
-    transformers.utils.logging.disable_progress_bar()
-    pipeline = _loaded(spec.base, parts)
-    if safety_checker != "off" and getattr(pipeline, "safety_checker", None) is None:
-        raise QualityError(f"{spec.base.source}: {NO_CHECKER}")
-    for part in pipeline.components.values():
-        if isinstance(part, torch.nn.Module):
-            part.float()
-    if expert is not None:
-        _lay_over(pipeline.unet, spec, expert)
-    return pipeline
-
-
-def _loaded(base: ExpertSpec, parts: dict[str, Any]) -> Any:
-    """The pipeline in a folder, or on the hub, whose files are looked through in the local cache."""
-    given: dict[str, Any] = {"use_safetensors": True, "trust_remote_code": False, **parts}
-    try:
-        folder = Path(base.source)
-        if not folder.is_dir():
-            folder = Path(DiffusionPipeline.download(base.source, revision=base.revision, **given))
-        check_pipeline(folder, parts)
-        return DiffusionPipeline.from_pretrained(str(folder), local_files_only=True, **given)
-    except QualityError as error:
-        raise QualityError(f"{error}; {SCORE_ONLY}") from error
-    except MissingPackageError:
-        raise
-    except Exception as error:  # its parts are built from the values of their configurations as they come
-        raise QualityError(
-            f"{base.source}: no Stable Diffusion pipeline that can draw: {error}; {SCORE_ONLY}"
-        ) from error
-
-
-def _lay_over(unet: torch.nn.Module, spec: EnsembleSpec, expert: str) -> None:
-    """Replace the base's weights by an expert's."""
-    folder = Path(next(own.source for own in spec.experts if own.name == expert))
-    files = [folder / DELTA_FILE, folder / "unet" / "diffusion_pytorch_model.safetensors"]
-    found = next((file for file in files if file.is_file()), None)
-    if found is None:
-        raise QualityError(f"{folder}: expert {expert!r} has neither {DELTA_FILE} nor unet/{files[1].name}")
-    unexpected = unet.load_state_dict(read_tensors([found], lambda _: True), strict=False).unexpected_keys
-    if unexpected:
-        raise QualityError(f"{found}: keys that the base does not have: {', '.join(unexpected[:3])}")

@@ -63,10 +63,13 @@ class ResultColumns:
         held = self._schema.field(name).type
         if pa.types.is_string(held) or pa.types.is_large_string(held):
             return self._categories(self._parts(name))
-        parts = pa.chunked_array(self._parts(name), held)
-        if parts.null_count and held in WITH_GAPS:
-            return parts.to_pandas(types_mapper=WITH_GAPS.get)
-        return parts.to_numpy()
+        values, start = np.empty(self._n, dtype=held.to_pandas_dtype()), 0
+        for part in self._parts(name):
+            if part.null_count and held in WITH_GAPS:
+                return pa.chunked_array(self._parts(name), held).to_pandas(types_mapper=WITH_GAPS.get)
+            values[start : start + len(part)] = part.to_numpy(zero_copy_only=False)
+            start += len(part)
+        return values
 
     def _categories(self, parts: Iterator[pa.Array]) -> pd.Categorical:
         """Texts as categories."""

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import importlib.metadata
 import platform
+from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from emoe_audit.experts.drawer import who_draws
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.types import EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
 
@@ -31,7 +33,7 @@ def plan_run(
     return RunManifest(
         ensemble=spec,
         scoring=scoring,
-        images=images,
+        images=replace(images, expert=who_draws(spec, images.expert)) if images.n_images else images,
         ensemble_hash=ensemble_hash,
         quality_hash=_quality_hash(spec, images),
         candidates_hash=candidates.sha256 if candidates else "",

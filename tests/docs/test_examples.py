@@ -163,7 +163,7 @@ def test_the_example_of_a_policy_is_one(example: Block, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("example", [e for e in YAML if MY_ENSEMBLE in e.text], ids=str)
 def test_the_example_of_an_ensemble_is_one(example: Block, workshop: Path) -> None:
-    for text in (example.text, example.text.replace("# split", "split").replace("# top_k", "top_k")):
+    for text in (example.text, re.sub("# (split|top_k|mixture):", r"\1:", example.text)):
         (workshop / "my-ensemble.yaml").write_text(text)
         spec = load_spec("my-ensemble.yaml")
         assert [expert.name for expert in spec.experts] == ["anime", "photo", "pencil"]

@@ -13,7 +13,7 @@ import emoe_audit
 from emoe_audit.cli import console
 from emoe_audit.decisions.evidence import LADDER
 from emoe_audit.decisions.gate import POLICY_KEYS, RULE_KEYS, Policy, Rule
-from emoe_audit.experts.spec_reader import EMERGENT_KEYS, EXPERT_KEYS, SPEC_KEYS
+from emoe_audit.experts.spec_reader import EMERGENT_KEYS, EXPERT_KEYS, MIXTURE_KEYS, PROMPT_KEYS, SPEC_KEYS
 from emoe_audit.prompts.columns import KNOWN
 from emoe_audit.report.data import ReportData
 from emoe_audit.report.render import NOT_IN_JSON
@@ -37,7 +37,9 @@ def test_every_exit_code_is_there_with_its_meaning() -> None:
 
 
 def test_the_keys_of_an_ensemble_are_those_that_are_read() -> None:
-    assert set(first_cells(reference.ensemble_keys())) == {*SPEC_KEYS, *EXPERT_KEYS, *EMERGENT_KEYS}
+    assert set(first_cells(reference.ensemble_keys())) == {
+        *(*SPEC_KEYS, *EXPERT_KEYS, *MIXTURE_KEYS, *PROMPT_KEYS, *EMERGENT_KEYS)
+    }
 
 
 def test_the_keys_of_a_policy_are_those_that_are_read() -> None:

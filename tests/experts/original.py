@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +53,18 @@ OUTER = {
     "conv_norm_out": "out.0",
     "conv_out": "out.2",
 }
+
+VAE_NAMES = (
+    (r"mid_block\.resnets\.0", "mid.block_1"),
+    (r"mid_block\.resnets\.1", "mid.block_2"),
+    (r"mid_block\.attentions\.0\.group_norm", "mid.attn_1.norm"),
+    (r"mid_block\.attentions\.0\.to_([qkv])", r"mid.attn_1.\1"),
+    (r"mid_block\.attentions\.0\.to_out\.0", "mid.attn_1.proj_out"),
+    (r"down_blocks\.(\d)\.resnets", r"down.\1.block"),
+    (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
+    (r"conv_norm_out", "norm_out"),
+)
+"""What diffusers calls a weight of an autoencoder, and what the original code does."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -129,6 +142,19 @@ def original_name(key: str, up_attention: list[bool]) -> str:
     if module == "resnets":
         rest = [RESNET[rest[0]], *rest[1:]]
     return ".".join([place, *rest])
+
+
+def original_vae(weights: dict[str, Tensor]) -> dict[str, Tensor]:
+    """The weights of diffusers' autoencoder under their original names, attention as convolutions."""
+    found = {}
+    for key, weight in weights.items():
+        name = re.sub(r"up_blocks\.(\d)\.resnets", lambda level: f"up.{3 - int(level[1])}.block", key)
+        name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda level: f"up.{3 - int(level[1])}.upsample", name)
+        for ours, theirs in VAE_NAMES:
+            name = re.sub(ours, theirs, name)
+        is_matrix = "attn_1" in name and weight.ndim == 2
+        found[name] = weight[:, :, None, None].contiguous() if is_matrix else weight
+    return found
 
 
 def noise_like(model: torch.nn.Module) -> dict[str, Tensor]:

@@ -16,8 +16,8 @@ from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.segmoe import write_segmoe_folder
-from emoe_audit.experts.segmoe_recipe import GatePrompts, SegmoeRecipe
-from emoe_audit.types import EnsembleSpec
+from emoe_audit.experts.segmoe_recipe import SegmoeRecipe
+from emoe_audit.types import EnsembleSpec, GatePrompts
 from tests.experts.test_formats import (  # noqa: F401
     Checkpoint,
     checkpoints,

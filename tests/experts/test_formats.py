@@ -19,11 +19,11 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts import single_file
 from emoe_audit.experts.ensemble import Ensemble, load_ensemble
 from emoe_audit.experts.segmoe import write_segmoe_folder
-from emoe_audit.experts.segmoe_recipe import GatePrompts, SegmoeRecipe
+from emoe_audit.experts.segmoe_recipe import SegmoeRecipe
 from emoe_audit.experts.spec import load_spec, save_spec
 from emoe_audit.experts.tiny import write_text_encoder
 from emoe_audit.scoring.engine import ScoringEngine
-from emoe_audit.types import EnsembleSpec, ExpertSpec, Prompt, ScoringConfig
+from emoe_audit.types import EnsembleSpec, ExpertSpec, GatePrompts, Prompt, ScoringConfig
 from tests.experts.original import UNET, original_name
 from tests.naive_segmoe import random_gates
 

@@ -16,8 +16,7 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.gates import GatedLayer, build_gates, expert_layers, gated_unet, route
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.segmoe import read_segmoe_gates, read_segmoe_unets
-from emoe_audit.experts.segmoe_recipe import GatePrompts
-from emoe_audit.types import EnsembleSpec, MoeLayers
+from emoe_audit.types import EnsembleSpec, GatePrompts, MoeLayers
 from tests import naive_segmoe
 from tests.naive_segmoe import NaiveBlock, base_state, expert_states, naive_unet, random_gates, write_by_hand
 

@@ -10,6 +10,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+from diffusers import UNet2DConditionModel
 from safetensors.torch import save_file
 from torch import Tensor
 from torch.nn import functional
@@ -18,8 +19,9 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts import lora
 from emoe_audit.experts.lora import read_lora_unet
 from emoe_audit.experts.lora_files import LORA_FILE, is_lora
-from emoe_audit.experts.sources import UNetWeights, read_tensors, read_unet
+from emoe_audit.experts.sources import UNetWeights, is_any, read_tensors, read_unet
 from emoe_audit.types import EnsembleSpec
+from tests.experts.original import original_name
 
 RANK, ALPHA = 2, 0.5
 DOWN = "down_blocks.1.attentions.0.transformer_blocks.0"
@@ -519,3 +521,28 @@ def test_a_torn_file_is_named(base: UNetWeights, tmp_path: Path) -> None:
     for read in (is_lora, lambda path: read_lora_unet(path, base)):
         with pytest.raises(EnsembleError, match=r"style.safetensors: not a readable safetensors file"):
             read(file)
+
+
+def test_layers_of_up_blocks_are_those_of_the_original_code() -> None:
+    """Counted off by `original_name`, for every weight of Stable Diffusion 1.5, whose blocks have two layers."""
+    with torch.device("meta"):
+        unet = UNet2DConditionModel(cross_attention_dim=8, attention_head_dim=2)
+    keys = [key for key, weight in unet.state_dict().items() if key.endswith(".weight") and weight.ndim > 1]
+    names = lora._weights_by_name(UNetWeights(where="meta", config={}, tensors=dict.fromkeys(keys, torch.empty(0))))
+    up_attention = ["CrossAttn" in name for name in unet.config.up_block_types]
+    for key in keys:
+        assert names[original_name(key, up_attention).removesuffix(".weight").replace(".", "_")] == key
+
+
+@pytest.mark.parametrize("write_as", [as_kohya, as_peft, as_processors])
+def test_a_whole_base_takes_up_what_is_meant_for_its_up_blocks(
+    write_as: Callable[[Pairs], dict[str, Tensor]], tiny_spec: EnsembleSpec, tmp_path: Path
+) -> None:
+    whole = read_unet(Path(tiny_spec.base.source), wanted=is_any)
+    layer = f"{UP}.attn1.to_q"
+    pairs = pairs_for((layer, QUERY), whole)
+    merged = read_lora_unet(write(write_as(pairs), tmp_path), whole).tensors
+    for own, (down, up) in pairs.items():
+        expected = naive(whole.tensors[f"{own}.weight"], down, up, ALPHA / RANK)
+        np.testing.assert_allclose(merged[f"{own}.weight"].numpy(), expected, atol=1e-5)
+    assert sum(merged[key] is not whole.tensors[key] for key in whole.tensors) == 2

@@ -23,8 +23,8 @@ from emoe_audit.experts.segmoe import (
     read_segmoe_unets,
     write_segmoe_folder,
 )
-from emoe_audit.experts.segmoe_recipe import GatePrompts, SegmoeRecipe, is_segmoe_folder
-from emoe_audit.types import EnsembleSpec
+from emoe_audit.experts.segmoe_recipe import SegmoeRecipe, is_segmoe_folder
+from emoe_audit.types import EnsembleSpec, GatePrompts
 from tests.naive_segmoe import (
     WEIGHTS,
     base_state,

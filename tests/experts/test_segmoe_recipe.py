@@ -11,13 +11,12 @@ import pytest
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.segmoe_recipe import (
-    GatePrompts,
     SegmoeRecipe,
     is_segmoe_folder,
     read_segmoe_yaml,
     segmoe_folder_spec,
 )
-from emoe_audit.types import EnsembleSpec, ExpertSpec
+from emoe_audit.types import EnsembleSpec, ExpertSpec, GatePrompts
 
 GOOD = """\
 base_model: base

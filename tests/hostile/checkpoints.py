@@ -70,7 +70,7 @@ def make_ensemble(folder: Path) -> None:
 
 def _bases(folder: Path) -> Iterator[Reader]:
     from emoe_audit.experts.checkpoint import read_base
-    from emoe_audit.quality.images import load_pipeline
+    from emoe_audit.quality.pipelines import load_pipeline
     from emoe_audit.types import EnsembleSpec, ExpertSpec
 
     def base_of(at: Path) -> Any:

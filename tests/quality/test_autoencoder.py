@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import shutil
 from dataclasses import replace
 from pathlib import Path
@@ -12,26 +11,15 @@ import pytest
 import torch
 from diffusers import AutoencoderKL
 from safetensors.torch import load_file, save_file
-from torch import Tensor
 
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.quality.autoencoder import WEIGHTS, load_autoencoder
 from emoe_audit.quality.images import ImageMaker, quality_hash
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
+from tests.experts.original import original_vae
 
 CONFIG = ImageConfig(num_inference_steps=1, device="cpu")
-LDM_NAMES = (
-    (r"mid_block\.resnets\.0", "mid.block_1"),
-    (r"mid_block\.resnets\.1", "mid.block_2"),
-    (r"mid_block\.attentions\.0\.group_norm", "mid.attn_1.norm"),
-    (r"mid_block\.attentions\.0\.to_([qkv])", r"mid.attn_1.\1"),
-    (r"mid_block\.attentions\.0\.to_out\.0", "mid.attn_1.proj_out"),
-    (r"down_blocks\.(\d)\.resnets", r"down.\1.block"),
-    (r"down_blocks\.(\d)\.downsamplers\.0", r"down.\1.downsample"),
-    (r"conv_norm_out", "norm_out"),
-)
-"""What diffusers calls a weight, and what the file of the original code does."""
 
 
 @pytest.fixture(scope="module")
@@ -44,18 +32,6 @@ def other(tiny_spec: EnsembleSpec, tmp_path_factory: pytest.TempPathFactory) -> 
             weight.mul_(1.5)
     vae.save_pretrained(folder)
     return folder
-
-
-def in_original_layout(weights: dict[str, Tensor]) -> dict[str, Tensor]:
-    found = {}
-    for key, weight in weights.items():
-        name = re.sub(r"up_blocks\.(\d)\.resnets", lambda level: f"up.{3 - int(level[1])}.block", key)
-        name = re.sub(r"up_blocks\.(\d)\.upsamplers\.0", lambda level: f"up.{3 - int(level[1])}.upsample", name)
-        for ours, theirs in LDM_NAMES:
-            name = re.sub(ours, theirs, name)
-        is_matrix = "attn_1" in name and weight.ndim == 2
-        found[name] = weight[:, :, None, None].contiguous() if is_matrix else weight
-    return found
 
 
 def drawn(spec: EnsembleSpec) -> np.ndarray:
@@ -73,7 +49,7 @@ def test_it_draws_as_a_pipeline_with_that_autoencoder_inside(
     assert quality_hash(named, CONFIG) == quality_hash(load_spec(tiny_copy), CONFIG) != quality_hash(tiny_spec, CONFIG)
 
 
-@pytest.mark.parametrize("layout", [dict, in_original_layout], ids=["diffusers", "original"])
+@pytest.mark.parametrize("layout", [dict, original_vae], ids=["diffusers", "original"])
 def test_a_single_file_is_read_in_both_layouts(
     layout: type, tiny_spec: EnsembleSpec, other: Path, tmp_path: Path
 ) -> None:

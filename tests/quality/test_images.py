@@ -18,7 +18,8 @@ from emoe_audit.audit import run_audit
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
-from emoe_audit.quality.images import ImageMaker, SafetyChecker, check_source, image_seed, made_from, png, quality_hash
+from emoe_audit.quality.images import ImageMaker, SafetyChecker, image_seed, made_from, png, quality_hash
+from emoe_audit.quality.pipelines import check_source
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, SafetyPolicy
 from tests.quality.safety_checker import ALWAYS, NEVER, write_safety_checker
 
@@ -90,8 +91,7 @@ def test_the_hash_follows_the_weights_that_a_judge_names(tiny_spec: EnsembleSpec
 @pytest.mark.parametrize(
     ("base", "expert", "told"),
     [
-        ({"source": __file__}, None, "only a pipeline in a folder or on the hub can draw; give --n-images 0"),
-        ({"loras": ("org/detail",)}, None, "only a pipeline in a folder"),
+        ({"source": __file__}, None, "not a readable safetensors file .*; give --n-images 0"),
         ({}, "nobody", "has no expert 'nobody'; it has expert-0"),
     ],
 )

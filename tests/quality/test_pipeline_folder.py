@@ -22,8 +22,8 @@ from transformers import CLIPTextModel
 
 from emoe_audit.errors import AuditError, MissingPackageError, QualityError
 from emoe_audit.experts.spec import load_spec
-from emoe_audit.quality.images import load_pipeline
 from emoe_audit.quality.pipeline_folder import INDEX
+from emoe_audit.quality.pipelines import load_pipeline
 from tests.quality.safety_checker import NEVER, write_safety_checker
 
 EVIL = """
