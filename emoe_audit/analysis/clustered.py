@@ -28,7 +28,7 @@ from emoe_audit.analysis.bootstrap import MIN_SOURCES
 from emoe_audit.analysis.crossed import MIN_CLUSTERS
 from emoe_audit.analysis.permutation import ROUNDING
 
-BLOCK = 65_536
+BLOCK = 16_384
 """Rows that are held at once, and as many more as their last cluster has."""
 
 

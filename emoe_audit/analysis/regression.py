@@ -14,7 +14,7 @@ from emoe_audit.analysis.clustered import ClusteredRows
 from emoe_audit.analysis.covariates import NUMBERS, SCRIPT, complete, described, number
 from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import ROUNDING
-from emoe_audit.analysis.rows import as_labels, different, n_captions, places, presence
+from emoe_audit.analysis.rows import as_labels, different, n_captions, places, presence, where
 
 COLLINEAR = 1e-10
 """Share of a column's squares that the columns before it leave, at which it says nothing of its own."""
@@ -45,7 +45,7 @@ def confounders(results: pd.DataFrame, measure: str, *, confidence: float = 0.95
         measure: A score, or a measure of quality.
         confidence: Of the intervals.
     """
-    rows = complete(described(results).dropna(subset=[measure]))
+    rows = complete(where(described(results), results[measure].notna()))
     codes = tuple(pd.factorize(own)[0] for own in (clusters(rows), rows["language"]))
     y = rows[measure].to_numpy(dtype=np.float64)
     table, columns = _columns(rows)
@@ -91,9 +91,9 @@ def adjusted_contrasts(results: pd.DataFrame, by: str, measure: str, *, confiden
         measure: The measure.
         confidence: Of the intervals.
     """
-    named = results.dropna(subset=[by, measure])
+    named = where(results, results[[by, measure]].notna().all(axis=1))
     named = named.assign(**{by: as_labels(named[by])})
-    rows = connected(complete(named[~written_for_images(named)]), by)
+    rows = connected(complete(where(named, ~written_for_images(named))), by)
     table = pd.DataFrame(
         index=pd.Index(different(named[by]), name="group"), columns=ADJUSTED_COLUMNS[4:10], dtype=float
     )
@@ -118,12 +118,12 @@ def adjusted_contrasts(results: pd.DataFrame, by: str, measure: str, *, confiden
 def connected(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """The rows of captions in two groups or more, and of these the largest set of groups that captions connect."""
     several = presence(rows, by).sum(axis=1) > 1
-    rows = rows[several[places(rows["source_id"], sort=False)[0]]]
+    rows = where(rows, several[places(rows["source_id"], sort=False)[0]])
     if not len(rows):
         return rows
     cells, groups = presence(rows, by).astype(np.float32), places(rows[by], sort=False)[0]
     parts = connected_components(cells.T @ cells, directed=False)[1]
-    return rows[parts[groups] == np.bincount(parts).argmax()]
+    return where(rows, parts[groups] == np.bincount(parts).argmax())
 
 
 def _within_captions(
@@ -131,8 +131,8 @@ def _within_captions(
 ) -> ClusteredRows:
     """Columns of all groups but the first, then of numbers, and the measure; all but for their means in a caption."""
     captions = places(rows["source_id"], sort=False)[0]
-    values = [*(number(rows, name) for name in numbers), rows[measure].to_numpy(dtype=np.float64)]
-    largest = np.concatenate([np.ones(n_groups - 1), [np.abs(own).max() for own in values]])
+    values = [*(_as_held(rows, name) for name in numbers), rows[measure].to_numpy(dtype=np.float64)]
+    largest = np.concatenate([np.ones(n_groups - 1), [max(float(own.max()), -float(own.min())) for own in values]])
 
     def made(own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         groups = codes[own][:, None] == np.arange(1, n_groups)
@@ -140,6 +140,12 @@ def _within_captions(
         return np.ascontiguousarray(rest[:, :-1]), rest[:, -1].copy()
 
     return ClusteredRows(made=made, ways=(captions,))
+
+
+def _as_held(rows: pd.DataFrame, name: str) -> np.ndarray:
+    """One of `NUMBERS` that no row lacks, in the type in which it takes least."""
+    is_plain = name in rows and isinstance(rows[name].dtype, np.dtype) and rows[name].dtype != object
+    return rows[name].to_numpy() if is_plain else number(rows, name)
 
 
 def within(x: np.ndarray, captions: np.ndarray, largest: np.ndarray) -> np.ndarray:

@@ -28,10 +28,15 @@ def as_labels(column: pd.Series) -> pd.Series:
     return labels
 
 
+def where(rows: pd.DataFrame, mask: np.ndarray | pd.Series) -> pd.DataFrame:
+    """The rows of a mask; where it leaves none out they are not copied."""
+    return rows if mask.all() else rows[mask]
+
+
 def places(column: pd.Series, *, sort: bool = True) -> tuple[np.ndarray, pd.Index]:
     """The different values of a column without NaN, and the place of each row's among them, `[row]`."""
     codes, names = pd.factorize(column, sort=sort)
-    return codes, pd.Index(np.asarray(names))
+    return codes.astype(np.int32), pd.Index(np.asarray(names))
 
 
 def different(column: pd.Series) -> list[Any]:

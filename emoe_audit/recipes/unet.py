@@ -15,6 +15,8 @@ from emoe_audit.recipes.contrastive import Examples
 from emoe_audit.recipes.sampling import Sampler
 from emoe_audit.recipes.training import train
 
+WIDTHS = (64, 128, 144)
+"""Channels of each level."""
 BATCH = 64
 CAPTION_DROPOUT = 0.1
 MIN_SNR_GAMMA = 5.0
@@ -35,7 +37,7 @@ def make_unet() -> UNet2DConditionModel:
         out_channels=8,
         down_block_types=("CrossAttnDownBlock2D",) * 3,
         up_block_types=("CrossAttnUpBlock2D",) * 3,
-        block_out_channels=(64, 128, 144),
+        block_out_channels=WIDTHS,
         layers_per_block=1,
         cross_attention_dim=128,
         attention_head_dim=(2, 4, 4),

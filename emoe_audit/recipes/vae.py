@@ -14,6 +14,8 @@ from torch import Tensor, nn
 from emoe_audit.recipes.contrastive import Examples
 from emoe_audit.recipes.training import bfloat16_where_fast, train
 
+WIDTHS = (32, 64, 96, 128)
+"""Channels of each level."""
 STEPS, BATCH = 3600, 16
 KL_WEIGHT, PERCEPTUAL_WEIGHT = 1e-6, 0.5
 
@@ -26,7 +28,7 @@ def train_vae(examples: Examples, judge: open_clip.CLIP, folder: Path) -> Autoen
         out_channels=3,
         down_block_types=("DownEncoderBlock2D",) * 4,
         up_block_types=("UpDecoderBlock2D",) * 4,
-        block_out_channels=(32, 64, 96, 128),
+        block_out_channels=WIDTHS,
         layers_per_block=1,
         latent_channels=8,
         norm_num_groups=16,

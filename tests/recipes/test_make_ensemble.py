@@ -64,7 +64,7 @@ def make_small(
     sibling: Path | None = None,
     concepts: dict[str, float] | None = None,
 ) -> Path:
-    """The recipe in two steps of four examples a stage; what is there already is not made again."""
+    """The recipe in two steps of four examples a stage, narrow; what is there already is not made again."""
     plan = Plan(
         name=name,
         seed=0,
@@ -82,6 +82,8 @@ def make_small(
             for module, names in values.items():
                 for constant in names:
                     patch.setattr(module, constant, number)
+        patch.setattr(unet, "WIDTHS", (64, 64, 64))
+        patch.setattr(vae, "WIDTHS", (16, 16, 16, 16))
         out = folder / name
         recipe.make_ensemble(folder / f"{name}.yaml", out, folder / f"cache-{name}", torch.device("cpu"), sibling)
     return out
