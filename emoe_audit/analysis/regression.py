@@ -14,7 +14,7 @@ from emoe_audit.analysis.clustered import ClusteredRows
 from emoe_audit.analysis.covariates import NUMBERS, SCRIPT, complete, described, number
 from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import ROUNDING
-from emoe_audit.analysis.rows import as_labels, different, n_captions, places, presence, where
+from emoe_audit.analysis.rows import as_labels, cells_of, different, n_captions, places, small_places, where
 
 COLLINEAR = 1e-10
 """Share of a column's squares that the columns before it leave, at which it says nothing of its own."""
@@ -46,7 +46,7 @@ def confounders(results: pd.DataFrame, measure: str, *, confidence: float = 0.95
         confidence: Of the intervals.
     """
     rows = complete(where(described(results), results[measure].notna()))
-    codes = tuple(pd.factorize(own)[0] for own in (clusters(rows), rows["language"]))
+    codes = tuple(pd.factorize(own)[0].astype(np.int32) for own in (clusters(rows), rows["language"]))
     y = rows[measure].to_numpy(dtype=np.float64)
     table, columns = _columns(rows)
     others = np.flatnonzero(table["reason"].isna())
@@ -117,20 +117,24 @@ def adjusted_contrasts(results: pd.DataFrame, by: str, measure: str, *, confiden
 
 def connected(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """The rows of captions in two groups or more, and of these the largest set of groups that captions connect."""
-    several = presence(rows, by).sum(axis=1) > 1
-    rows = where(rows, several[places(rows["source_id"], sort=False)[0]])
+    captions, groups = (small_places(rows[own]) for own in ("source_id", by))
+    several = cells_of(*captions, *groups).sum(axis=1) > 1
+    if not several.all():
+        rows = rows[several[captions[0]]]
+        captions, groups = (small_places(rows[own]) for own in ("source_id", by))
     if not len(rows):
         return rows
-    cells, groups = presence(rows, by).astype(np.float32), places(rows[by], sort=False)[0]
+    cells = cells_of(*captions, *groups).astype(np.float32)
     parts = connected_components(cells.T @ cells, directed=False)[1]
-    return where(rows, parts[groups] == np.bincount(parts).argmax())
+    largest = parts == np.bincount(parts).argmax()
+    return rows if largest.all() else rows[largest[groups[0]]]
 
 
 def _within_captions(
     rows: pd.DataFrame, codes: np.ndarray, n_groups: int, numbers: list[str], measure: str
 ) -> ClusteredRows:
     """Columns of all groups but the first, then of numbers, and the measure; all but for their means in a caption."""
-    captions = places(rows["source_id"], sort=False)[0]
+    captions, _ = small_places(rows["source_id"])
     values = [*(_as_held(rows, name) for name in numbers), rows[measure].to_numpy(dtype=np.float64)]
     largest = np.concatenate([np.ones(n_groups - 1), [max(float(own.max()), -float(own.min())) for own in values]])
 

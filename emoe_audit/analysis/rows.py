@@ -9,6 +9,9 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
+AT_ONCE = 65_536
+"""Rows whose places are made wide numbers at a time."""
+
 
 def records(frame: pd.DataFrame) -> Iterator[Any]:
     """The rows as named tuples."""
@@ -36,7 +39,26 @@ def where(rows: pd.DataFrame, mask: np.ndarray | pd.Series) -> pd.DataFrame:
 def places(column: pd.Series, *, sort: bool = True) -> tuple[np.ndarray, pd.Index]:
     """The different values of a column without NaN, and the place of each row's among them, `[row]`."""
     codes, names = pd.factorize(column, sort=sort)
-    return codes.astype(np.int32), pd.Index(np.asarray(names))
+    return codes, pd.Index(np.asarray(names))
+
+
+def small_places(column: pd.Series) -> tuple[np.ndarray, int]:
+    """The place of each row's value of a column without NaN, `[row]` in few bytes, and how many values there are.
+
+    The values are in the order of categories, else in that in which they come. A column of categories that all occur
+    is not copied.
+    """
+    if not isinstance(column.dtype, pd.CategoricalDtype):
+        codes, names = places(column, sort=False)
+        return codes.astype(np.int32), len(names)
+    codes = column.array.codes
+    occurs = np.zeros(len(column.cat.categories), dtype=bool)
+    for start in range(0, len(codes), AT_ONCE):
+        occurs[codes[start : start + AT_ONCE]] = True
+    if not occurs.all():
+        moved = np.cumsum(occurs, dtype=np.int32) - 1
+        codes = np.concatenate([moved[codes[start : start + AT_ONCE]] for start in range(0, len(codes), AT_ONCE)])
+    return codes, int(occurs.sum())
 
 
 def different(column: pd.Series) -> list[Any]:
@@ -47,8 +69,14 @@ def different(column: pd.Series) -> list[Any]:
 def presence(rows: pd.DataFrame, by: str, *, sort: bool = False) -> np.ndarray:
     """Which captions are in which groups, `[caption, group]`, both in the order in which they come, or sorted."""
     (captions, ids), (groups, names) = (places(rows[own], sort=sort) for own in ("source_id", by))
-    cells = np.zeros((len(ids), len(names)), dtype=bool)
-    cells[captions, groups] = True
+    return cells_of(captions, len(ids), groups, len(names))
+
+
+def cells_of(captions: np.ndarray, n_captions: int, groups: np.ndarray, n_groups: int) -> np.ndarray:
+    """The same, by the place of each row's caption and group."""
+    cells = np.zeros((n_captions, n_groups), dtype=bool)
+    for start in range(0, len(captions), AT_ONCE):
+        cells[captions[start : start + AT_ONCE], groups[start : start + AT_ONCE]] = True
     return cells
 
 
