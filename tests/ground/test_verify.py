@@ -7,6 +7,7 @@ import json
 import math
 import shutil
 from collections import defaultdict
+from collections.abc import Iterator
 from pathlib import Path
 
 import pandas as pd
@@ -23,11 +24,18 @@ from emoe_audit.prompts.emoji import caption_matrix
 from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring import disagreement as disagreement_module
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
+from tests.ground.known_languages import known_by_few
 
 pytestmark = pytest.mark.slow
 
 SCORING = ScoringConfig(n_noise=2, batch_size=8, device="cpu")
 IMAGES = ImageConfig(n_images=8, num_inference_steps=1, device="cpu")
+
+
+@pytest.fixture(scope="module", autouse=True)
+def few_languages() -> Iterator[None]:
+    with known_by_few(["en", "de", "hi", "ja"]):
+        yield
 
 
 def run(spec: EnsembleSpec, out: Path, check_pairs: int = 2) -> Verification:
