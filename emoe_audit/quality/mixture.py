@@ -3,7 +3,8 @@
 The route of a prompt is that of SegMoE (segmind/segmoe 0.0.4) for one prompt at a time, whatever else is drawn with it:
 in each expert layer the experts whose gates fit the prompt's tokens best, both halves of classifier-free guidance
 counted together. Gates of a folder that SegMoE saved are its own. Of any other ensemble they are made as SegMoE makes
-them, in the base's pipeline: from the prompts that the ensemble names for its experts, else from the empty one.
+them, in the base's pipeline: from the prompts that the ensemble names for its experts, else from the empty one. A gate
+that is the same for all experts chooses nobody, so there all are mixed alike.
 """
 
 from __future__ import annotations
@@ -18,7 +19,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
-from emoe_audit.experts.gates import GATE_STEPS, build_gates, gated_unet
+from emoe_audit.experts.gates import GATE_STEPS, GatedLayer, build_gates, gated_unet
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.paths import read_path
 from emoe_audit.experts.residency import TensorMover
@@ -28,6 +29,8 @@ from emoe_audit.types import EnsembleSpec, GatePrompts, MixtureSpec
 
 log = logging.getLogger(__name__)
 GATE_SEED = 0
+SAME = 1e-6
+"""Difference of gates, which have length 1, that is rounding."""
 
 
 def mixed(
@@ -58,7 +61,15 @@ def mixed(
     mixture = spec.mixture or MixtureSpec(top_k=saved.top_k if saved else min(MixtureSpec.top_k, len(unets)))
     gates = saved.gates if saved else _made_gates(spec, mixture, pipeline, unets)
     pipeline.unet = gated_unet(unets, gates, mixture.top_k, halves)
+    for layer in pipeline.unet.modules():
+        if isinstance(layer, GatedLayer) and _tells_nobody_apart(layer.gate):
+            layer.top_k = len(unets)
     return pipeline
+
+
+def _tells_nobody_apart(gate: Tensor) -> bool:
+    """Whether a gate has one row for all: what reads the text has, where it was made from one prompt for all experts."""
+    return bool((gate - gate[0]).abs().max() <= SAME)
 
 
 @dataclass(frozen=True, kw_only=True)

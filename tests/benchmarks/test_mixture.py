@@ -26,7 +26,7 @@ from tests.naive_segmoe import NaiveBlock
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(0)]
 WORLDS = ("emoji-a", "emoji-b")
-N_IMAGES, AT_ONCE = 320, 32
+N_IMAGES, AT_ONCE = 200, 40
 READ = 10
 """A prompt is drawn right where its source caption is among so many of the candidates."""
 
@@ -82,11 +82,8 @@ def test_the_mixture_of_an_embedded_ensemble_draws_as_an_independent_one_and_is_
             chosen = prompts[prompts["source_id"].isin(choose_captions(prompts, N_IMAGES).source_ids)]
             pipeline = load_pipeline(spec, MIXTURE)
             texts = chosen["prompt"].iloc[:: len(chosen) // 6][:6].to_list()
-            naive = StableDiffusionPipeline.from_pretrained(
-                spec.base.source, unet=by_hand(spec, pipeline.unet), safety_checker=None
-            )
-            for part in (naive.vae, naive.text_encoder):
-                part.float()
+            parts = pipeline.components | {"unet": by_hand(spec, pipeline.unet)}
+            naive = StableDiffusionPipeline(**parts, requires_safety_checker=False)
             alone = torch.cat([latents(naive, [text], place) for place, text in enumerate(texts)])
             figures[f"mixture_error_{world}"] = float((latents(pipeline, texts) - alone).abs().max())
             known = read_coverage(str(spec.training_coverage)).query("by == 'language'")

@@ -24,7 +24,7 @@ from emoe_audit.quality.images import ImageMaker, made_from, quality_hash
 from emoe_audit.quality.pipelines import check_source, load_pipeline
 from emoe_audit.types import MIXTURE, EnsembleSpec, GatePrompts, ImageConfig, MixtureSpec, Prompt, ScoringConfig
 from tests import naive_segmoe
-from tests.naive_segmoe import WEIGHTS, base_state, expert_states, naive_unet, write_by_hand
+from tests.naive_segmoe import WEIGHTS, NaiveBlock, base_state, expert_states, naive_unet, write_by_hand
 
 pytestmark = pytest.mark.slow
 
@@ -43,8 +43,15 @@ def latents(pipeline: Any, texts: list[str], guidance: float) -> Tensor:
 
 
 def one_by_one(folder: Path, guidance: float) -> Tensor:
-    """What SegMoE draws: its routing looks at all prompts of a batch, so each is drawn alone."""
-    pipeline = StableDiffusionPipeline.from_pretrained(folder, unet=naive_unet(folder), safety_checker=None)
+    """What SegMoE draws: its routing looks at all prompts of a batch, so each is drawn alone.
+
+    Where all gates of a layer are the same, any two experts are the best two: there all are taken.
+    """
+    unet = naive_unet(folder)
+    for block in [own for own in unet.modules() if isinstance(own, NaiveBlock)]:
+        if torch.allclose(block.gate.weight, block.gate.weight[:1], atol=1e-6):
+            block.top_k = len(block.experts)
+    pipeline = StableDiffusionPipeline.from_pretrained(folder, unet=unet, safety_checker=None)
     return torch.cat([latents(pipeline, [text], guidance) for text in TEXTS])
 
 
