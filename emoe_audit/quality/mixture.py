@@ -68,7 +68,7 @@ def mixed(
 
 
 def _tells_nobody_apart(gate: Tensor) -> bool:
-    """Whether a gate has one row for all: what reads the text has, where it was made from one prompt for all experts."""
+    """Whether a gate has one row for all: so has what reads the text where one prompt made the gates of all experts."""
     return bool((gate - gate[0]).abs().max() <= SAME)
 
 
