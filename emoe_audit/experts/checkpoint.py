@@ -52,7 +52,11 @@ def read_base(spec: ExpertSpec) -> Base:
 
 def read_whole_unet(spec: ExpertSpec) -> UNetWeights:
     """The base's UNet with all that it draws by. Raises `EnsembleError`."""
-    unet = _base_unet(spec, fetch_base(spec), is_any)
+    return whole(_base_unet(spec, fetch_base(spec), is_any))
+
+
+def whole(unet: UNetWeights) -> UNetWeights:
+    """The same. Raises `EnsembleError` where it cannot draw."""
     if not is_whole(unet.tensors):
         raise EnsembleError(f"{unet.where}: has no up blocks, so it can be scored and cannot draw")
     return unet

@@ -19,6 +19,7 @@ from diffusers import UNet2DConditionModel
 from torch import Tensor
 
 from emoe_audit.errors import EnsembleError
+from emoe_audit.experts.checkpoint import read_whole_unet, whole
 from emoe_audit.experts.gates import GATE_STEPS, GatedLayer, build_gates, gated_unet
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.paths import read_path
@@ -33,19 +34,11 @@ SAME = 1e-6
 """Difference of gates, which have length 1, that is rounding."""
 
 
-def mixed(
-    spec: EnsembleSpec,
-    base: UNetWeights,
-    load: Callable[[UNet2DConditionModel], Any],
-    *,
-    halves: int,
-    device: torch.device,
-) -> Any:
+def mixed(spec: EnsembleSpec, load: Callable[[UNet2DConditionModel], Any], *, halves: int, device: torch.device) -> Any:
     """The pipeline that draws the mixture.
 
     Args:
         spec: An ensemble with a shared trunk.
-        base: The whole UNet of its base.
         load: Gives the base's pipeline with a UNet in the place of its own.
         halves: Of a batch: 2 under classifier-free guidance.
         device: Where the pipeline is.
@@ -54,8 +47,9 @@ def mixed(
         EnsembleError: experts or gates do not fit.
     """
     saved = _saved(spec)
-    paths = saved.experts if saved else [read_path(spec, expert, base) for expert in spec.experts]
-    mover = TensorMover(device, torch.float32, shared=paths[0].tensors if saved else base.tensors)
+    trunk = whole(saved.experts[0]) if saved else read_whole_unet(spec.base)
+    paths = saved.experts if saved else [read_path(spec, expert, trunk) for expert in spec.experts]
+    mover = TensorMover(device, torch.float32, shared=trunk.tensors)
     unets = [build_unet(path.config, mover.move(path.tensors), path.where) for path in paths]
     pipeline = load(unets[0])
     mixture = spec.mixture or MixtureSpec(top_k=saved.top_k if saved else min(MixtureSpec.top_k, len(unets)))

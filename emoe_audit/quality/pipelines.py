@@ -11,13 +11,13 @@ import transformers
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 
 from emoe_audit.errors import EnsembleError, MissingPackageError, QualityError
-from emoe_audit.experts.checkpoint import read_expert, read_whole_unet
+from emoe_audit.experts.checkpoint import read_expert, read_whole_unet, whole
 from emoe_audit.experts.drawer import who_draws
 from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.residency import TensorMover
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
 from emoe_audit.experts.single_file import NO_VAE, holds_vae
-from emoe_audit.experts.sources import UNetWeights, is_whole, read_json
+from emoe_audit.experts.sources import UNetWeights, read_json
 from emoe_audit.quality.autoencoder import PART, load_autoencoder
 from emoe_audit.quality.mixture import mixed
 from emoe_audit.quality.pipeline_folder import check_pipeline
@@ -120,17 +120,15 @@ def _drawn_by(
     is_plain = not spec.base.loras and is_expert_of is None and not source.is_file() and not is_segmoe_folder(source)
     if who is None and is_plain:
         return load(None)
-    base = read_whole_unet(spec.base)
     if who == MIXTURE:
-        return mixed(spec, base, load, halves=2 if is_guided else 1, device=device)
+        return mixed(spec, load, halves=2 if is_guided else 1, device=device)
+    base = read_whole_unet(spec.base)
     weights = base if who is None else _expert(spec, who, base)
     return load(build_unet(weights.config, TensorMover(device, torch.float32).move(weights.tensors), weights.where))
 
 
 def _expert(spec: EnsembleSpec, name: str, base: UNetWeights) -> UNetWeights:
-    weights = read_expert(next(own for own in spec.experts if own.name == name), base)
-    if not is_whole(weights.tensors):
-        raise EnsembleError(f"{weights.where}: has no up blocks, so it can be scored and cannot draw")
+    weights = whole(read_expert(next(own for own in spec.experts if own.name == name), base))
     for field in FITS:
         if weights.config.get(field, base.config[field]) != base.config[field]:
             raise EnsembleError(
