@@ -24,12 +24,12 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.bootstrap import MIN_SOURCES
+from emoe_audit.analysis.bootstrap import MIN_SOURCES, cluster_sums, means_of
 from emoe_audit.analysis.multiplicity import check_margin, judged, t_tested
 from emoe_audit.analysis.paired import COLUMNS as PAIRED_COLUMNS
 from emoe_audit.analysis.paired import OTHERS, check_reference, paired_contrasts
 from emoe_audit.analysis.permutation import ROUNDING
-from emoe_audit.analysis.rows import as_labels, n_captions, places
+from emoe_audit.analysis.rows import as_labels, different, measured, n_captions, small_places
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL, skewness_of_estimate
 
 COLUMNS = [*PAIRED_COLUMNS, "design"]
@@ -66,7 +66,7 @@ def contrasts(
     """
     options: dict[str, Any] = {"reference": reference, "confidence": confidence, "margin": margin}
     table = between_contrasts(results, by, measure, **options)
-    rows = results.dropna(subset=[by, measure])
+    rows = measured(results, by, measure)
     for_images = written_for_images(rows)
     translated = rows[~for_images] if for_images.any() else rows
     if reference is None or (as_labels(translated[by]) == reference).any():
@@ -109,7 +109,7 @@ def between_contrasts(
         AuditError: the reference is not a group with values, or the margin is not above 0.
     """
     check_margin(margin)
-    cells = cluster_means(results.dropna(subset=[by, measure]), by, measure)
+    cells = cluster_means(measured(results, by, measure), by, measure)
     check_reference(cells, by, measure, reference)
     smallest = ROUNDING * results[measure].abs().max()
     others = cells.apply(lambda _: cells[reference]) if reference is not None else means_of_others(cells)
@@ -139,16 +139,11 @@ def clusters(results: pd.DataFrame) -> pd.Series:
 
 def cluster_means(rows: pd.DataFrame, by: str, measure: str) -> pd.DataFrame:
     """The mean of each cluster in each group without the effects of languages, `[cluster, group]`, NaN for none."""
-    values = rows[measure].to_numpy(dtype=np.float64)
-    (group_codes, groups), (cluster_codes, names) = places(as_labels(rows[by])), places(clusters(rows))
+    values, labels, own = rows[measure].astype(np.float64), as_labels(rows[by]), clusters(rows)
     if "language" in rows and len(rows):
-        values = values - language_effects(values, group_codes, rows["language"])
-    shape = (len(names), len(groups))
-    cells = cluster_codes * shape[1] + group_codes
-    sums = np.bincount(cells, weights=values, minlength=shape[0] * shape[1]).reshape(shape)
-    sizes = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape)
-    means = np.divide(sums, sizes, out=np.full(shape, np.nan), where=sizes > 0)
-    return pd.DataFrame(means, index=names, columns=groups)
+        values = values - language_effects(values.to_numpy(), small_places(labels)[0], rows["language"])
+    groups, sums, sizes = cluster_sums(values, labels, own)
+    return pd.DataFrame(means_of(sums, sizes), index=pd.Index(different(own)), columns=groups)
 
 
 def means_of_others(cells: pd.DataFrame) -> pd.DataFrame:
@@ -165,7 +160,7 @@ def language_effects(values: np.ndarray, group_codes: np.ndarray, languages: pd.
     single solution: languages and groups that fall into parts which share nothing.
     """
     codes, names = pd.factorize(languages, use_na_sentinel=False)
-    n_groups = group_codes.max(initial=0) + 1
+    n_groups = int(group_codes.max(initial=0)) + 1
     counts = np.bincount(codes * n_groups + group_codes, minlength=len(names) * n_groups).reshape(-1, n_groups)
     gram = np.block([[np.diag(counts.sum(axis=1)), counts], [counts.T, np.diag(counts.sum(axis=0))]])
     sums = np.concatenate([np.bincount(codes, weights=values), np.bincount(group_codes, weights=values)])

@@ -10,7 +10,7 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.rows import places
+from emoe_audit.analysis.rows import small_places
 
 MIN_SOURCES = 2
 """Clusters without which there is no spread to judge by."""
@@ -23,11 +23,10 @@ def cluster_counts(n_clusters: int, n_boot: int, seed: int | Sequence[int]) -> I
     rng = np.random.default_rng(seed)
     chunk = max(1, min(n_boot, CHUNK_CELLS // max(n_clusters, 1)))
     for start in range(0, n_boot, chunk):
-        size = min(chunk, n_boot - start)
-        draws = rng.integers(n_clusters, size=(size, n_clusters))
-        rows = np.repeat(np.arange(size), n_clusters)
-        counts = np.bincount(rows * n_clusters + draws.ravel(), minlength=size * n_clusters)
-        yield counts.reshape(size, n_clusters).astype(np.float64)
+        counts = np.empty((min(chunk, n_boot - start), n_clusters))
+        for replicate in counts:
+            replicate[:] = np.bincount(rng.integers(n_clusters, size=n_clusters), minlength=n_clusters)
+        yield counts
 
 
 def bootstrap_means(
@@ -46,7 +45,8 @@ def bootstrap_means(
         The groups, their means `[replicate, group]` (NaN where a replicate holds none of a group), the overall means
         `[replicate]`.
     """
-    names, sums, sizes = cluster_sums(values, groups, clusters)
+    names, sums, counted = cluster_sums(values, groups, clusters)
+    sizes = counted.astype(np.float64)
     means, overall = [], []
     with np.errstate(invalid="ignore", divide="ignore"):
         for counts in cluster_counts(len(sums), n_boot, seed):
@@ -58,12 +58,20 @@ def bootstrap_means(
 
 def cluster_sums(values: pd.Series, groups: pd.Series, clusters: pd.Series) -> tuple[pd.Index, np.ndarray, np.ndarray]:
     """The groups, and of every cluster in each the sum and the number of values, `[cluster, group]`; without NaN."""
-    (group_codes, names), (cluster_codes, cluster_names) = places(groups), places(clusters)
+    (group_codes, names), (cluster_codes, cluster_names) = small_places(groups), small_places(clusters)
     shape = (len(cluster_names), len(names))
-    cells = cluster_codes * shape[1] + group_codes
-    sums = np.bincount(cells, weights=values.to_numpy(dtype=np.float64), minlength=shape[0] * shape[1]).reshape(shape)
-    sizes = np.bincount(cells, minlength=shape[0] * shape[1]).reshape(shape).astype(np.float64)
-    return names, sums, sizes
+    cells = cluster_codes.astype(np.int64)
+    cells *= shape[1]
+    cells += group_codes
+    weights = values.to_numpy(dtype=np.float64)
+    sums, sizes = (np.bincount(cells, own, minlength=shape[0] * shape[1]).reshape(shape) for own in (weights, None))
+    return names, sums.astype(np.float64, copy=False), sizes
+
+
+def means_of(sums: np.ndarray, sizes: np.ndarray) -> np.ndarray:
+    """The means of `cluster_sums`, `[cluster, group]`, in the place of the sums; NaN for none."""
+    with np.errstate(invalid="ignore"):
+        return np.divide(sums, sizes, out=sums)
 
 
 def percentile_interval(replicates: np.ndarray, confidence: float) -> tuple[np.ndarray, np.ndarray]:

@@ -18,7 +18,7 @@ from emoe_audit.analysis.rank_correlation import (
     spearman,
     spearman_influences,
 )
-from emoe_audit.analysis.rows import different, group_means
+from emoe_audit.analysis.rows import complete_rows, different, group_means
 
 QUARTILE_COLUMNS = ["score", "measure", "quartile", "n_prompts", "score_mean", "mean", "low", "high"]
 CORRELATION_COLUMNS = ["x", "y", "level", "given", "n", "rho", "low", "high"]
@@ -94,7 +94,7 @@ def correlate_groups(
         confidence: Of the interval.
     """
     columns = [c for c in (x, None if known is not None else y, given) if c is not None]
-    rows = results[["source_id", by, *columns]].dropna()
+    rows = complete_rows(results[["source_id", by, *columns]])
     if known is not None:
         rows = rows[rows[by].isin(known.index)]
     names = pd.Index(different(rows[by]))

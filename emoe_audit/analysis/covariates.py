@@ -40,9 +40,14 @@ def number(rows: pd.DataFrame, name: str) -> np.ndarray:
     return values
 
 
+def lacking(rows: pd.DataFrame, name: str) -> np.ndarray:
+    """Which prompts have no value of one of `NUMBERS`, `[prompt]`."""
+    return rows[name].isna().to_numpy() if name in rows else np.isnan(number(rows, name))
+
+
 def complete(rows: pd.DataFrame) -> pd.DataFrame:
     """The rows that lack none of the `NUMBERS` that any row has."""
-    lacks = [np.isnan(number(rows, name)) for name in NUMBERS]
+    lacks = [lacking(rows, name) for name in NUMBERS]
     incomplete = [own for own in lacks if own.any() and not own.all()]
     return rows[~np.any(incomplete, axis=0)] if incomplete else rows
 

@@ -28,7 +28,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.bootstrap import bootstrap_means
-from emoe_audit.analysis.rows import group_means, measured_rows, n_captions
+from emoe_audit.analysis.rows import group_means, measured_rows, n_captions, where
 
 MIN_SOURCES = 20
 """Captions without which a group is left out: its noise would be taken for inequality."""
@@ -93,7 +93,7 @@ def disparity(
     """
     rows = measured_rows(results, by, measure)
     sources = n_captions(rows, by)
-    rows = rows[rows[by].isin(sources.index[sources >= min_sources])]
+    rows = where(rows, rows[by].isin(sources.index[sources >= min_sources]))
     observed = group_means(rows, by, measure)
     estimates, worst = [Estimate()] * len(FIGURES), None
     if len(observed) > 1:

@@ -7,7 +7,7 @@ import pandas as pd
 
 from emoe_audit.analysis.bootstrap import cluster_sums
 from emoe_audit.analysis.permutation import ROUNDING
-from emoe_audit.analysis.rows import as_labels
+from emoe_audit.analysis.rows import as_labels, complete_rows
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL, skewed_interval, skewness_of_estimate
 
 COLUMNS = ["by", "group", "measure", "n_prompts", "n_sources", "mean", "low", "high", "gap", "gap_low", "gap_high"]
@@ -21,13 +21,13 @@ def group_estimates(results: pd.DataFrame, by: str, measure: str, *, confidence:
     is the group's mean minus the mean over all prompts. Without `MIN_FOR_INTERVAL` captions in a group, or where all
     of them are alike, which shows nothing of how unlike others may be, both intervals are NaN.
     """
-    rows = results[["source_id", by, measure]].dropna()
+    rows = complete_rows(results[["source_id", by, measure]])
     if rows.empty:
         return pd.DataFrame(columns=COLUMNS)
     names, sums, sizes = cluster_sums(rows[measure], as_labels(rows[by]), rows["source_id"])
     n_sources, mean = (sizes > 0).sum(axis=0), sums.sum(axis=0) / sizes.sum(axis=0)
     overall = sums.sum() / sizes.sum()
-    counts = {"n_prompts": sizes.sum(axis=0).astype(np.int64), "n_sources": n_sources}
+    counts = {"n_prompts": sizes.sum(axis=0), "n_sources": n_sources}
     table = pd.DataFrame({"by": by, "group": names, "measure": measure, **counts, "mean": mean, "gap": mean - overall})
     smallest = ROUNDING * rows[measure].abs().max()
     of_overall = _influences(sums.sum(axis=1), sizes.sum(axis=1), overall)

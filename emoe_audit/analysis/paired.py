@@ -13,7 +13,7 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.bootstrap import cluster_sums
+from emoe_audit.analysis.bootstrap import cluster_sums, means_of
 from emoe_audit.analysis.multiplicity import check_margin, t_tested
 from emoe_audit.analysis.permutation import ROUNDING
 from emoe_audit.analysis.rows import different, measured_rows
@@ -62,9 +62,11 @@ def paired_contrasts(
         AuditError: the reference is not a group with values, or the margin is not above 0.
     """
     check_margin(margin)
-    differences = within_caption_differences(results, by, measure, reference=reference)
-    smallest, sd = ROUNDING * results[measure].abs().max(), differences.std(ddof=1)
-    alike = caption_means(results, by, measure).std(ddof=1) <= smallest
+    cells = caption_means(results, by, measure)
+    check_reference(cells, by, measure, reference)
+    smallest = ROUNDING * results[measure].abs().max()
+    alike, differences = cells.std(ddof=1) <= smallest, _differences(cells, reference)
+    sd = differences.std(ddof=1)
     summary = pd.DataFrame({"n": differences.count(), "mean": differences.mean(), "skewness": differences.skew()})
     summary["sd"] = sd.where((sd > smallest) & ~alike[sd.index] & ~(reference is not None and alike[reference]))
     return contrast_table(summary, by, reference or OTHERS, confidence=confidence, margin=margin)
@@ -99,6 +101,11 @@ def within_caption_differences(
     """
     cells = caption_means(results, by, measure)
     check_reference(cells, by, measure, reference)
+    return _differences(cells, reference)
+
+
+def _differences(cells: pd.DataFrame, reference: str | None) -> pd.DataFrame:
+    """The same, of `cells` `[caption, group]`."""
     if reference is not None:
         return cells.drop(columns=reference).sub(cells[reference], axis=0)
     k = cells.count(axis=1)
@@ -109,8 +116,8 @@ def caption_means(results: pd.DataFrame, by: str, measure: str) -> pd.DataFrame:
     """The mean of each group's prompts in every caption, `[caption, group]`, NaN for none."""
     rows = measured_rows(results, by, measure)
     groups, sums, sizes = cluster_sums(rows[measure], rows[by], rows["source_id"])
-    means = np.divide(sums, sizes, out=np.full(sums.shape, np.nan), where=sizes > 0)
-    return pd.DataFrame(means, index=pd.Index(different(rows["source_id"]), name="source_id"), columns=groups)
+    captions = pd.Index(different(rows["source_id"]), name="source_id")
+    return pd.DataFrame(means_of(sums, sizes), index=captions, columns=groups)
 
 
 def check_reference(cells: pd.DataFrame, by: str, measure: str, reference: str | None) -> None:

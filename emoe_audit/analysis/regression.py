@@ -11,10 +11,10 @@ from scipy.sparse.csgraph import connected_components
 
 from emoe_audit.analysis.between import clusters, written_for_images
 from emoe_audit.analysis.clustered import ClusteredRows
-from emoe_audit.analysis.covariates import NUMBERS, SCRIPT, complete, described, number
+from emoe_audit.analysis.covariates import NUMBERS, SCRIPT, complete, described, lacking, number
 from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import ROUNDING
-from emoe_audit.analysis.rows import as_labels, cells_of, different, n_captions, places, small_places, where
+from emoe_audit.analysis.rows import as_labels, different, measured, n_captions, presence, small_places, where
 
 COLLINEAR = 1e-10
 """Share of a column's squares that the columns before it leave, at which it says nothing of its own."""
@@ -46,7 +46,7 @@ def confounders(results: pd.DataFrame, measure: str, *, confidence: float = 0.95
         confidence: Of the intervals.
     """
     rows = complete(where(described(results), results[measure].notna()))
-    codes = tuple(pd.factorize(own)[0].astype(np.int32) for own in (clusters(rows), rows["language"]))
+    codes = tuple(small_places(own)[0] for own in (clusters(rows), rows["language"]))
     y = rows[measure].to_numpy(dtype=np.float64)
     table, columns = _columns(rows)
     others = np.flatnonzero(table["reason"].isna())
@@ -91,17 +91,17 @@ def adjusted_contrasts(results: pd.DataFrame, by: str, measure: str, *, confiden
         measure: The measure.
         confidence: Of the intervals.
     """
-    named = where(results, results[[by, measure]].notna().all(axis=1))
+    named = measured(results, by, measure)
     named = named.assign(**{by: as_labels(named[by])})
     rows = connected(complete(where(named, ~written_for_images(named))), by)
     table = pd.DataFrame(
         index=pd.Index(different(named[by]), name="group"), columns=ADJUSTED_COLUMNS[4:10], dtype=float
     )
     table["n_sources"] = n_captions(rows, by).reindex(table.index, fill_value=0)
-    codes, names = places(rows[by])
+    codes, names = small_places(rows[by])
     given: list[str] = []
     if len(names) > 1:
-        numbers = [name for name in NUMBERS if not np.isnan(number(rows, name)).all()]
+        numbers = [name for name in NUMBERS if not lacking(rows, name).all()]
         design = _within_captions(rows, codes, len(names), numbers, measure)
         kept = independent(design.normal.gram)
         given = [name for name, used in zip(numbers, kept[len(names) - 1 :], strict=True) if used]
@@ -117,17 +117,17 @@ def adjusted_contrasts(results: pd.DataFrame, by: str, measure: str, *, confiden
 
 def connected(rows: pd.DataFrame, by: str) -> pd.DataFrame:
     """The rows of captions in two groups or more, and of these the largest set of groups that captions connect."""
-    captions, groups = (small_places(rows[own]) for own in ("source_id", by))
-    several = cells_of(*captions, *groups).sum(axis=1) > 1
+    cells = presence(rows, by)
+    several = cells.sum(axis=1) > 1
     if not several.all():
-        rows = rows[several[captions[0]]]
-        captions, groups = (small_places(rows[own]) for own in ("source_id", by))
+        rows = rows[several[small_places(rows["source_id"])[0]]]
+        cells = presence(rows, by)
     if not len(rows):
         return rows
-    cells = cells_of(*captions, *groups).astype(np.float32)
-    parts = connected_components(cells.T @ cells, directed=False)[1]
+    shared = cells.astype(np.float32)
+    parts = connected_components(shared.T @ shared, directed=False)[1]
     largest = parts == np.bincount(parts).argmax()
-    return rows if largest.all() else rows[largest[groups[0]]]
+    return rows if largest.all() else rows[largest[small_places(rows[by])[0]]]
 
 
 def _within_captions(
@@ -191,7 +191,7 @@ def _columns(rows: pd.DataFrame) -> tuple[pd.DataFrame, Callable[[np.ndarray], n
     scripts = rows[SCRIPT] if SCRIPT in rows else pd.Series(np.nan, index=rows.index)
     counts = as_labels(scripts.dropna()).value_counts().sort_index().sort_values(ascending=False, kind="stable")
     levels = list(counts.index[counts > 0]) or [None]
-    scales = [_scale(number(rows, name), is_scaled=name != "truncated") for name in NUMBERS]
+    scales = [_scale(_as_held(rows, name), is_scaled=name != "truncated") for name in NUMBERS]
     table = pd.DataFrame({"covariate": [*NUMBERS, *["script"] * len(levels)], "level": [None] * len(NUMBERS) + levels})
     usable = np.array([own is not None for own in scales] + [SCRIPT in rows or not len(rows)] * len(levels))
     varies = np.array([own is not None and own.varies for own in scales] + [len(levels) > 1] * len(levels))
@@ -222,7 +222,7 @@ def _scale(values: np.ndarray, *, is_scaled: bool) -> _Scale | None:
     """How a number becomes a column; None where it is not there."""
     if np.isnan(values).any():
         return None
-    if not len(values) or not np.ptp(values) > 0:
+    if not len(values) or not values.max() > values.min():
         return _Scale(varies=False)
     if not is_scaled:
         return _Scale(varies=True)

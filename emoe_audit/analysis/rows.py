@@ -18,9 +18,14 @@ def records(frame: pd.DataFrame) -> Iterator[Any]:
     yield from frame.itertuples(index=False)
 
 
+def measured(results: pd.DataFrame, by: str, measure: str) -> pd.DataFrame:
+    """The rows with a group and a value."""
+    return where(results, results[by].notna() & results[measure].notna())
+
+
 def measured_rows(results: pd.DataFrame, by: str, measure: str) -> pd.DataFrame:
-    """The rows with a group and a value: `source_id`, the group as text, the value as a number."""
-    rows = results[["source_id", by, measure]].dropna()
+    """Of these `source_id`, the group as text, the value as a number."""
+    rows = complete_rows(results[["source_id", by, measure]])
     return rows.assign(**{by: as_labels(rows[by]), measure: rows[measure].astype(np.float64)})
 
 
@@ -36,58 +41,59 @@ def where(rows: pd.DataFrame, mask: np.ndarray | pd.Series) -> pd.DataFrame:
     return rows if mask.all() else rows[mask]
 
 
+def complete_rows(rows: pd.DataFrame) -> pd.DataFrame:
+    """The rows without NaN; where there are no others they are not copied."""
+    return where(rows, ~np.logical_or.reduce([rows[name].isna() for name in rows]))
+
+
 def places(column: pd.Series, *, sort: bool = True) -> tuple[np.ndarray, pd.Index]:
     """The different values of a column without NaN, and the place of each row's among them, `[row]`."""
     codes, names = pd.factorize(column, sort=sort)
     return codes, pd.Index(np.asarray(names))
 
 
-def small_places(column: pd.Series) -> tuple[np.ndarray, int]:
-    """The place of each row's value of a column without NaN, `[row]` in few bytes, and how many values there are.
+def small_places(column: pd.Series) -> tuple[np.ndarray, pd.Index]:
+    """The same as `places` in few bytes: as wide as an `int32` at most, and as a copy only where that is needed.
 
-    The values are in the order of categories, else in that in which they come. A column of categories that all occur
-    is not copied.
+    A column of categories is not copied where all of them occur; its values are in their order.
     """
     if not isinstance(column.dtype, pd.CategoricalDtype):
-        codes, names = places(column, sort=False)
-        return codes.astype(np.int32), len(names)
+        codes, names = places(column)
+        return codes.astype(np.int32), names
     codes = column.array.codes
     occurs = np.zeros(len(column.cat.categories), dtype=bool)
     for start in range(0, len(codes), AT_ONCE):
         occurs[codes[start : start + AT_ONCE]] = True
-    if not occurs.all():
-        moved = np.cumsum(occurs, dtype=np.int32) - 1
-        codes = np.concatenate([moved[codes[start : start + AT_ONCE]] for start in range(0, len(codes), AT_ONCE)])
-    return codes, int(occurs.sum())
+    if occurs.all():
+        return codes, column.cat.categories
+    moved, found = np.cumsum(occurs, dtype=np.int32) - 1, np.empty(len(codes), dtype=np.int32)
+    for start in range(0, len(codes), AT_ONCE):
+        found[start : start + AT_ONCE] = moved[codes[start : start + AT_ONCE]]
+    return found, column.cat.categories[occurs]
 
 
 def different(column: pd.Series) -> list[Any]:
     """The different values of a column without NaN, in order."""
-    return list(places(column)[1])
+    return list(small_places(column)[1])
 
 
-def presence(rows: pd.DataFrame, by: str, *, sort: bool = False) -> np.ndarray:
-    """Which captions are in which groups, `[caption, group]`, both in the order in which they come, or sorted."""
-    (captions, ids), (groups, names) = (places(rows[own], sort=sort) for own in ("source_id", by))
-    return cells_of(captions, len(ids), groups, len(names))
-
-
-def cells_of(captions: np.ndarray, n_captions: int, groups: np.ndarray, n_groups: int) -> np.ndarray:
-    """The same, by the place of each row's caption and group."""
-    cells = np.zeros((n_captions, n_groups), dtype=bool)
+def presence(rows: pd.DataFrame, by: str) -> np.ndarray:
+    """Which captions are in which groups of a column without NaN, `[caption, group]`, both in order."""
+    (captions, ids), (groups, names) = (small_places(rows[own]) for own in ("source_id", by))
+    cells = np.zeros((len(ids), len(names)), dtype=bool)
     for start in range(0, len(captions), AT_ONCE):
         cells[captions[start : start + AT_ONCE], groups[start : start + AT_ONCE]] = True
     return cells
 
 
 def n_captions(rows: pd.DataFrame, by: str) -> pd.Series:
-    """How many captions each group of a column without NaN has, by group, in the order of `places`."""
-    return pd.Series(presence(rows, by, sort=True).sum(axis=0), index=places(rows[by])[1])
+    """How many captions each group of a column without NaN has, by group, in order."""
+    return pd.Series(presence(rows, by).sum(axis=0), index=small_places(rows[by])[1])
 
 
 def group_means(rows: pd.DataFrame, by: str, measure: str) -> pd.Series:
     """The mean of each group of a column without NaN, by group, in order; the measure is without NaN, too."""
-    groups, names = places(rows[by])
+    groups, names = small_places(rows[by])
     sums = np.bincount(groups, weights=rows[measure].to_numpy(dtype=np.float64), minlength=len(names))
     return pd.Series(sums / np.bincount(groups, minlength=len(names)), index=names)
 

@@ -32,7 +32,7 @@ from emoe_audit.analysis.regression import (
     adjusted_contrasts,
     confounders,
 )
-from emoe_audit.analysis.rows import n_captions, places
+from emoe_audit.analysis.rows import measured, n_captions, small_places
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.types import AnalysisConfig
 
@@ -154,17 +154,18 @@ def known_coverage(results: pd.DataFrame, by: str, known: pd.Series) -> pd.DataF
     """The known training coverage of each group of the run, as rows of `groups` without intervals."""
     rows = results[["source_id", by]]
     rows = rows[rows[by].isin(known.index)]
-    groups, names = places(rows[by])
+    groups, names = small_places(rows[by])
     counts = {"n_prompts": np.bincount(groups, minlength=len(names)), "n_sources": n_captions(rows, by)}
     table = pd.DataFrame({"group": names, **{name: np.asarray(own) for name, own in counts.items()}})
     return table.assign(by=by, measure=COVERAGE, mean=table["group"].map(known)).reindex(columns=COLUMNS)
 
 
 def _gaps(results: pd.DataFrame, by: str, measure: str, config: AnalysisConfig) -> pd.DataFrame:
-    rows = results.dropna(subset=[by, measure])
-    n_sources = n_captions(rows, by).to_numpy()
-    enough = (n_sources >= config.min_sources)[places(rows[by])[0]]
-    return gaps(rows if enough.all() else rows[enough], by, measure, margin=config.margins.get(measure))
+    rows = measured(results, by, measure)
+    enough = n_captions(rows, by).to_numpy() >= config.min_sources
+    if not enough.all():
+        rows = rows[enough[small_places(rows[by])[0]]]
+    return gaps(rows, by, measure, margin=config.margins.get(measure))
 
 
 def _correlations(

@@ -54,10 +54,10 @@ class ResultColumns:
         stored = [name for name in names if name in self._schema.names]
         columns = {name: self._column(name) for name in stored}
         if LOG_LENGTH in names:
-            columns[LOG_LENGTH] = log_length(pd.Series(self._described[0])).to_numpy()
+            columns[LOG_LENGTH] = self._described[0]
         if SCRIPT in names:
             columns[SCRIPT] = self._described[1]
-        return pd.DataFrame({name: columns[name] for name in names})
+        return pd.DataFrame({name: columns[name] for name in names}, copy=False)
 
     def _column(self, name: str) -> np.ndarray | pd.Categorical | pd.Series:
         held = self._schema.field(name).type
@@ -88,16 +88,19 @@ class ResultColumns:
 
     @cached_property
     def _described(self) -> tuple[np.ndarray, pd.Categorical]:
-        """How many characters each prompt has, and its script."""
-        sizes: list[np.ndarray] = []
+        """`LOG_LENGTH` and `SCRIPT` of each prompt."""
+        lengths = np.empty(self._n)
 
         def scripts() -> Iterator[pa.Array]:
+            start = 0
             for part in self._parts("prompt"):
-                sizes.append(pc.utf8_length(part).to_numpy(zero_copy_only=False))
+                lengths[start : start + len(part)] = log_length(pc.utf8_length(part).to_pandas())
+                start += len(part)
                 yield pa.array([dominant_script(text) for text in part.to_pylist()], pa.string())
 
         names = self._categories(scripts())
-        return np.concatenate([np.empty(0, dtype=np.int32), *sizes]), names
+        lengths.flags.writeable = False
+        return lengths, names
 
     def _parts(self, name: str) -> Iterator[pa.Array]:
         with self._opened() as file:
