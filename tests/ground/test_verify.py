@@ -34,7 +34,7 @@ IMAGES = ImageConfig(n_images=8, num_inference_steps=1, device="cpu")
 
 @pytest.fixture(scope="module", autouse=True)
 def few_languages() -> Iterator[None]:
-    with known_by_few(["en", "de", "hi", "ja"]):
+    with known_by_few(["en", "de", "hi", "ja"], is_bench_alone=True):
         yield
 
 

@@ -143,13 +143,14 @@ def test_the_card_names_licences_steps_and_every_language(packaged: Path) -> Non
 
 def test_an_audit_runs_on_it(packaged: Path, tmp_path: Path) -> None:
     spec = load_spec(packaged)
-    result = run_audit(
-        default_prompts(spec),
-        spec,
-        tmp_path / "run",
-        scoring=ScoringConfig(n_noise=1, device="cpu", check_pairs=1),
-        images=ImageConfig(n_images=3, num_inference_steps=1, device="cpu"),
-    )
+    with known_by_few(["en", "de", "ko"]):
+        result = run_audit(
+            default_prompts(spec),
+            spec,
+            tmp_path / "run",
+            scoring=ScoringConfig(n_noise=1, device="cpu", check_pairs=1),
+            images=ImageConfig(n_images=3, num_inference_steps=1, device="cpu"),
+        )
     assert (result.n_scored, result.n_images, result.n_errors) == (24, 3, 0)
     assert "training_coverage" in result.report.with_suffix(".json").read_text()
 
