@@ -84,8 +84,8 @@ bench-scale: $(STAMP) ## measure what the store costs from 100,000 prompts to a 
 bench-ten-million: $(STAMP) ## what the store costs from a million prompts to ten; takes an hour
 	$(BIN)/python -m pytest tests/benchmarks/test_scale.py -k ten_million -m benchmark -n 0 -s
 
-bench-residency: $(STAMP) ## measure what the mixture of experts draws; figures go to reports/benchmarks/residency.json
-	$(BIN)/python -m pytest tests/benchmarks/test_mixture.py -m benchmark -n 0 -s
+bench-residency: $(STAMP) ## measure the mixture that draws, its memory budget and the queue; figures go to reports/benchmarks/residency.json
+	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_mixture.py tests/benchmarks/test_residency.py tests/benchmarks/test_queue.py -m benchmark -n 0 -s
 
 bench-hostile: $(STAMP) ## hostile files against every reader, flipped bits and kills; figures go to reports/benchmarks/hostile.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_hostile.py tests/benchmarks/test_hostile_runs.py -m benchmark -n 0 -s

@@ -11,6 +11,7 @@ import contextlib
 import json
 import os
 import re
+import time
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Annotated, Literal
@@ -22,6 +23,9 @@ from uploads import keep_upload, kept_upload, own_folder
 
 from emoe_audit.errors import AuditError, StoreError
 from emoe_audit.experts.spec import embedded_names
+from emoe_audit.line.order import expected
+from emoe_audit.line.tickets import line
+from emoe_audit.progress import in_words
 from emoe_audit.readers.documents import read_json
 from emoe_audit.readers.typed import typed
 from emoe_audit.runs.files import write_whole
@@ -99,12 +103,28 @@ def jobs(root: Path) -> list[Job]:
 
 
 def state(root: Path, job: Job) -> State:
-    """Whether it runs, has finished, or stopped before the end."""
+    """Whether it runs or waits, has finished, or stopped before the end."""
     if processes.is_running(job.process):
         return "running"
     with contextlib.suppress(StoreError):
         return "finished" if RunStore.open(root / job.name).is_complete else "stopped"
     return "stopped"
+
+
+def in_line(root: Path) -> dict[str, str]:
+    """What is said of each audit of this folder that waits for a turn, by its name."""
+    found: dict[str, str] = {}
+    try:
+        tickets, now = line(), time.time()
+    except (AuditError, OSError):  # nobody can be seen there
+        return found
+    for before, own in enumerate(expected(tickets, now)):
+        ticket = tickets[own.name]
+        if ticket.state != "works" and ticket.kind != "try" and Path(ticket.what).parent == root.resolve():
+            begins = "" if own.start is None else f", begins in about {in_words(max(0.0, own.start - now))}"
+            ends = "" if own.end is None else f", ends in about {in_words(max(0.0, own.end - now))}"
+            found[Path(ticket.what).name] = f"{ticket.state}: {before} before it{begins}{ends}"
+    return found
 
 
 def last_words(root: Path, job: Job) -> str:
@@ -148,7 +168,7 @@ def _command(root: Path, name: str, suffix: str, wish: Wish) -> tuple[str, ...]:
     ensemble = str(root / "ensembles" / wish.ensemble) if own else wish.ensemble
     numbers = ("--n-images", str(wish.n_images), "--n-noise", str(wish.n_noise))
     table = kept_upload(root, name, suffix)
-    return ("run", str(table), "--ensemble", ensemble, "--out", str(root / name), *numbers)
+    return ("run", str(table), "--ensemble", ensemble, "--out", str(root / name), "--queued", *numbers)
 
 
 def _is_plain(file: Path) -> bool:

@@ -14,6 +14,7 @@ from PIL.Image import Image
 
 from emoe_audit.analysis.readings import Readings
 from emoe_audit.analysis.translations import RELIABILITY, TRANSLATION_SCORE, Readers
+from emoe_audit.line.turn import taking_turns
 from emoe_audit.prompts.tags import TagError, check_language
 from emoe_audit.runs.readings import fit_readers
 from emoe_audit.runs.store import RunStore
@@ -52,7 +53,7 @@ def read_lines(text: str) -> Typed:
 def score(run: Path, prompts: Sequence[Prompt]) -> pd.DataFrame:
     """The scores of the prompts, the translation score and its reliability where they are there in enough languages."""
     plan = RunStore.open(run).sources()
-    with ONE_AT_A_TIME:
+    with ONE_AT_A_TIME, taking_turns("try", str(run)):
         scored = _engine(plan.ensemble, plan.scoring).score(prompts)
     rows = scored.assign(language=[prompt.language for prompt in prompts], source_id="typed")
     judged = _readers(str(run), data.stamp(run)).judge(Readings.of(rows))
@@ -69,7 +70,7 @@ def missing(run: Path, prompts: Sequence[Prompt]) -> list[str]:
 def draw(run: Path, prompts: Sequence[Prompt]) -> list[Image]:
     """An image of each of the first prompts. Raises `QualityError` where the base cannot draw."""
     plan = RunStore.open(run).sources()
-    with ONE_AT_A_TIME:
+    with ONE_AT_A_TIME, taking_turns("try", str(run)):
         drawn: list[Image] = _maker(plan.ensemble, plan.images).make(prompts[:MAX_IMAGES])
     return drawn
 

@@ -63,7 +63,7 @@ class GatePrompts:
 
 @dataclass(frozen=True, kw_only=True)
 class MixtureSpec:
-    """How the experts of a shared trunk draw together; see `emoe_audit.quality.mixture`."""
+    """How the experts of a shared trunk draw together; see `emoe_audit.mixture`."""
 
     top_k: int = 2
     """Experts that are mixed in a layer."""
@@ -143,6 +143,8 @@ class ImageConfig:
     seed: int = 0
     expert: str | None = None
     """The expert that draws, or `mixture`; None is the base, of a folder that SegMoE saved the mixture."""
+    lossy: bool = False
+    """Whether a mixture draws by the experts that fit into `memory_budget` alone, so that images depend on that."""
     reference_images: str | None = None
     """The folder of the real images that the prompt table names, which the judge is tested on."""
     safety_checker: SafetyPolicy = "off"
@@ -150,6 +152,8 @@ class ImageConfig:
 
     batch_size: int = 32
     device: str = "auto"
+    memory_budget: int | None = None
+    """Bytes for the weights that draw a mixture; the experts' layers lie in files as far as they take more."""
 
 
 @dataclass(frozen=True, kw_only=True)

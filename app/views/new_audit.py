@@ -86,7 +86,7 @@ def show_checked(table: PromptTable) -> None:
 @st.fragment(run_every=WATCH_SECONDS)
 def watch(root: Path) -> None:
     """How far each audit is, with what can be done about it."""
-    found = jobs.jobs(root)
+    found, waiting = jobs.jobs(root), jobs.in_line(root)
     if not found:
         st.text("None yet.")
     for job in found:
@@ -96,7 +96,8 @@ def watch(root: Path) -> None:
         name_box.text(job.name)
         done = jobs.share_done(words)
         if state == "running":
-            state_box.progress(done or 0.0, show.plain(words, 160) or "starting")
+            told = waiting.get(job.name, "")
+            state_box.progress(done or 0.0, told or show.plain(words, 160) or "starting")
             if button_box.button("Cancel", key=f"cancel-{job.name}"):
                 jobs.cancel(job)
         elif state == "stopped":

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from emoe_audit.cli.options import (
     shard_option,
     word_options,
 )
+from emoe_audit.cli.turns import check_line, images_of, in_line, line_options, work_of
 from emoe_audit.runs.faults import read_faults
 from emoe_audit.runs.shares import Share
 
@@ -38,6 +39,7 @@ from emoe_audit.runs.shares import Share
 @audit_options
 @analysis_options
 @cluster_options
+@line_options
 @click.option("--dry-run", is_flag=True, help="Say what would be done and how long it takes; store nothing.")
 @output_options
 @config_option
@@ -60,6 +62,7 @@ def run(
     from emoe_audit.experts.spec import load_spec
 
     cluster, spec = cluster_config(settings), load_spec(ensemble)
+    check_line(settings, alone=cluster is None and not dry_run)
     table = _table(prompts, spec, concepts, settings)
     scoring, images = configs(settings)
     if dry_run:
@@ -70,17 +73,18 @@ def run(
         print_result(estimate(table, spec, out, scoring, images), as_json)
         return 0
     announce_fetch(spec, quiet)
-    result = run_audit(
-        table,
-        spec,
-        out,
-        scoring=scoring,
-        images=images,
-        analysis=analysis_config(settings),
-        cluster=cluster,
-        command=command_line(),
-        progress=progress_of(quiet),
-    )
+    with in_line(settings, "audit", out, lambda: work_of(table, spec, scoring, images), quiet=quiet) as progress:
+        result = run_audit(
+            table,
+            spec,
+            out,
+            scoring=scoring,
+            images=images,
+            analysis=analysis_config(settings),
+            cluster=cluster,
+            command=command_line(),
+            progress=progress,
+        )
     print_result(asdict(result), as_json)
     if result.n_errors:
         click.echo(f"{result.n_errors} rows were left out; {result.path / 'errors.jsonl'} says why", err=True)
@@ -91,6 +95,7 @@ def run(
 @audit_options
 @shard_option
 @cluster_options
+@line_options
 @output_options
 @config_option
 def score(
@@ -109,14 +114,17 @@ def score(
     from emoe_audit.experts.spec import load_spec
 
     cluster, spec = cluster_config(settings, shard), load_spec(ensemble)
+    check_line(settings, alone=cluster is None and shard is None)
     table = _table(prompts, spec, concepts, settings)
     announce_fetch(spec, quiet)
-    told: Any = {"command": command_line(), "progress": progress_of(quiet)}
-    if shard is None:
-        with hired(cluster, out) as crew:
-            store = start_run(table, spec, out, *configs(settings), crew=crew, **told)
-    else:
-        store = score_share(table, spec, out, shard, *configs(settings), **told)
+    scoring, images = configs(settings)
+    no_images = replace(images, n_images=0)
+    with in_line(settings, "scores", out, lambda: work_of(table, spec, scoring, no_images), quiet=quiet) as told:
+        if shard is None:
+            with hired(cluster, out) as crew:
+                store = start_run(table, spec, out, scoring, images, crew=crew, command=command_line(), progress=told)
+        else:
+            store = score_share(table, spec, out, shard, scoring, images, command=command_line(), progress=told)
     print_result({"run": str(out)}, as_json)
     return EXIT_ROW_ERRORS if store.errors() or read_faults(out) else 0
 
@@ -126,6 +134,7 @@ def score(
 @word_options
 @shard_option
 @cluster_options
+@line_options
 @output_options
 def quality(
     run_folder: Path,
@@ -145,17 +154,19 @@ def quality(
     from emoe_audit.steps.sources import open_run
 
     cluster = cluster_config(settings, shard)
+    check_line(settings, alone=cluster is None and shard is None)
     store = open_run(run_folder, ensemble, trusts=trust_run, mending=True)
-    if shard is not None:
-        with own_share(store, shard) as work:
-            judge_pending(store, progress_of(quiet), work=work)
-        print_result({"images": str(work.store.path / "images")}, as_json)
-        return EXIT_ROW_ERRORS if work.store.errors() else 0
-    with hired(cluster, run_folder) as crew, store.locked():
-        mend(store, DRAWING_MENDS)
-        take_shares(store)
-        judge_pending(store, progress_of(quiet), hands=crew)
-        measure_references(store, progress_of(quiet))
+    with in_line(settings, "images", run_folder, lambda: images_of(store), quiet=quiet) as progress:
+        if shard is not None:
+            with own_share(store, shard) as work:
+                judge_pending(store, progress, work=work)
+            store = work.store
+        else:
+            with hired(cluster, run_folder) as crew, store.locked():
+                mend(store, DRAWING_MENDS)
+                take_shares(store)
+                judge_pending(store, progress, hands=crew)
+                measure_references(store, progress)
     print_result({"images": str(store.path / "images")}, as_json)
     return EXIT_ROW_ERRORS if store.errors() else 0
 

@@ -20,13 +20,14 @@ from emoe_audit.cli.ensemble import ensemble
 from emoe_audit.cli.export import export
 from emoe_audit.cli.measures import depicted, import_quality
 from emoe_audit.cli.prompts import prompts
+from emoe_audit.cli.turns import queue
 from emoe_audit.cli.verify_run import verify_run
 from emoe_audit.errors import AuditError, told
 from emoe_audit.readers.text import is_text
 
 COMMANDS = (
     *(run, score, quality, analyze, report),
-    *(verify_run, compare, gate, dashboard, prompts, ensemble),
+    *(verify_run, compare, gate, dashboard, queue, prompts, ensemble),
     *(abstain, import_quality, depicted, export, doctor),
 )
 

@@ -152,6 +152,11 @@ def image_options(command: F) -> F:
             help=f"The expert that draws, or `{MIXTURE}` for all of them; by default the base.",
         ),
         option(
+            "--lossy-mixture",
+            is_flag=True,
+            help="Draw a mixture by the experts that fit into --memory-budget; others are replaced by these.",
+        ),
+        option(
             "--reference-images",
             type=click.Path(exists=True, file_okay=False),
             default=None,
@@ -321,6 +326,9 @@ def configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
     """The two settings objects, from the values of `scoring_options` and `image_options`."""
     scoring = {**settings, "num_inference_steps": settings["steps"]}
     images = {**settings, "num_inference_steps": settings["image_steps"], "expert": settings["image_expert"]}
+    images["lossy"] = settings["lossy_mixture"]
+    if images["lossy"] and settings["memory_budget"] is None:
+        raise click.UsageError("--lossy-mixture draws by what fits into a memory budget: give --memory-budget, too")
     images["batch_size"] = settings["batch_size"] or ImageConfig().batch_size
     return (
         ScoringConfig(**{f.name: scoring[f.name] for f in fields(ScoringConfig)}),

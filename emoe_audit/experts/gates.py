@@ -14,7 +14,7 @@ from itertools import chain
 
 import torch
 from diffusers import DDPMScheduler, DiffusionPipeline, UNet2DConditionModel
-from jaxtyping import Float
+from jaxtyping import Bool, Float
 from torch import Tensor, nn
 from torch.nn.functional import normalize
 
@@ -30,8 +30,8 @@ LAYER = re.compile(r".+?\.(?:attn[12]\.to_[qkv]|ff)(?=\.)")
 
 def expert_layers(unet: UNet2DConditionModel, moe_layers: MoeLayers) -> list[str]:
     """Names of the modules that belong to the experts in SegMoE's layout, up blocks included where there are any."""
-    n_blocks = len(unet.down_blocks)
-    keys = [key for key, _ in unet.named_parameters() if is_expert_layer(as_down(key, n_blocks), moe_layers)]
+    n_blocks, named = len(unet.down_blocks), chain(unet.named_parameters(), unet.named_buffers())
+    keys = [key for key, _ in named if is_expert_layer(as_down(key, n_blocks), moe_layers)]
     return list(dict.fromkeys(match[0] for match in map(LAYER.match, keys) if match))
 
 
@@ -49,14 +49,21 @@ def build_gates(
 
 
 def route(
-    hidden: Float[Tensor, "batch token width"], gate: Float[Tensor, "expert width"], top_k: int, halves: int = 1
+    hidden: Float[Tensor, "batch token width"],
+    gate: Float[Tensor, "expert width"],
+    top_k: int,
+    halves: int = 1,
+    among: Bool[Tensor, " expert"] | None = None,
 ) -> Float[Tensor, "batch token expert"]:
     """How much of each expert every token is given: `softmax(x W^T)` over the prompt's `top_k` experts, else 0.
 
-    These are the experts whose logits, summed over the tokens of the prompt, are the largest. Under classifier-free
-    guidance the batch has two `halves`, without the prompts and with them, and a prompt's tokens are those of both.
+    These are the experts whose logits, summed over the tokens of the prompt, are the largest, all or `among` some.
+    Under classifier-free guidance the batch has two `halves`, without the prompts and with them, and a prompt's tokens
+    are those of both.
     """
     logits = (hidden @ gate.T).float()
+    if among is not None:
+        logits, top_k = logits.masked_fill(~among, -torch.inf), min(top_k, int(among.sum()))
     of_prompts = logits.sum(dim=1).unflatten(0, (halves, -1)).sum(dim=0)
     chosen = of_prompts.topk(top_k, dim=-1).indices.repeat(halves, 1)
     kept = torch.zeros_like(logits[:, 0], dtype=torch.bool).scatter(1, chosen, True)
@@ -75,19 +82,29 @@ class GatedLayer(nn.Module):
         self.experts = nn.ModuleList(experts)
         self.register_buffer("gate", gate)
         self.top_k, self.halves = top_k, halves
+        self.among: Tensor | None = None
+        """Which experts may be chosen, `[expert]`; None for all."""
 
     def forward(self, hidden: Float[Tensor, "batch token width"]) -> Float[Tensor, "batch token out"]:
         """The mixture; an expert sees the prompts that are routed to it, and is not run where there are none."""
-        weights = route(hidden, self.gate, self.top_k, self.halves)
+        weights = route(hidden, self.gate, self.top_k, self.halves, self.among)
+        chosen = {place: own.nonzero().squeeze(1) for place, own in enumerate(weights.any(dim=1).T) if own.any()}
+        self.enter(list(chosen))
         mixture = None
-        for expert, weight in zip(self.experts, weights.split(1, dim=-1), strict=True):
-            rows = weight.flatten(1).any(dim=1).nonzero().squeeze(1)
-            if len(rows):
-                part = weight[rows] * expert(hidden[rows])
-                mixture = part.new_zeros(len(hidden), *part.shape[1:]) if mixture is None else mixture
-                mixture.index_add_(0, rows, part)
+        for place, rows in chosen.items():
+            part = weights[rows, :, place, None] * self.run(place, hidden[rows])
+            mixture = part.new_zeros(len(hidden), *part.shape[1:]) if mixture is None else mixture
+            mixture.index_add_(0, rows, part)
         assert mixture is not None, "each prompt is routed to at least one expert"
         return mixture
+
+    def enter(self, needed: Sequence[int]) -> None:
+        """Be told which experts are run next."""
+
+    def run(self, place: int, hidden: Tensor) -> Tensor:
+        """What one expert makes of the prompts that are routed to it."""
+        made: Tensor = self.experts[place](hidden)
+        return made
 
 
 def gated_unet(

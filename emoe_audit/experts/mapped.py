@@ -33,13 +33,20 @@ class MappedFiles:
         if sys.platform == "linux":
             self._advise(tensor, mmap.MADV_WILLNEED)
 
+    def holds(self, tensor: Tensor) -> bool:
+        """Whether a tensor lies in a file."""
+        return self._spans_over(tensor.data_ptr(), tensor.data_ptr() + tensor.nbytes)
+
     def _advise(self, tensor: Tensor, advice: int) -> None:
         """For the pages that hold nothing else."""
         start = -(-tensor.data_ptr() // mmap.PAGESIZE) * mmap.PAGESIZE
         end = (tensor.data_ptr() + tensor.nbytes) // mmap.PAGESIZE * mmap.PAGESIZE
-        place = bisect_right(self._spans, (start, sys.maxsize)) - 1
-        if start < end and place >= 0 and end <= self._spans[place][1]:
+        if start < end and self._spans_over(start, end):
             _libc().madvise(ctypes.c_void_p(start), ctypes.c_size_t(end - start), advice)
+
+    def _spans_over(self, start: int, end: int) -> bool:
+        place = bisect_right(self._spans, (start, sys.maxsize)) - 1
+        return place >= 0 and end <= self._spans[place][1]
 
 
 @cache

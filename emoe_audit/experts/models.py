@@ -44,9 +44,9 @@ def build_unet(config: dict[str, Any], tensors: dict[str, Tensor], where: str) -
     return unet.requires_grad_(False).eval()
 
 
-def empty_unet(config: dict[str, Any], where: str) -> UNet2DConditionModel:
-    """One that ends after its mid-block, without weights, on the meta device. Raises as `build_unet`."""
-    return copy.deepcopy(_designed(config, where))
+def empty_unet(config: dict[str, Any], where: str, *, whole: bool = False) -> UNet2DConditionModel:
+    """One without weights, on the meta device, that ends after its mid-block or is whole. Raises as `build_unet`."""
+    return copy.deepcopy(_designed(config, where, whole=whole))
 
 
 def full_config(config: dict[str, Any], where: str) -> dict[str, Any]:

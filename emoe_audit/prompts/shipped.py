@@ -5,6 +5,7 @@ from __future__ import annotations
 from functools import cache
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 
 from emoe_audit.prompts.read import read_prompts
@@ -22,6 +23,13 @@ def shipped_prompts() -> Path:
 def shipped_captions() -> pd.DataFrame:
     """The same hundred things named in forty languages by people: a row a thing, a column a language."""
     return _captions().copy()
+
+
+def some_captions(n: int, seed: int = 0) -> list[str]:
+    """Of these `n` by lot, each in another language and of another thing."""
+    captions, rng = _captions(), np.random.default_rng(seed)
+    rows, columns = (rng.permutation(size)[:n] for size in captions.shape)
+    return [str(captions.iat[row, column]) for row, column in zip(rows, columns, strict=True)]
 
 
 @cache

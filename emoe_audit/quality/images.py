@@ -25,11 +25,16 @@ from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import is_out_of_memory, resolve_device
 from emoe_audit.experts.drawer import who_draws
 from emoe_audit.experts.spec_reader import LOCAL_JUDGE
+from emoe_audit.mixture.profile import hold_needed
+from emoe_audit.mixture.shelf import shelf_of
+from emoe_audit.prompts.shipped import some_captions
 from emoe_audit.quality.autoencoder import files_of, with_autoencoder
 from emoe_audit.quality.pipelines import SCORE_ONLY, load_pipeline
 from emoe_audit.types import MIXTURE, EnsembleSpec, ImageConfig, Prompt
 
 log = logging.getLogger(__name__)
+PROFILED = 8
+"""Captions by which it is learned which experts a mixture needs."""
 GUIDED = 1.0
 """Above this guidance scale a pipeline looks at two halves, without the prompts and with them."""
 
@@ -57,10 +62,30 @@ class ImageMaker:
         self._name, self._at_once = spec.name, config.batch_size
         is_guided = config.guidance_scale > GUIDED
         self._pipeline = load_pipeline(
-            spec, config.expert, config.safety_checker, is_guided=is_guided, device=resolve_device(config.device)
+            spec,
+            config.expert,
+            config.safety_checker,
+            is_guided=is_guided,
+            device=resolve_device(config.device),
+            memory_budget=config.memory_budget,
         )
+        self._shelf = shelf_of(self._pipeline.unet)
+        if config.lossy:
+            self._draw_by_some()
         self._pipeline.set_progress_bar_config(disable=True)
         self._checker = None if config.safety_checker == "off" else SafetyChecker(self._pipeline)
+
+    def _draw_by_some(self) -> None:
+        """Let those experts of the mixture draw that there is room for."""
+        if self._shelf is None:
+            raise QualityError(f"{self._name}: only a mixture under a memory budget draws by a part of its experts")
+        self._pipeline.set_progress_bar_config(disable=True)
+        try:
+            hold_needed(self._pipeline, self._shelf, some_captions(PROFILED), self.config.guidance_scale)
+        except ValueError as error:
+            raise QualityError(
+                f"{self._name}: the memory budget is too small for a part of the experts: {error}"
+            ) from error
 
     def make(self, prompts: Sequence[Prompt]) -> list[Image.Image]:
         """The images of `draw`."""
@@ -95,6 +120,9 @@ class ImageMaker:
         return []
 
     def _drawn(self, prompts: Sequence[Prompt]) -> list[Image.Image]:
+        if self._shelf is not None:
+            languages = {prompt.language for prompt in prompts}
+            self._shelf.begin(languages.pop() if len(languages) == 1 else "")
         generators = [torch.Generator().manual_seed(image_seed(self.config.seed, p.source_id)) for p in prompts]
         with _without_warnings():
             images: list[Image.Image] = self._pipeline(
@@ -162,6 +190,7 @@ def made_from(prompt: Prompt, spec: EnsembleSpec, config: ImageConfig, ensemble_
         "ensemble": spec.name,
         "ensemble_hash": ensemble_hash,
         "expert": who_draws(spec, config.expert) or "base",
+        **({"lossy_memory_budget": str(config.memory_budget)} if config.lossy else {}),
         "Software": f"emoe-audit {importlib.metadata.version('emoe-audit')}",
     }
 

@@ -18,8 +18,8 @@ from emoe_audit.experts.residency import TensorMover
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
 from emoe_audit.experts.single_file import NO_VAE, holds_vae
 from emoe_audit.experts.sources import UNetWeights, read_json
+from emoe_audit.mixture.mixed import mixed
 from emoe_audit.quality.autoencoder import PART, load_autoencoder
-from emoe_audit.quality.mixture import mixed
 from emoe_audit.quality.pipeline_folder import check_pipeline
 from emoe_audit.quality.single_file_pipeline import load_single_file
 from emoe_audit.types import MIXTURE, EnsembleSpec, ExpertSpec, SafetyPolicy
@@ -79,6 +79,7 @@ def load_pipeline(
     *,
     is_guided: bool = True,
     device: torch.device = CPU,
+    memory_budget: int | None = None,
 ) -> Any:
     """The whole pipeline in float32.
 
@@ -88,6 +89,7 @@ def load_pipeline(
         safety_checker: The base's own is a part of the pipeline unless this is off.
         is_guided: Whether images are drawn under classifier-free guidance, both halves of which a mixture routes alike.
         device: Where it is to be.
+        memory_budget: Bytes for the weights of a mixture, part of which lie in files where they take more.
 
     Raises:
         QualityError: there is no such expert, no safety checker to be run, or no pipeline that draws.
@@ -101,7 +103,7 @@ def load_pipeline(
     try:
         if spec.vae is not None:
             parts[PART] = load_autoencoder(spec)
-        pipeline = _drawn_by(spec, who_draws(spec, expert), parts, is_guided=is_guided, device=device)
+        pipeline = _drawn_by(spec, who_draws(spec, expert), parts, is_guided, device, memory_budget)
     except EnsembleError as error:
         raise QualityError(f"{error}; {SCORE_ONLY}") from error
     if safety_checker != "off" and getattr(pipeline, "safety_checker", None) is None:
@@ -110,7 +112,12 @@ def load_pipeline(
 
 
 def _drawn_by(
-    spec: EnsembleSpec, who: str | None, parts: dict[str, Any], *, is_guided: bool, device: torch.device
+    spec: EnsembleSpec,
+    who: str | None,
+    parts: dict[str, Any],
+    is_guided: bool,
+    device: torch.device,
+    memory_budget: int | None,
 ) -> Any:
     def load(unet: UNet2DConditionModel | None) -> Any:
         own = parts if unet is None else parts | {"unet": unet}
@@ -121,7 +128,7 @@ def _drawn_by(
     if who is None and is_plain:
         return load(None)
     if who == MIXTURE:
-        return mixed(spec, load, halves=2 if is_guided else 1, device=device)
+        return mixed(spec, load, halves=2 if is_guided else 1, device=device, memory_budget=memory_budget)
     base = read_whole_unet(spec.base)
     weights = base if who is None else _expert(spec, who, base)
     return load(build_unet(weights.config, TensorMover(device, torch.float32).move(weights.tensors), weights.where))

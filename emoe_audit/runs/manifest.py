@@ -48,7 +48,8 @@ def check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
 
 
 def _settings(config: ScoringConfig | ImageConfig) -> dict[str, Any]:
-    return {field.name: getattr(config, field.name) for field in fields(config) if field.name not in RUNS_ON}
+    found = {field.name: getattr(config, field.name) for field in fields(config) if field.name not in RUNS_ON}
+    return found | ({"memory_budget": config.memory_budget} if found.get("lossy") else {})
 
 
 def manifest_from(data: Any, where: str) -> RunManifest:

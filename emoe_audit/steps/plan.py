@@ -8,9 +8,10 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
+from emoe_audit.errors import QualityError
 from emoe_audit.experts.drawer import who_draws
 from emoe_audit.prompts.table import PromptTable
-from emoe_audit.types import EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
+from emoe_audit.types import MIXTURE, EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
 
 if TYPE_CHECKING:
     from emoe_audit.quality.candidates import Candidates
@@ -68,3 +69,5 @@ def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:
         from emoe_audit.quality.pipelines import check_source
 
         check_source(spec, images.expert, images.safety_checker)
+        if images.lossy and (who_draws(spec, images.expert) != MIXTURE or images.memory_budget is None):
+            raise QualityError(f"{spec.name}: only a mixture under a memory budget draws by a part of its experts")

@@ -93,7 +93,7 @@ def test_a_job_is_resumed_with_what_the_form_asked_for(
     jobs.resume(tmp_path, job)
     table, out = str(tmp_path / ".uploads" / "mine.csv"), str(tmp_path / "mine")
     numbers = ("--n-images", "0", "--n-noise", "1")
-    assert commands == [("run", table, "--ensemble", "emoji-a", "--out", out, *numbers)]
+    assert commands == [("run", table, "--ensemble", "emoji-a", "--out", out, "--queued", *numbers)]
 
 
 @pytest.mark.parametrize(

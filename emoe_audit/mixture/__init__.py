@@ -1,0 +1,1 @@
+"""The mixture of experts that draws, whole in memory or under a budget."""
