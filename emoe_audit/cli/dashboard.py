@@ -19,7 +19,13 @@ from emoe_audit.runs.store import RunStore
 
 LOCALHOST = "127.0.0.1"
 MAX_UPLOAD_MIB = 50
-FIRST_PAGE = ("scipy.stats", "emoe_audit.report")
+FIRST_PAGE = (
+    "scipy.stats",
+    "emoe_audit.report",
+    "language_data.names",
+    "pyarrow.pandas_compat",
+    "pydantic.dataclasses",
+)
 """What the first page needs, loaded before it is asked for."""
 NAME = re.compile(r"(\w[\w-]*(\.[\w-]+)*|\[[0-9a-f:.]+\])(:\d{1,5})?", re.ASCII | re.IGNORECASE)
 PACKAGE = Path(__file__).parents[1]

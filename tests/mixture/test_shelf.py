@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Iterator
 from dataclasses import replace
 from functools import cache
 from itertools import chain
@@ -36,6 +36,14 @@ ENOUGH = 1 << 40
 CONFIG = ImageConfig(expert=MIXTURE, num_inference_steps=3, device="cpu", memory_budget=ENOUGH)
 TEXTS = ["dog", "眠っている顔", "ein Haus am Meer"]
 PROMPTS = [Prompt(prompt_id=text, prompt=text, source_id=text) for text in TEXTS]
+
+
+@pytest.fixture(autouse=True, scope="module")
+def gates_of_two_steps() -> Iterator[None]:
+    """How long gates were drawn for is nothing to where experts lie."""
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("emoe_audit.experts.gates.GATE_STEPS", 2)
+        yield
 
 
 def images(maker: ImageMaker) -> list[bytes]:

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from emoe_audit.audit import run_audit
@@ -26,6 +27,16 @@ pytestmark = pytest.mark.slow
 @pytest.fixture(autouse=True)
 def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+
+
+@pytest.fixture
+def few_captions(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of those that languages are known by, where a test does not ask what the check finds."""
+
+    def few(spec: EnsembleSpec) -> pd.DataFrame:
+        return calibration_captions(spec).iloc[:30]
+
+    monkeypatch.setattr("emoe_audit.scoring.calibration.calibration_captions", few)
 
 
 SCORING = ScoringConfig(n_noise=1, batch_size=8, device="cpu", check_pairs=1)
@@ -60,6 +71,7 @@ def test_a_run_keeps_what_the_check_finds(tiny_spec: EnsembleSpec, tmp_path: Pat
         }
 
 
+@pytest.mark.usefixtures("few_captions")
 def test_a_run_without_the_check_says_so_and_a_later_start_makes_it(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
     data = collect(run(tiny_spec, tmp_path / "run", check_pairs=0))
     assert data.validity is None
@@ -67,12 +79,14 @@ def test_a_run_without_the_check_says_so_and_a_later_start_makes_it(tiny_spec: E
     assert collect(run(tiny_spec, tmp_path / "run")).validity is not None
 
 
+@pytest.mark.usefixtures("few_captions")
 def test_the_check_is_made_once(tiny_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = collect(run(tiny_spec, tmp_path / "run")).validity
     monkeypatch.setattr(check_module, "check", lambda *_args, **_options: pytest.fail("checked again"))
     assert collect(run(tiny_spec, tmp_path / "run")).validity == first is not None
 
 
+@pytest.mark.usefixtures("few_captions")
 def test_another_run_of_the_ensemble_takes_what_was_found_unless_it_is_to_check_again(
     tiny_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
