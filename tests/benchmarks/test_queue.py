@@ -9,6 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from tests.benchmarks.sd15 import all_cores
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(0)]
 APP = Path(__file__).parents[2] / "app"
-N_TRIES, N_IMAGES = 20, 200
+N_TRIES, N_IMAGES = 20, 320
 PAUSE = 0.5
 TYPED = ("a red apple", "ein roter Apfel", "une pomme rouge", "punainen omena")
 PATIENCE = 600
@@ -57,17 +58,26 @@ def until(is_so: Callable[[], bool]) -> None:
         time.sleep(0.05)
 
 
-def tries(engine: Any) -> list[float]:
-    """Seconds of each answer, as somebody waits for it who types one caption after another."""
+@dataclass(frozen=True)
+class Tries:
+    """Seconds until each answer, as somebody waits for it who types one caption after another, and of its work."""
+
+    answers: list[float]
+    work: list[float]
+
+
+def tries(engine: Any) -> Tries:
     prompts = [Prompt(prompt_id=str(place), prompt=text) for place, text in enumerate(TYPED)]
-    took = []
+    found = Tries([], [])
     for _ in range(N_TRIES):
         time.sleep(PAUSE)
         started = time.perf_counter()
         with taking_turns("try", "typed"):
+            begun = time.perf_counter()
             engine.score(prompts)
-        took.append(time.perf_counter() - started)
-    return took
+            found.work.append(time.perf_counter() - begun)
+        found.answers.append(time.perf_counter() - started)
+    return found
 
 
 def seconds_to_draw(run: Path, beside: Callable[[], Any]) -> tuple[float, Any]:
@@ -76,6 +86,7 @@ def seconds_to_draw(run: Path, beside: Callable[[], Any]) -> tuple[float, Any]:
     with command("quality", str(run), "--queued", "--quiet") as process:
         until(lambda: len(list((run / "images").glob("*"))) > 0)
         found = beside()
+        assert process.poll() is None, "it drew all the time"
         assert process.wait() == 0
     return time.perf_counter() - started, found
 
@@ -84,20 +95,21 @@ def test_a_person_hardly_waits_for_an_audit_and_the_audit_hardly_for_the_person(
     words = ("score", "--out", str(tmp_path / "run"), "--concepts", "10", "--n-images", str(N_IMAGES), "--quiet")
     with command(*words) as process:
         assert process.wait() == 0
-    alone = Path(shutil.copytree(tmp_path / "run", tmp_path / "alone"))
+    warm_up, alone = (Path(shutil.copytree(tmp_path / "run", tmp_path / name)) for name in ("warm-up", "alone"))
     with all_cores():
         engine = load_engine(load_spec("emoji-a"), ScoringConfig(device="cpu", check_pairs=0))
         tries(engine)
         idle = tries(engine)
+        seconds_to_draw(warm_up, lambda: None)
         undisturbed, _ = seconds_to_draw(alone, lambda: None)
         disturbed, beside = seconds_to_draw(tmp_path / "run", lambda: tries(engine))
-    p95 = [float(np.percentile(own, 95)) for own in (idle, beside)]
+    p95 = [float(np.percentile(own.answers, 95)) for own in (idle, beside)]
     figures = {
         "try_p95_ratio": p95[1] / p95[0],
         "try_p95_seconds": p95[1],
-        "audit_beside_tries": (disturbed - sum(beside)) / undisturbed,
+        "audit_beside_tries": (disturbed - sum(beside.work)) / undisturbed,
     }
-    rows = [{"tries": name, "seconds": own} for name, took in (("idle", idle), ("beside", beside)) for own in took]
+    rows = [{"tries": n, "seconds": own} for n, took in (("idle", idle), ("beside", beside)) for own in took.answers]
     merge_record("residency", "queue: tries", figures, rows)
     assert figures["try_p95_ratio"] <= 3
     assert figures["audit_beside_tries"] <= 1.15
@@ -148,15 +160,17 @@ def test_the_line_goes_on_when_the_dashboard_is_killed(tmp_path: Path) -> None:
     names = [str(APP), str(root), str(table)]
     server = subprocess.Popen([sys.executable, "-c", SERVER, *names], stdout=subprocess.PIPE, start_new_session=True)
     assert server.stdout is not None and server.stdout.readline() == b"begun\n"
-    until(lambda: len(line()) == 3)
-    states = sorted(ticket.state for ticket in line().values())
-    server.kill()
-    server.wait()
-    server.stdout.close()
+    try:
+        until(lambda: len(line()) >= 2)
+        states = sorted(ticket.state for ticket in line().values())
+    finally:
+        server.kill()
+        server.wait()
+        server.stdout.close()
     runs = [RunStore(root / name) for name in ("first", "second", "third")]
     until(lambda: all(run.is_started and run.is_complete for run in runs))
     until(lambda: line() == {})
     merge_record(
         "residency", "queue: server killed", {"audits_after_a_kill": len(runs)}, [{"states": " ".join(states)}]
     )
-    assert states.count("works") <= 1 and "waits" in states
+    assert states.count("works") <= 1 and states.count("waits") >= 1
