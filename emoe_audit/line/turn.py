@@ -18,7 +18,7 @@ from emoe_audit.line.tickets import LATEST, WORKING, Kind, Place, is_taken, let_
 from emoe_audit.progress import Progress
 
 LOOK, LOOK_SELDOM = 0.05, 0.5
-"""Seconds between two looks at the line: of a person and of who works, and of an audit that waits."""
+"""Seconds between two looks at the line: of a person, of who works or was stopped, and of who waits to begin."""
 PATIENCE = 10.0
 """Seconds after which a person waits no longer for an audit that does not give way, and works beside it."""
 
@@ -43,15 +43,16 @@ class Turn:
 
     def wait(self, told: Callable[[int], None]) -> None:
         """Until it is its turn; `told` is called with how many come before, when that changes."""
-        is_person, before = self._place.ticket.kind == "try", -1
-        end = time.monotonic() + (PATIENCE if is_person else float("inf"))
+        ticket, before = self._place.ticket, -1
+        end = time.monotonic() + (PATIENCE if ticket.kind == "try" else float("inf"))
+        is_soon = ticket.kind == "try" or ticket.state == "paused"
         while time.monotonic() < end:
             now = self._before()
             if now == 0 and is_taken(self._lock):
                 break
             if now != before:
                 told(before := now)
-            time.sleep(LOOK if is_person or now == 0 else LOOK_SELDOM)
+            time.sleep(LOOK if is_soon or now == 0 else LOOK_SELDOM)
         self._place.say(state="works")
         self._wanted.clear()
         self._since = time.monotonic()
