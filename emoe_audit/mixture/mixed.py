@@ -57,33 +57,46 @@ def mixed(
     Raises:
         EnsembleError: experts or gates do not fit, or the budget is too small.
     """
-    saved = _saved(spec)
-    trunk = whole(saved.experts[0]) if saved else read_whole_unet(spec.base)
-    paths = saved.experts if saved else (read_path(spec, expert, trunk) for expert in spec.experts)
-    mixture = spec.mixture or MixtureSpec(top_k=saved.top_k if saved else min(MixtureSpec.top_k, len(spec.experts)))
-    gates = saved.gates if saved else None
-    if memory_budget is None:
-        pipeline = _in_memory(spec, load, trunk, paths, mixture, gates, halves, device)
-    else:
-        pipeline = _on_a_shelf(spec, load, trunk, paths, mixture, gates, halves, device, memory_budget)
+    parts = _parts(spec, halves, device)
+    pipeline = _in_memory(parts, load) if memory_budget is None else _on_a_shelf(parts, load, memory_budget)
     for layer in _gated(pipeline):
         if _tells_nobody_apart(layer.gate):
             layer.top_k = len(spec.experts)
     return pipeline
 
 
-def _in_memory(
-    spec: EnsembleSpec,
-    load: Callable[[UNet2DConditionModel], Any],
-    trunk: UNetWeights,
-    paths: Iterable[UNetWeights],
-    mixture: MixtureSpec,
-    gates: dict[str, Tensor] | None,
-    halves: int,
-    device: torch.device,
-) -> Any:
-    mover = TensorMover(device, torch.float32, shared=trunk.tensors)
-    unets = [build_unet(path.config, mover.move(path.tensors), path.where) for path in paths]
+@dataclass(frozen=True, kw_only=True)
+class _Parts:
+    """What a mixture is put together from."""
+
+    spec: EnsembleSpec
+    trunk: UNetWeights
+    paths: Iterable[UNetWeights]
+    """Of each expert, read when it is its turn."""
+    mixture: MixtureSpec
+    gates: dict[str, Tensor] | None
+    """None where they are to be made."""
+    halves: int
+    device: torch.device
+
+
+def _parts(spec: EnsembleSpec, halves: int, device: torch.device) -> _Parts:
+    saved = _saved(spec)
+    trunk = whole(saved.experts[0]) if saved else read_whole_unet(spec.base)
+    return _Parts(
+        spec=spec,
+        trunk=trunk,
+        paths=saved.experts if saved else (read_path(spec, expert, trunk) for expert in spec.experts),
+        mixture=spec.mixture or MixtureSpec(top_k=saved.top_k if saved else min(MixtureSpec.top_k, len(spec.experts))),
+        gates=saved.gates if saved else None,
+        halves=halves,
+        device=device,
+    )
+
+
+def _in_memory(parts: _Parts, load: Callable[[UNet2DConditionModel], Any]) -> Any:
+    mover = TensorMover(parts.device, torch.float32, shared=parts.trunk.tensors)
+    unets = [build_unet(path.config, mover.move(path.tensors), path.where) for path in parts.paths]
     pipeline = load(unets[0])
 
     def in_turn() -> Iterator[Any]:
@@ -91,26 +104,17 @@ def _in_memory(
             pipeline.unet = unet
             yield pipeline
 
-    gates = gates or _made_gates(spec, mixture, pipeline, in_turn())
-    pipeline.unet = gated_unet(unets, gates, mixture.top_k, halves)
+    gates = parts.gates or _made_gates(parts, pipeline, in_turn())
+    pipeline.unet = gated_unet(unets, gates, parts.mixture.top_k, parts.halves)
     return pipeline
 
 
-def _on_a_shelf(
-    spec: EnsembleSpec,
-    load: Callable[[UNet2DConditionModel], Any],
-    trunk: UNetWeights,
-    paths: Iterable[UNetWeights],
-    mixture: MixtureSpec,
-    gates: dict[str, Tensor] | None,
-    halves: int,
-    device: torch.device,
-    memory_budget: int,
-) -> Any:
-    layers = gates or expert_layers(empty_unet(trunk.config, trunk.where, whole=True), spec.moe_layers)
-    unet, shelf = shelved_unet(trunk, paths, layers, mixture.top_k, halves, device)
+def _on_a_shelf(parts: _Parts, load: Callable[[UNet2DConditionModel], Any], memory_budget: int) -> Any:
+    trunk = parts.trunk
+    layers = parts.gates or expert_layers(empty_unet(trunk.config, trunk.where, whole=True), parts.spec.moe_layers)
+    unet, shelf = shelved_unet(trunk, parts.paths, layers, parts.mixture.top_k, parts.halves, parts.device)
     pipeline = load(unet)
-    _keep(spec, pipeline, shelf, memory_budget)
+    _keep(parts.spec, pipeline, shelf, memory_budget)
 
     def in_turn() -> Iterator[Any]:
         shelf.begin("")
@@ -121,16 +125,14 @@ def _on_a_shelf(
         for layer in _gated(pipeline):
             layer.alone = None
 
-    gates = gates or _made_gates(spec, mixture, pipeline, in_turn())
+    gates = parts.gates or _made_gates(parts, pipeline, in_turn())
     for name, gate in gates.items():
         own = unet.get_submodule(name).gate
         if gate.shape != own.shape:
             found, expected = list(gate.shape), list(own.shape)
-            raise EnsembleError(
-                f"{trunk.where}: gate of {name} has shape {found}, expected {expected} (experts, width)"
-            )
+            raise EnsembleError(f"{trunk.where}: gate of {name} has shape {found}, not {expected} (experts, width)")
         own.copy_(gate)
-    _keep(spec, pipeline, shelf, memory_budget)
+    _keep(parts.spec, pipeline, shelf, memory_budget)
     return pipeline
 
 
@@ -183,9 +185,10 @@ def _saved(spec: EnsembleSpec) -> _Saved | None:
     return _Saved(experts=[experts[place] for place in places], gates=gates, top_k=min(layout.top_k, len(places)))
 
 
-def _made_gates(spec: EnsembleSpec, mixture: MixtureSpec, pipeline: Any, in_turn: Iterator[Any]) -> dict[str, Tensor]:
+def _made_gates(parts: _Parts, pipeline: Any, in_turn: Iterator[Any]) -> dict[str, Tensor]:
     """`in_turn` gives the pipeline as each expert draws with it."""
-    prompts = mixture.prompts or [GatePrompts()] * len(spec.experts)
+    spec = parts.spec
+    prompts = parts.mixture.prompts or [GatePrompts()] * len(spec.experts)
     log.warning("%s: gates are made, %d steps by each of %d experts", spec.name, GATE_STEPS, len(spec.experts))
     pipeline.set_progress_bar_config(disable=True)
     return build_gates(in_turn, prompts, moe_layers=spec.moe_layers, seed=GATE_SEED)

@@ -27,7 +27,7 @@ from emoe_audit.prompts.shipped import shipped_captions, some_captions
 from emoe_audit.quality.images import ImageMaker
 from emoe_audit.types import MIXTURE, EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from tests.mixture.keepers import replay
-from tests.naive_segmoe import write_by_hand
+from tests.naive_segmoe import WEIGHTS, write_by_hand
 from tests.processes import invoke
 
 pytestmark = pytest.mark.slow
@@ -138,6 +138,31 @@ def test_what_was_computed_of_an_expert_lies_in_a_file_too(tiny_spec: EnsembleSp
 def test_a_budget_without_room_for_a_layer_is_refused(tiny_spec: EnsembleSpec) -> None:
     with pytest.raises(QualityError, match=r"memory budget of 0\.01 GiB is too small to draw the mixture; it takes"):
         ImageMaker(tiny_spec, replace(CONFIG, memory_budget=budget_for(tiny_spec, 0)))
+
+
+LAYER = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
+GATE, WEIGHT = f"{LAYER}.gate.weight", f"{LAYER}.experts.1.weight"
+NOWHERE = "down_blocks.9.attn1.to_q.gate.weight"
+
+
+@pytest.mark.parametrize(
+    ("alter", "message"),
+    [
+        (lambda own: own | {GATE: own[GATE][:, :1].clone()}, rf"gate of {LAYER} has shape \[3, 1\], not \[3, 8\]"),
+        (lambda own: own | {NOWHERE: own[GATE].clone()}, "gates of layers that the UNet does not have: down_blocks.9"),
+        (lambda own: {key: w for key, w in own.items() if key != GATE}, rf"weights that have no gate: {LAYER}\.weight"),
+        (lambda own: own | {WEIGHT: own[WEIGHT][:2].clone()}, rf"{LAYER}\.weight is torch\.\w+ of shape \[2, 8\]"),
+    ],
+    ids=["gate of another width", "gate of no layer", "experts without a gate", "expert of another shape"],
+)
+def test_a_saved_folder_that_does_not_fit_together_is_refused(
+    tiny_spec: EnsembleSpec, tmp_path: Path, alter: Any, message: str
+) -> None:
+    folder = write_by_hand(tiny_spec, tmp_path / "segmoe", top_k=2)
+    save_file(alter(load_file(folder / "unet" / WEIGHTS)), folder / "unet" / WEIGHTS)
+    saved = replace(segmoe_folder_spec(folder), judge=tiny_spec.judge)
+    with pytest.raises(QualityError, match=message):
+        ImageMaker(saved, replace(CONFIG, expert=None))
 
 
 # Lossy: who stays is chosen once, and nobody else answers.
