@@ -28,6 +28,24 @@ class Progress(Protocol):
         """Take note; `beside` says who works where that is not this process, as `2 workers, 1 row left out`."""
 
 
+class WorkingTime:
+    """A clock of what this process works: it stands still while the process gives way to others, see `line`."""
+
+    def __init__(self) -> None:
+        self._waited = 0.0
+
+    def __call__(self) -> float:
+        """Seconds since some moment, without what was waited."""
+        return time.monotonic() - self._waited
+
+    def stood_still(self, seconds: float) -> None:
+        """So long the process waited."""
+        self._waited += seconds
+
+
+working_time = WorkingTime()
+
+
 def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
     """The items in order, `size` at a time."""
     left = iter(items)
@@ -35,7 +53,7 @@ def chunks(items: Iterable[T], size: int) -> Iterator[list[T]]:
         yield part
 
 
-def paced(items: Iterable[T], most: int, clock: Callable[[], float] = time.monotonic) -> Iterator[list[T]]:
+def paced(items: Iterable[T], most: int, clock: Callable[[], float] = working_time) -> Iterator[list[T]]:
     """The items in order, at first a few at a time, in the end `most`, as far as that costs no more than it is worth.
 
     Each part is twice as large as the one before while parts take less than `PART_SECONDS`, or items go `GAIN` times as
@@ -73,7 +91,7 @@ class Counted:
 class Reporter:
     """Says how far a stage is, how fast it goes, and how long it will take."""
 
-    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, stream: TextIO | None = None, clock: Callable[[], float] = working_time) -> None:
         """Write to `stream`, by default stderr."""
         self._stream = stream if stream is not None else sys.stderr
         self._clock = clock

@@ -8,7 +8,7 @@ from itertools import chain, repeat
 
 import pytest
 
-from emoe_audit.progress import Counted, Reporter, in_words, paced
+from emoe_audit.progress import FIRST_PART, PART_SECONDS, Counted, Reporter, in_words, paced, working_time
 
 
 class Terminal(io.StringIO):
@@ -103,3 +103,16 @@ def test_work_that_costs_as_much_for_many_as_for_one_is_done_in_large_parts() ->
 def test_a_first_part_that_was_slow_for_once_is_forgotten() -> None:
     seconds = chain([100.0], repeat(1.0))
     assert sizes(lambda n: next(seconds), n=70) == [8, 16, 32, 14]
+
+
+def test_while_a_process_gives_way_its_clock_stands_still(monkeypatch: pytest.MonkeyPatch) -> None:
+    now = Clock()
+    monkeypatch.setattr("emoe_audit.progress.time.monotonic", now)
+    monkeypatch.setattr(working_time, "_waited", 0.0)
+    sizes = []
+    for part in paced(range(10 * FIRST_PART), 1000):
+        sizes.append(len(part))
+        now.now += 1.0 + 100 * PART_SECONDS
+        working_time.stood_still(100 * PART_SECONDS)
+    assert sizes[:3] == [FIRST_PART, 2 * FIRST_PART, 4 * FIRST_PART], "a second each"
+    assert working_time() == len(sizes)

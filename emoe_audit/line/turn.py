@@ -15,7 +15,7 @@ from contextlib import contextmanager, suppress
 from emoe_audit.errors import AuditError
 from emoe_audit.line import order
 from emoe_audit.line.tickets import LATEST, WORKING, Kind, Place, is_taken, let_go, line, opened_lock, place_in_line
-from emoe_audit.progress import Progress
+from emoe_audit.progress import Progress, working_time
 
 LOOK, LOOK_SELDOM = 0.05, 0.5
 """Seconds between two looks at the line: of a person, of who works or was stopped, and of who waits to begin."""
@@ -31,15 +31,21 @@ class Turn:
         self._thread = threading.get_ident()
         self._wanted, self._over = threading.Event(), threading.Event()
         self._lock = opened_lock(WORKING)
-        self._worked, self._since = 0.0, time.monotonic()
+        self._since = working_time()
+
+    def begin(self, told: Callable[[int], None]) -> None:
+        """Wait for the first time."""
+        self.wait(told)
+        self._since = working_time()
 
     def give_way(self) -> None:
         """Let those work that go before this one, if there are any; called often, by the thread that works."""
         if self._wanted.is_set() and threading.get_ident() == self._thread:
-            self._worked += time.monotonic() - self._since
+            stopped = time.monotonic()
             self._place.say(state="paused")
             let_go(self._lock)
             self.wait(nobody)
+            working_time.stood_still(time.monotonic() - stopped)
 
     def wait(self, told: Callable[[int], None]) -> None:
         """Until it is its turn; `told` is called with how many come before, when that changes."""
@@ -55,11 +61,10 @@ class Turn:
             time.sleep(LOOK if is_soon or now == 0 else LOOK_SELDOM)
         self._place.say(state="works")
         self._wanted.clear()
-        self._since = time.monotonic()
 
     def seconds_worked(self) -> float:
         """Without what it waited."""
-        return self._worked + time.monotonic() - self._since
+        return working_time() - self._since
 
     def expect(self, seconds: float | None) -> None:
         """Say how much work is left."""
@@ -119,7 +124,7 @@ def taking_turns(
         turn = Turn(place)
         watcher = threading.Thread(target=turn.watch, daemon=True)
         try:
-            turn.wait(told)
+            turn.begin(told)
             if kind != "try":
                 watcher.start()
             yield turn

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,7 +21,7 @@ from emoe_audit.analysis.readings import read_once
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.devices import is_out_of_memory, resolve_dtype
 from emoe_audit.experts.ensemble import Ensemble
-from emoe_audit.progress import Progress, silent
+from emoe_audit.progress import Progress, silent, working_time
 from emoe_audit.scoring.batch_size import batch_sizes
 from emoe_audit.scoring.conditioning import TEXTS, TextStates, count_tokens, encode_prompts
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
@@ -175,7 +174,7 @@ class ScoringEngine:
 
     def _measure_if_memory_lasts(self, texts: Sequence[str]) -> _Measured | None:
         """None where it did not; what a failed attempt held is free again after it."""
-        started = time.perf_counter()
+        started = working_time()
         try:
             measured = self._measure(texts)
         except RuntimeError as error:
@@ -183,7 +182,7 @@ class ScoringEngine:
                 raise
             self._batch.ran_out_of_memory(len(texts), self.ensemble.spec.name)
             return None
-        self._batch.took(len(texts), time.perf_counter() - started)
+        self._batch.took(len(texts), working_time() - started)
         return measured
 
     def _measure(self, texts: Sequence[str]) -> _Measured:
