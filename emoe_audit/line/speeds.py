@@ -8,7 +8,6 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-import secrets
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -17,6 +16,7 @@ from emoe_audit.experts.drawer import who_draws
 from emoe_audit.line.tickets import line_folder
 from emoe_audit.line.turn import Turn
 from emoe_audit.readers.documents import read_json
+from emoe_audit.runs.files import write_whole
 from emoe_audit.types import EnsembleSpec, ImageConfig, ScoringConfig
 
 STAGES = ("scoring", "images")
@@ -46,9 +46,7 @@ def keep_speeds(key: str, speeds: Mapping[str, float]) -> None:
         file = _file()
         kept = _read()
         kept[key] = kept.pop(key, {}) | dict(speeds)
-        temporary = file.with_suffix(f".{secrets.token_hex(4)}.tmp")
-        temporary.write_text(json.dumps(dict(list(kept.items())[-MOST:])), encoding="utf-8")
-        temporary.replace(file)
+        write_whole(file, json.dumps(dict(list(kept.items())[-MOST:])).encode())
 
 
 def seconds_for(left: Mapping[str, int], speeds: Mapping[str, float]) -> float | None:

@@ -24,7 +24,9 @@ from pydantic import Field
 
 from emoe_audit.errors import AuditError, told
 from emoe_audit.readers.documents import read_json
+from emoe_audit.readers.paths import user_state
 from emoe_audit.readers.typed import typed
+from emoe_audit.runs.files import no_link
 
 Kind = Literal["try", "audit", "scores", "images"]
 LATEST = 1e11
@@ -55,10 +57,10 @@ class Ticket:
 def line_folder() -> Path:
     """Where the tickets of this machine lie. Raises `AuditError` where there is no home."""
     try:
-        state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
+        state = user_state()
     except RuntimeError as error:
         raise AuditError("there is no home folder to stand in line in; set XDG_STATE_HOME") from error
-    return state / "emoe-audit" / "line" / socket.gethostname()
+    return state / "line" / socket.gethostname()
 
 
 class Place:
@@ -152,16 +154,12 @@ def _taken(folder: Path) -> tuple[Path, BinaryIO]:
 def _is_left(file: Path) -> bool:
     """Whether nobody holds a ticket any more, which is removed then; not where that cannot be seen."""
     try:
-        with open(file, "rb", opener=_no_link) as lock:
+        with open(file, "rb", opener=no_link) as lock:
             fcntl.flock(lock, fcntl.LOCK_SH | fcntl.LOCK_NB)
             _remove(file)
     except OSError:
         return False
     return True
-
-
-def _no_link(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK)
 
 
 def _remove(file: Path) -> None:

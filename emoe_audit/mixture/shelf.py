@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import copy
 import mmap
-import os
 import shutil
 import tempfile
 import weakref
@@ -29,6 +28,7 @@ from emoe_audit.experts.residency import TensorMover
 from emoe_audit.experts.sources import DELTA_FILE, UNetWeights, read_tensors, some
 from emoe_audit.experts.writing import writing
 from emoe_audit.mixture.places import Asked, Keeper, Places, Slot
+from emoe_audit.readers.paths import user_cache
 
 DTYPE = torch.float32
 """In which images are drawn."""
@@ -145,7 +145,10 @@ class Shelf:
             if not files.holds(tensor)
         }
         if computed:
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoe-audit" / CACHE
+            try:
+                cache = user_cache() / CACHE
+            except RuntimeError as error:
+                raise EnsembleError("there is no home folder to keep experts in; set XDG_CACHE_HOME") from error
             with writing(cache):
                 cache.mkdir(parents=True, exist_ok=True)
                 folder = Path(tempfile.mkdtemp(dir=cache))

@@ -69,17 +69,16 @@ class ImageMaker:
             device=resolve_device(config.device),
             memory_budget=config.memory_budget,
         )
+        self._pipeline.set_progress_bar_config(disable=True)
         self._shelf = shelf_of(self._pipeline.unet)
         if config.lossy:
             self._draw_by_some()
-        self._pipeline.set_progress_bar_config(disable=True)
         self._checker = None if config.safety_checker == "off" else SafetyChecker(self._pipeline)
 
     def _draw_by_some(self) -> None:
         """Let those experts of the mixture draw that there is room for."""
         if self._shelf is None:
             raise QualityError(f"{self._name}: only a mixture under a memory budget draws by a part of its experts")
-        self._pipeline.set_progress_bar_config(disable=True)
         try:
             hold_needed(self._pipeline, self._shelf, some_captions(PROFILED), self.config.guidance_scale)
         except ValueError as error:

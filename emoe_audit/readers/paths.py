@@ -11,6 +11,16 @@ SHOWN = 120
 """Characters of a name in a message."""
 
 
+def user_cache() -> Path:
+    """Where this user's caches of the package lie. Raises `RuntimeError` where there is no home."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "emoe-audit"
+
+
+def user_state() -> Path:
+    """Where it is noted what this user has started. Raises `RuntimeError` where there is no home."""
+    return Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state") / "emoe-audit"
+
+
 def named_path(name: str, error: type[AuditError], *, beside: Path = Path(), where: str = "") -> Path:
     """The path that a text names, whether there is anything or not: `~` expanded, a relative one beside a folder.
 

@@ -10,11 +10,11 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import os
 from pathlib import Path
 
 from emoe_audit.embedded.distributions import installed_folders
 from emoe_audit.errors import StoreError
+from emoe_audit.readers.paths import user_state
 from emoe_audit.types import RunManifest
 
 EMBEDDED = Path(__file__).parents[1] / "embedded"
@@ -80,6 +80,5 @@ def _is_embedded(source: str) -> bool:
 
 
 def _note(plan: Path) -> Path:
-    state = Path(os.environ.get("XDG_STATE_HOME") or Path.home() / ".local" / "state")
     with plan.open("rb") as file:
-        return state / "emoe-audit" / "runs" / hashlib.file_digest(file, "sha256").hexdigest()
+        return user_state() / "runs" / hashlib.file_digest(file, "sha256").hexdigest()

@@ -12,7 +12,6 @@ import hashlib
 import importlib.metadata
 import json
 import logging
-import os
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -20,6 +19,7 @@ import pandas as pd
 
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.errors import StoreError, WriteError
+from emoe_audit.readers.paths import user_cache
 from emoe_audit.runs.files import write_whole
 from emoe_audit.runs.manifest import settings_hash
 from emoe_audit.runs.query import RunReader
@@ -47,10 +47,10 @@ class Kept:
         rests_on = [importlib.metadata.version("emoe-audit"), ensemble_hash, *settings, texts]
         name = hashlib.sha256(json.dumps(rests_on).encode()).hexdigest()[:32]
         try:
-            cache = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+            cache = user_cache()
         except RuntimeError:  # there is no home
             return cls(folder=None)
-        return cls(folder=cache / "emoe-audit" / "ensembles" / name)
+        return cls(folder=cache / "ensembles" / name)
 
     def read(self, name: str) -> pd.DataFrame | None:
         """A table; None where it is not there, or cannot be read."""

@@ -119,20 +119,37 @@ def test_a_folder_that_segmoe_saved_draws_from_its_files(tiny_spec: EnsembleSpec
     assert images(ImageMaker(saved, few)) == of_memory
 
 
-def test_what_was_computed_of_an_expert_lies_in_a_file_too(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
+def with_a_style(spec: EnsembleSpec, folder: Path) -> EnsembleSpec:
+    """One of whose experts is computed as it is read."""
     layer = "down_blocks.0.attentions.0.transformer_blocks.0.attn1.to_q"
-    unet = load_file(Path(tiny_spec.base.source) / "unet" / "diffusion_pytorch_model.safetensors")
+    unet = load_file(Path(spec.base.source) / "unet" / "diffusion_pytorch_model.safetensors")
     out, width = unet[f"{layer}.weight"].shape
     name = f"lora_unet_{layer.replace('.', '_')}"
     lora = {f"{name}.lora_down.weight": torch.randn(2, width), f"{name}.lora_up.weight": torch.randn(out, 2)}
-    save_file(lora, tmp_path / "style.safetensors")
-    styled = replace(tiny_spec.experts[0], loras=(str(tmp_path / "style.safetensors"),))
-    spec = replace(tiny_spec, experts=(styled, *tiny_spec.experts[1:]))
+    save_file(lora, folder / "style.safetensors")
+    styled = replace(spec.experts[0], loras=(str(folder / "style.safetensors"),))
+    return replace(spec, experts=(styled, *spec.experts[1:]))
+
+
+def test_what_was_computed_of_an_expert_lies_in_a_file_too(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
+    spec = with_a_style(tiny_spec, tmp_path)
     of_memory = images(ImageMaker(spec, replace(CONFIG, memory_budget=None)))
     maker = ImageMaker(spec, replace(CONFIG, memory_budget=budget_for(spec, 0.4)))
     assert images(maker) == of_memory
     files, stored = MappedFiles(), shelf_in(maker).stored
     assert all(files.holds(tensor) for tensors in stored.values() for tensor in tensors.values())
+
+
+def test_where_there_is_no_home_it_is_said_that_experts_need_one(
+    tiny_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def nowhere() -> Path:
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr("pathlib.Path.home", nowhere)
+    with pytest.raises(QualityError, match="there is no home folder to keep experts in; set XDG_CACHE_HOME"):
+        ImageMaker(with_a_style(tiny_spec, tmp_path), CONFIG)
 
 
 def test_a_budget_without_room_for_a_layer_is_refused(tiny_spec: EnsembleSpec) -> None:
