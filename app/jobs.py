@@ -45,7 +45,7 @@ class Wish:
     ensemble: str
     """One of `ensembles`."""
     n_images: Annotated[int, Field(ge=0, le=MOST_IMAGES)]
-    n_noise: Annotated[int, Field(ge=1, le=MOST_NOISES)]
+    n_noise: Annotated[int, Field(ge=0, le=MOST_NOISES)]
 
 
 @dataclass(frozen=True, kw_only=True)

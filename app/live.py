@@ -12,7 +12,7 @@ import pandas as pd
 import streamlit as st
 from PIL.Image import Image
 
-from emoe_audit.analysis.readings import Readings
+from emoe_audit.analysis.readings import FEATURES, NOISES, Readings
 from emoe_audit.analysis.translations import RELIABILITY, TRANSLATION_SCORE, Readers
 from emoe_audit.line.turn import taking_turns
 from emoe_audit.prompts.tags import TagError, check_language
@@ -57,7 +57,8 @@ def score(run: Path, prompts: Sequence[Prompt]) -> pd.DataFrame:
         scored = _engine(plan.ensemble, plan.scoring).score(prompts)
     rows = scored.assign(language=[prompt.language for prompt in prompts], source_id="typed")
     judged = _readers(str(run), data.stamp(run)).judge(Readings.of(rows))
-    named = rows.assign(prompt=[prompt.prompt for prompt in prompts]).drop(columns=["reading", "source_id"])
+    kept = [name for name in rows if name not in ("reading", "source_id", FEATURES) and not name.endswith(NOISES)]
+    named = rows[kept].assign(prompt=[prompt.prompt for prompt in prompts])
     return named.assign(**{name: judged[name].to_numpy() for name in (TRANSLATION_SCORE, RELIABILITY)})
 
 

@@ -19,9 +19,10 @@ from emoe_audit.runs.shares import Share
 from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring.loading import load_engine, settle_dtype
 from emoe_audit.steps.checks import check_pending, find_languages, know_languages, watch_experts
+from emoe_audit.steps.growth import forget_fewer_noises, grow
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.mending import mend
-from emoe_audit.steps.plan import check_drawable, plan_run
+from emoe_audit.steps.plan import check_drawable, check_prefix, plan_run
 from emoe_audit.steps.prompts import take_prompts
 from emoe_audit.steps.readers import keep_reader
 from emoe_audit.steps.references import measure_references
@@ -94,6 +95,7 @@ def start_run(
     the work in the place of this process, see `emoe_audit.cluster.crew.hired`.
     """
     engine, ours, plan = _planned(prompts, ensemble, out, scoring, images, engine, command, crew)
+    grow(Path(out), plan)
     store = RunStore.open(out, plan=plan)
     with store.locked():
         mend(store)
@@ -105,6 +107,7 @@ def start_run(
             engine.score_pending(store, progress)
         else:
             score_pending(store, engine, progress)
+        forget_fewer_noises(store)
         if ours is not None:
             check_pending(store, ours, progress)
             watch_experts(store, ours, progress)
@@ -132,6 +135,7 @@ def score_share(
         StoreError: another process works on this share or on the run itself, or takes too long to begin it.
     """
     engine, ours, plan = _planned(prompts, ensemble, out, scoring, images, engine, command)
+    grow(Path(out), plan)
     store = begun_once(Path(out), plan, prompts)
     with own_share(store, share) as work:
         if ours is not None and ours.config.check_pairs:
@@ -157,7 +161,9 @@ def _planned(
     ours: AnyEngine | None = None
     if engine is None:
         engine = ours = load_engine(spec, scoring) if crew is None else ClusterEngine.of(crew, spec, scoring)
-    return engine, ours, plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command)
+    described = None if ours is None else ours.ensemble
+    check_prefix(scoring, described)
+    return engine, ours, plan_run(prompts, spec, engine.ensemble_hash, scoring, images, command, described)
 
 
 def _spec(ensemble: EnsembleSpec | str | Path) -> EnsembleSpec:

@@ -106,13 +106,41 @@ class EnsembleSpec:
 
 
 @dataclass(frozen=True, kw_only=True)
+class PrefixChoice:
+    """Why a run asks a part of its ensemble; see `emoe_audit.elastic`."""
+
+    asked: str
+    """The option that it was chosen by, with its value."""
+    score: str
+    """The score whose fidelity is meant."""
+    fidelity: float
+    """Spearman's rho of that score with the one of the whole ensemble under all noises, over other prompts."""
+    low: float
+    """Lower end of its 95% interval."""
+    high: float
+    """Upper end."""
+    cost: float
+    """Floating-point operations, as a share of those of the whole."""
+    n_experts: int
+    """Of the whole."""
+    n_noise: int
+    """Of the whole."""
+    order_hash: str
+    """SHA-256 of the order that this is a prefix of."""
+    weights_hash: str
+    """SHA-256 over the weights that it was measured with."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class ScoringConfig:
     """What a score depends on (the first block), and what it only runs on (the second)."""
 
     seed: int = 0
     """Of the noises."""
-    n_noise: int = 4
-    """Noises to average over."""
+    n_noise: int = 2
+    """Noises to average over; 0: prompts are read by the text encoder alone, and no expert is asked."""
+    experts: tuple[str, ...] | None = None
+    """Those of the ensemble's that are asked, by name; None: all. Without noises none is."""
     num_inference_steps: int = 50
     """Of which the first is read."""
     dtype: Dtype | Literal["auto"] = "float32"
@@ -130,6 +158,8 @@ class ScoringConfig:
     """`once` takes what an earlier run of the same ensemble and settings found, `again` makes the check anew."""
     memory_budget: int | None = None
     """Bytes for weights, states and features; an ensemble that needs more is streamed, one or two experts at a time."""
+    prefix: PrefixChoice | None = None
+    """Why a part of the ensemble is asked, where it was chosen for what it costs."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -218,6 +248,10 @@ class RunManifest:
     images: ImageConfig
     ensemble_hash: str
     """SHA-256 over the weights that take part in a score."""
+    base_hash: str = ""
+    """The same without the experts, on which the keys of rows rest; empty where an engine of somebody's own scores."""
+    expert_hashes: tuple[str, ...] = ()
+    """Of each expert that is asked."""
     quality_hash: str
     """SHA-256 over what draws and what judges; empty when no image is made."""
     candidates_hash: str = ""
@@ -235,6 +269,13 @@ class RunManifest:
     complete: bool = False
     files_sha256: str | None = None
     """SHA-256 of `files.parquet`, which holds that of every other file of a finished run; runs of before have none."""
+
+    @property
+    def asked(self) -> tuple[str, ...]:
+        """The experts that score, by name."""
+        named = [expert.name for expert in self.ensemble.experts]
+        chosen = named if self.scoring.experts is None else self.scoring.experts
+        return tuple(name for name in named if name in chosen) if self.scoring.n_noise else ()
 
 
 @dataclass(frozen=True, kw_only=True)

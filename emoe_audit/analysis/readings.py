@@ -10,6 +10,9 @@ import pandas as pd
 
 from emoe_audit.progress import Progress, chunks, silent
 
+FEATURES, NOISES = "features", "_noises"
+"""Columns that an engine gives beside readings for what a further noise is added to; the second ends their names."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class Readings:

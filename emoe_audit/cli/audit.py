@@ -30,6 +30,7 @@ from emoe_audit.cli.options import (
     shard_option,
     word_options,
 )
+from emoe_audit.cli.prefixes import part_of, prefix_options, wish_of
 from emoe_audit.cli.turns import check_line, images_of, in_line, line_options, work_of
 from emoe_audit.runs.faults import read_faults
 from emoe_audit.runs.shares import Share
@@ -37,6 +38,7 @@ from emoe_audit.runs.shares import Share
 
 @click.command()
 @audit_options
+@prefix_options
 @analysis_options
 @cluster_options
 @line_options
@@ -63,8 +65,10 @@ def run(
 
     cluster, spec = cluster_config(settings), load_spec(ensemble)
     check_line(settings, alone=cluster is None and not dry_run)
+    wish = wish_of(settings)
     table = _table(prompts, spec, concepts, settings)
     scoring, images = configs(settings)
+    scoring = part_of(spec, scoring, images, table, wish)
     if dry_run:
         if cluster is not None:
             raise click.UsageError("--dry-run measures this machine, not a cluster: leave --ray out")
@@ -93,6 +97,7 @@ def run(
 
 @click.command()
 @audit_options
+@prefix_options
 @shard_option
 @cluster_options
 @line_options
@@ -115,10 +120,12 @@ def score(
 
     cluster, spec = cluster_config(settings, shard), load_spec(ensemble)
     check_line(settings, alone=cluster is None and shard is None)
+    wish = wish_of(settings)
     table = _table(prompts, spec, concepts, settings)
     announce_fetch(spec, quiet)
     scoring, images = configs(settings)
     no_images = replace(images, n_images=0)
+    scoring = part_of(spec, scoring, no_images, table, wish)
     with in_line(settings, "scores", out, lambda: work_of(table, spec, scoring, no_images), quiet=quiet) as told:
         if shard is None:
             with hired(cluster, out) as crew:

@@ -17,6 +17,8 @@ from emoe_audit.types import CheckPolicy, ScoringConfig, SplitParts
 
 VERIFIED_ENSEMBLE = "emoji-b"
 """The one on which no choice was made."""
+VERIFIED_NOISES = 4
+"""As many as all records were made with."""
 
 
 @click.group()
@@ -129,6 +131,33 @@ def check_ensemble(
     return 0
 
 
+@ensemble.command("elastic")
+@click.argument("name", default=DEFAULT_ENSEMBLE)
+@option("--captions", type=click.IntRange(3), default=12, help="On which the order is chosen; and as many others.")
+@option("--n-noise", type=click.IntRange(1), default=4, help="Noises of the whole.")
+@option("--seed", type=SEED, default=0, help="Of captions, noises and orders drawn by lot.")
+@option("--device", default="auto", help="auto, cpu, cuda or mps.")
+@option(
+    "--out", type=Target(), default=None, show_default="the user's cache", help="File for the manifest, to publish it."
+)
+@output_options
+def elastic_ensemble(
+    name: str, captions: int, n_noise: int, seed: int, device: str, out: Path | None, as_json: bool, quiet: bool
+) -> int:
+    """Put experts and noises in order, and measure what each part is worth; `run --fidelity` takes what is enough."""
+    from emoe_audit.elastic.choose import own_manifest
+    from emoe_audit.elastic.make import make_elastic
+    from emoe_audit.experts.spec import load_spec
+
+    spec = load_spec(name)
+    file = out or own_manifest(spec)
+    scoring = ScoringConfig(n_noise=n_noise, seed=seed, device=device)
+    found = make_elastic(spec, scoring, n_captions=captions, seed=seed, progress=progress_of(quiet))
+    found.write(file)
+    click.echo(json.dumps(asdict(found)) if as_json else f"{found.to_text()}\n\nmanifest: {file}")
+    return 0
+
+
 @ensemble.command("verify")
 @click.argument("name", default=VERIFIED_ENSEMBLE)
 @option("--out", type=Target(is_folder=True), default=None, help="Run folder; by default reports/verify-ENSEMBLE.")
@@ -170,7 +199,7 @@ def verify_ensemble(
         spec,
         folder,
         n_concepts=concepts,
-        scoring=ScoringConfig(device=device),
+        scoring=ScoringConfig(device=device, n_noise=VERIFIED_NOISES),
         images=ImageConfig(n_images=n_images, device=device),
         command=command_line(),
         progress=progress_of(quiet),

@@ -13,6 +13,7 @@ import click
 from emoe_audit.errors import AuditError
 from emoe_audit.runs.shares import Share
 
+UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
 LONGEST = 20
 """Digits of a size."""
 
@@ -138,3 +139,35 @@ class Margin(Named):
         if measure not in MEASURES:
             self.fail(f"{measure!r} is no measure; there are {', '.join(MEASURES)}", param, ctx)
         return measure, margin
+
+
+class Duration(click.ParamType):  # type: ignore[type-arg]
+    """A time: `45s`, `20min`, `1.5h`, `2d`."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        """Seconds."""
+        match = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*(s|min|h|d)\s*", str(value))
+        if match is None:
+            self.fail(f"{value!r:.60} is no time; write it like 45s, 20min, 1.5h or 2d", param, ctx)
+        return float(match[1]) * UNITS[match[2]]
+
+
+class Faithful(click.ParamType):  # type: ignore[type-arg]
+    """A rank correlation from above 0 to 1, by itself or with the score that is meant: `disagreement=0.95`."""
+
+    name = "fidelity"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str | None, float]:
+        """The score, None for the one that ranks, and the correlation."""
+        if isinstance(value, tuple):
+            return value
+        score, is_named, number = str(value).rpartition("=")
+        try:
+            rho = float(number)
+        except ValueError:
+            rho = math.nan
+        if not 0 < rho <= 1:
+            self.fail(f"{value!r:.60} is no fidelity; write it like 0.95 or disagreement=0.95", param, ctx)
+        return (score.strip() if is_named else None), rho

@@ -129,7 +129,12 @@ def scoring_options(command: F) -> F:
             default=default.num_inference_steps,
             help="Of which the first is read.",
         ),
-        option("--n-noise", type=click.IntRange(1), default=default.n_noise, help="Noises to average over."),
+        option(
+            "--n-noise",
+            type=click.IntRange(0),
+            default=default.n_noise,
+            help="Noises to average over; 0 asks the text encoder alone. A run with fewer grows.",
+        ),
         option("--seed", type=SEED, default=default.seed, help="Of noises and images."),
     ):
         command = decorate(command)
@@ -331,6 +336,6 @@ def configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
         raise click.UsageError("--lossy-mixture draws by what fits into a memory budget: give --memory-budget, too")
     images["batch_size"] = settings["batch_size"] or ImageConfig().batch_size
     return (
-        ScoringConfig(**{f.name: scoring[f.name] for f in fields(ScoringConfig)}),
+        ScoringConfig(**{f.name: scoring[f.name] for f in fields(ScoringConfig) if f.name in scoring}),
         ImageConfig(**{f.name: images[f.name] for f in fields(ImageConfig)}),
     )

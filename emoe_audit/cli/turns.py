@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 import time
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 import click
 
 from emoe_audit.cli.console import print_result, progress_of
+from emoe_audit.cli.kinds import Duration
 from emoe_audit.cli.options import option
 from emoe_audit.line.order import expected
 from emoe_audit.line.speeds import Watched, key_of
@@ -26,20 +26,6 @@ if TYPE_CHECKING:
     from emoe_audit.runs.store import RunStore
 
 F = TypeVar("F", bound=Callable[..., Any])
-UNITS = {"s": 1, "min": 60, "h": 3600, "d": 86400}
-
-
-class Duration(click.ParamType):  # type: ignore[type-arg]
-    """A time: `45s`, `20min`, `1.5h`, `2d`."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        """Seconds."""
-        match = re.fullmatch(r"\s*(\d{1,6}(?:\.\d{1,6})?)\s*(s|min|h|d)\s*", str(value))
-        if match is None:
-            self.fail(f"{value!r:.60} is no time; write it like 45s, 20min, 1.5h or 2d", param, ctx)
-        return float(match[1]) * UNITS[match[2]]
 
 
 def line_options(command: F) -> F:

@@ -71,6 +71,8 @@ class Facts:
 
     spec: EnsembleSpec
     ensemble_hash: str
+    base_hash: str
+    expert_hashes: tuple[str, ...]
     tokenizer: Any
     max_length: int
     public_reader: PublicReader | None
@@ -82,6 +84,8 @@ class Facts:
         return cls(
             spec=own.spec,
             ensemble_hash=own.ensemble_hash,
+            base_hash=own.base_hash,
+            expert_hashes=own.expert_hashes,
             tokenizer=own.tokenizer,
             max_length=own.max_length,
             public_reader=own.public_reader,

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Sequence
+from dataclasses import replace
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -31,7 +32,7 @@ def estimate(
     return {
         "prompts": prompts.n_prompts,
         "left_out": len(prompts.row_errors),
-        "experts": len(spec.experts),
+        "experts": len(spec.experts if scoring.experts is None else scoring.experts) if scoring.n_noise else 0,
         "noises": scoring.n_noise,
         "images": n_images,
         "from_the_hub": to_fetch or "nothing",
@@ -61,6 +62,32 @@ def seconds_each(
 
     maker, drawn = ImageMaker(spec, images), sample[:PROBE_IMAGES]
     return a_prompt, _seconds(lambda: maker.make(drawn)) / len(drawn)
+
+
+def seconds_of_parts(
+    prompts: PromptTable, spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig, experts: Sequence[str]
+) -> tuple[float, float, float]:
+    """What the parts of an audit take here, measured on a few prompts by two experts under one noise.
+
+    Args:
+        prompts: What is audited.
+        spec: The ensemble.
+        scoring: How it scores.
+        images: How it draws.
+        experts: Two of its experts, or more.
+
+    Returns:
+        Seconds in which the text encoder reads a prompt, in which a prompt passes an expert under one noise, and in
+        which all images are drawn.
+
+    Raises:
+        AuditError: the ensemble cannot be loaded, or cannot draw.
+    """
+    sample = list(islice(prompts.prompts(), PROBE_PROMPTS))
+    n_images = choose_captions(compact(prompts.parts), images.n_images, images.seed).n_images if images.n_images else 0
+    a_text, an_image = seconds_each(sample, spec, replace(scoring, n_noise=0), images if n_images else None)
+    some, _ = seconds_each(sample, spec, replace(scoring, n_noise=1, experts=tuple(experts)), None)
+    return a_text, max(0.0, some - a_text) / len(experts), an_image * n_images
 
 
 def n_checked(scoring: ScoringConfig) -> int:

@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import cache, partial
 from pathlib import Path
-from typing import Any
 
 import torch
 from diffusers import SchedulerMixin, UNet2DConditionModel
@@ -15,7 +14,6 @@ from transformers import CLIPTokenizer
 
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.checkpoint import Base, read_base
-from emoe_audit.experts.designs import N_TIME_IDS
 from emoe_audit.experts.devices import is_out_of_memory, resolve_device, resolve_dtype
 from emoe_audit.experts.emergent import Members, read_members
 from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
@@ -23,21 +21,13 @@ from emoe_audit.experts.models import build_unet
 from emoe_audit.experts.own_texts import warn_of_own_texts
 from emoe_audit.experts.paths import read_path
 from emoe_audit.experts.public_readers import PublicReader, recognise
-from emoe_audit.experts.residency import Footprint, Residency, Streamed, Survey, TensorMover, choose_residency
+from emoe_audit.experts.residency import Footprint, Residency, Streamed, TensorMover, choose_residency
 from emoe_audit.experts.sources import UNetWeights
 from emoe_audit.experts.spec import load_spec
-from emoe_audit.experts.text_encoders import PROJECTION, TextEncoder, TextEncoderWeights, build_text_encoder
+from emoe_audit.experts.spec_reader import nearest
+from emoe_audit.experts.surveyed import latent_shape, survey_of
+from emoe_audit.experts.text_encoders import TextEncoder, TextEncoderWeights, build_text_encoder
 from emoe_audit.types import EnsembleSpec
-
-FEATURE_FIELDS = (
-    "in_channels",
-    "block_out_channels",
-    "cross_attention_dim",
-    "addition_embed_type",
-    "addition_time_embed_dim",
-    "projection_class_embeddings_input_dim",
-)
-"""What experts must have in common to be given the same, and for their features to be of one shape."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -65,6 +55,10 @@ class Ensemble:
     """How many experts are in memory at a time; the others are read again each time they are needed."""
     ensemble_hash: str
     """SHA-256 over what takes part in a score; the order of the experts does not matter to it."""
+    base_hash: str
+    """The same without the experts."""
+    expert_hashes: tuple[str, ...]
+    """Of the path of each, in the order of `unets`."""
     latent_shape: tuple[int, int, int]
     """Channels, height and width of a latent."""
     device: torch.device
@@ -78,6 +72,7 @@ def load_ensemble(
     dtype: str = "float32",
     memory_budget: int | None = None,
     n_noise: int = 1,
+    experts: Sequence[str] | None = None,
 ) -> Ensemble:
     """Load the parts of an ensemble that a score needs, and hash them.
 
@@ -91,15 +86,35 @@ def load_ensemble(
 
     An ensemble that does not fit into `memory_budget` bytes is streamed: experts and text encoders are read again
     each time they are needed, one at a time; where there is room for two experts, the next one while one is used. What
-    prompts need of the budget grows with `n_noise`.
+    prompts need of the budget grows with `n_noise`. Of the experts those that are named in `experts` are loaded, by
+    default all, and none where `n_noise` is 0: then there are text encoders alone.
 
     Raises `EnsembleError` for weights that are not there, do not fit, or belong to another kind of model, for a
     budget that is too small for one expert, and where memory does not last for what is to be held in it.
     """
     spec = name_or_spec if isinstance(name_or_spec, EnsembleSpec) else load_spec(name_or_spec)
-    return _put_together(
-        spec, _Parts.of(spec, device, dtype, keeps_weights=memory_budget is None), memory_budget, n_noise
-    )
+    asked = _asked(spec, experts if n_noise else ())
+    parts = _Parts.of(spec, asked, device, dtype, keeps_weights=memory_budget is None)
+    return _put_together(spec, parts, memory_budget, n_noise)
+
+
+def footprint_of(spec: EnsembleSpec, experts: Sequence[str], dtype: str = "float32") -> Footprint:
+    """What some experts of an ensemble take in memory under one noise; no weight is read. Raises `EnsembleError`."""
+    return _Parts.of(spec, _asked(spec, experts), "cpu", dtype, keeps_weights=False).footprint(1)
+
+
+def weights_hash(base_hash: str, expert_hashes: Sequence[str]) -> str:
+    """SHA-256 over what takes part in a score, from the hash of the base and those of some experts."""
+    return json_digest([base_hash, sorted(expert_hashes)])
+
+
+def _asked(spec: EnsembleSpec, names: Sequence[str] | None) -> list[int]:
+    """The places of some experts. Raises `EnsembleError` for a name that none has."""
+    known = [expert.name for expert in spec.experts]
+    unknown = [name for name in names or () if name not in known]
+    if unknown:
+        raise EnsembleError(f"{spec.name}: no expert {unknown[0]!r:.60}{nearest(unknown[0], known)}")
+    return [place for place, name in enumerate(known) if names is None or name in names]
 
 
 def _put_together(spec: EnsembleSpec, parts: _Parts, memory_budget: int | None, n_noise: int) -> Ensemble:
@@ -111,7 +126,7 @@ def _put_together(spec: EnsembleSpec, parts: _Parts, memory_budget: int | None, 
         text_encoders = parts.text_encoders(residency)
     return Ensemble(
         spec=spec,
-        experts=tuple(expert.name for expert in spec.experts),
+        experts=tuple(spec.experts[place].name for place in parts.loads),
         tokenizer=texts[0].tokenizer,
         max_length=texts[0].max_length,
         text_encoders=text_encoders,
@@ -122,7 +137,9 @@ def _put_together(spec: EnsembleSpec, parts: _Parts, memory_budget: int | None, 
         memory_budget=memory_budget,
         residency=residency,
         ensemble_hash=_ensemble_hash(base, digests, texts, spec.top_k),
-        latent_shape=_latent_shape(base.unet),
+        base_hash=_ensemble_hash(base, (), texts, spec.top_k),
+        expert_hashes=tuple(digests),
+        latent_shape=latent_shape(base.unet),
         device=parts.place[0],
         dtype=parts.place[1],
     )
@@ -150,12 +167,12 @@ class _Parts:
     members: Members | None
     """Where the ensemble is emergent."""
     texts: Sequence[TextEncoderWeights]
-    loads: Sequence[Callable[[], UNetWeights]]
-    """What reads each expert's path."""
+    loads: Mapping[int, Callable[[], UNetWeights]]
+    """What reads each expert's path, by its place in the ensemble."""
     place: tuple[torch.device, torch.dtype]
 
     @classmethod
-    def of(cls, spec: EnsembleSpec, device: str, dtype: str, *, keeps_weights: bool) -> _Parts:
+    def of(cls, spec: EnsembleSpec, asked: Sequence[int], device: str, dtype: str, *, keeps_weights: bool) -> _Parts:
         """With `keeps_weights` a path is read once and stays in memory, else each time that it is asked for."""
         place = resolve_device(device), resolve_dtype(dtype)
         members, base = None, read_base(spec.base)
@@ -167,21 +184,21 @@ class _Parts:
             base=base,
             members=members,
             texts=base.read_texts(),
-            loads=[cache(load) for load in loads] if keeps_weights else loads,
+            loads={place: cache(loads[place]) if keeps_weights else loads[place] for place in asked},
             place=place,
         )
 
     def footprint(self, n_noise: int) -> Footprint:
         """Raises `EnsembleError` for parts that do not fit together."""
         n_states = 1 if self.members is None else self.members.n_states
-        return _survey(self.loads, self.texts, self.base.unet, self.place[1].itemsize, n_noise, n_states)
+        return survey_of([*self.loads.values()], self.texts, self.base.unet, self.place[1].itemsize, n_noise, n_states)
 
     def paths(self, residency: Residency) -> tuple[list[str], Sequence[UNet2DConditionModel]]:
         """The digest of each expert's path, and its UNet. One path is read at a time."""
         shared, members = self.base.unet.tensors, self.members
         hasher, mover = TensorHasher(shared), TensorMover(*self.place, shared=shared)
         digests, unets = [], []
-        for index, load in enumerate(self.loads):
+        for index, load in self.loads.items():
             path = load()
             digests.append(_path_digest(path, hasher, members, index))
             if residency == "all":
@@ -189,7 +206,7 @@ class _Parts:
             del path
         if residency == "all":
             return digests, unets
-        loaders = [partial(_load_unet, load, self.place, members, index) for index, load in enumerate(self.loads)]
+        loaders = [partial(_load_unet, load, self.place, members, index) for index, load in self.loads.items()]
         return digests, Streamed(loaders, reads_ahead=residency == "two")
 
     def text_encoders(self, residency: Residency) -> Sequence[TextEncoder]:
@@ -234,62 +251,6 @@ def _text_encoders(
     return Streamed([partial(load, index) for index in range(len(texts))])
 
 
-def _survey(
-    loads: Sequence[Callable[[], UNetWeights]],
-    texts: Sequence[TextEncoderWeights],
-    base: UNetWeights,
-    itemsize: int,
-    n_noise: int,
-    n_states: int,
-) -> Footprint:
-    """Bytes in memory, before anything has been read from disk. All paths take the same latents and text states.
-
-    Raises `EnsembleError` for experts whose features differ in shape, and for a base whose parts do not fit together.
-    """
-    survey, first = Survey(base.tensors, itemsize), None
-    for load in loads:
-        path = load()
-        survey.add(path.tensors)
-        first = first or UNetWeights(where=path.where, config=path.config, tensors={})
-        for field in FEATURE_FIELDS:
-            if path.config[field] != first.config[field]:
-                raise EnsembleError(
-                    f"{path.where}: {field} is {path.config[field]!r}, {first.where} has {first.config[field]!r}; "
-                    "such experts cannot be compared"
-                )
-        del path
-    config = first.config if first else base.config
-    width = sum(text.config.hidden_size for text in texts)
-    if config["cross_attention_dim"] != width:
-        raise EnsembleError(
-            f"{base.where}: cross_attention_dim is {config['cross_attention_dim']}, "
-            f"but the base's text encoders give {width}"
-        )
-    if config["addition_embed_type"] is not None:
-        _check_pooled(config, texts, base.where)
-    _, height, breadth = _latent_shape(base)
-    return survey.footprint(
-        [text.tensors for text in texts],
-        states=n_states * width * texts[0].max_length,
-        channels=config["block_out_channels"],
-        n_latent=height * breadth,
-        n_noise=n_noise,
-    )
-
-
-def _check_pooled(config: dict[str, Any], texts: Sequence[TextEncoderWeights], where: str) -> None:
-    """Raise `EnsembleError` unless the text encoders give what an SDXL UNet is told beside the time."""
-    last = texts[-1]
-    if len(texts) != 2 or not last.has_projection:
-        raise EnsembleError(f"{last.where}: no {PROJECTION}, from which an SDXL UNet takes the pooled text")
-    expected = config["projection_class_embeddings_input_dim"]
-    width = (last.config.projection_dim or 0) + N_TIME_IDS * config["addition_time_embed_dim"]
-    if width != expected:
-        raise EnsembleError(
-            f"{where}: projection_class_embeddings_input_dim is {expected}, but pooled text, size and crop give {width}"
-        )
-
-
 def _path_digest(path: UNetWeights, hasher: TensorHasher, members: Members | None, index: int) -> str:
     own = [] if members is None else [members.digest(index)]
     return json_digest([hasher.state(path.tensors), {field: path.config[field] for field in UNET_FIELDS}, *own])
@@ -311,16 +272,7 @@ def _ensemble_hash(base: Base, experts: Sequence[str], texts: Sequence[TextEncod
                 for text in texts
             ],
             "scheduler": scheduler,
-            "latent_shape": _latent_shape(base.unet),
+            "latent_shape": latent_shape(base.unet),
         }
         | ({} if top_k is None else {"top_k": top_k})
     )
-
-
-def _latent_shape(unet: UNetWeights) -> tuple[int, int, int]:
-    size = unet.config["sample_size"]
-    sides = [size, size] if isinstance(size, int) else size
-    match sides:
-        case [int(height), int(width)]:
-            return unet.config["in_channels"], height, width
-    raise EnsembleError(f"{unet.where}: sample_size is {size!r}, expected one or two numbers")

@@ -5,14 +5,12 @@ It is an audit whose engine adds a column for each baseline, so it is stored, re
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 import regex
-from torch.nn.attention import SDPBackend, sdpa_kernel
-from torch.utils.flop_counter import FlopCounterMode
 
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.refusal import TOP
@@ -31,6 +29,7 @@ from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts, is_plain
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.scoring.flops import gflop
 from emoe_audit.scoring.loading import load_engine
 from emoe_audit.steps.checks import check_pending, find_languages, know_languages
 from emoe_audit.steps.images import judge_pending
@@ -70,9 +69,9 @@ class BenchEngine:
         """
         _ = self.engine.starts
         prompts = [Prompt(prompt_id=str(place), prompt=text) for place, text in enumerate(texts)]
-        own = _gflop(lambda: self.engine.score(prompts)) / len(texts)
-        text = _gflop(lambda: self.engine.text_states(texts)) / len(texts)
-        counted = {name: _gflop(lambda f=f: f(prompts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
+        own = gflop(lambda: self.engine.score(prompts)) / len(texts)
+        text = gflop(lambda: self.engine.text_states(texts)) / len(texts)
+        counted = {name: gflop(lambda f=f: f(prompts)) / len(texts) for name, f in self.baselines.items()}  # type: ignore[misc]
         free = dict.fromkeys(("token_count", "tokens_per_word"), 0.0)
         by_text = dict.fromkeys((TRANSLATION_SCORE, UNFAMILIARITY), text)
         return dict.fromkeys((*SCORES, "feature_power"), own) | by_text | free | counted
@@ -124,11 +123,11 @@ def verify(
     ground = lay_ground(results, coverage, captions)
     grids = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
     scores = {name: grid for name, grid in grids.items() if not np.isnan(grid).all()}
-    gflop = engine.gflop(list(prompts.frame["prompt"].unique()[:COUNTED_PROMPTS]))
+    counted = engine.gflop(list(prompts.frame["prompt"].unique()[:COUNTED_PROMPTS]))
     validity = read_validity(store)
     ranking = ranking_score(store, validity)
     signs = {own.score: own.sign for own in validity.scores} if validity else {}
-    return tabulate(spec.name, ground, scores, gflop, default_score=ranking, signs=signs, n_boot=n_boot)
+    return tabulate(spec.name, ground, scores, counted, default_score=ranking, signs=signs, n_boot=n_boot)
 
 
 def known_coverage(spec: EnsembleSpec) -> pd.DataFrame:
@@ -248,9 +247,3 @@ def _grid(results: pd.DataFrame, column: str) -> np.ndarray:
     """A column as `[language, concept]`; what is undefined for a prompt is NaN."""
     grid: np.ndarray = results.pivot(index="language", columns="source_id", values=column).to_numpy(dtype=np.float64)
     return grid
-
-
-def _gflop(work: Callable[[], object]) -> float:
-    with sdpa_kernel(SDPBackend.MATH), FlopCounterMode(display=False) as counter:
-        work()
-    return counter.get_total_flops() / 1e9

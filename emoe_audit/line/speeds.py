@@ -29,7 +29,7 @@ MOST = 200
 
 def key_of(spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig) -> str:
     """What a speed depends on, but for the machine and how its work is done there."""
-    scores = (scoring.n_noise, scoring.both_halves)
+    scores = (scoring.n_noise, scoring.experts, scoring.both_halves)
     drawings = (who_draws(spec, images.expert), images.num_inference_steps, images.guidance_scale)
     return hashlib.sha256(repr((spec, scores, drawings)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 

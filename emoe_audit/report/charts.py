@@ -44,7 +44,8 @@ def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
     for column, measure in enumerate(panels, start=1):
         for side in SIDES:
             figure.add_trace(_group_marks(rows, measure, side), row=1, col=column)
-        _overall_line(figure, table.overall[measure], column)
+        if measure in table.overall:
+            _overall_line(figure, table.overall[measure], column)
         _panel_title(figure, measure_label(measure), column)
     style(figure, height=ROW_HEIGHT * (rows[-1][0] + 1) + 86, top=36, left=12)
     figure.update_yaxes(

@@ -54,7 +54,8 @@ COLUMN_ORDER = ("language", "region")
 FAULT_EXAMPLES = 12
 
 SCOPE = """
-    SELECT count(*) AS n_prompts, count(disagreement) AS n_scored, count({ranking}) AS n_ranked,
+    SELECT count(*) AS n_prompts, count(*) FILTER (disagreement IS NOT NULL OR n_noise = 0) AS n_scored,
+           count({ranking}) AS n_ranked,
            count(DISTINCT source_id) AS n_sources, count(DISTINCT language) AS n_languages,
            count(DISTINCT region) AS n_regions, count(clip_cosine) AS n_judged,
            count(*) FILTER (truncated) AS n_truncated,

@@ -7,8 +7,8 @@ from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.report.data import LEVEL, Company, GroupTable, Scope
-from emoe_audit.report.labels import column_label, counted
-from emoe_audit.types import RunManifest
+from emoe_audit.report.labels import column_label, counted, score_name
+from emoe_audit.types import PrefixChoice, RunManifest
 
 _OF_EXPERTS = (
     "Disagreement says where experts differ; they can agree on a blind spot.",
@@ -58,11 +58,24 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
             f"{counted(scope.n_sources, 'caption')} in {counted(scope.n_languages, 'language')} cannot tell whether "
             f"score and quality go together: that takes {MIN_CLUSTERS} of both, so no interval is drawn."
         )
+    if manifest.scoring.prefix is not None:
+        said.append(_of_a_part(manifest.scoring.prefix, len(manifest.asked), manifest.scoring.n_noise))
+    if manifest.scoring.n_noise == 0:
+        said.append("No expert was asked: the text encoder alone cannot say where the networks behind it are unsure.")
     if manifest.scoring.n_noise == 1:
         said.append("One noise per prompt: the noise floor of a score is not known in this run.")
     for table in groups:
         said += _of_a_table(table)
     return said
+
+
+def _of_a_part(part: PrefixChoice, n_experts: int, n_noise: int) -> str:
+    asked = f"{n_experts} of {part.n_experts} experts under {n_noise} of {part.n_noise} noises"
+    return (
+        f"A part of the ensemble was asked, {asked if n_noise else 'its text encoder alone'}, for {part.cost:.0%} of "
+        f"the work. Its {score_name(part.score)} goes with that of the whole by {part.fidelity:.3f} ({part.low:.3f} to "
+        f"{part.high:.3f}, Spearman over other prompts); other scores of the part were not asked to."
+    )
 
 
 def _of_the_company(company: Company) -> list[str]:

@@ -60,7 +60,7 @@ TRUST_WORDS = {
 }
 WITHOUT_INTERVAL = (COVERAGE, "n_tokens")
 NOT_IN_JSON = {"data_uri", "files_sha256"}
-OPTIONAL_IN_JSON = {"vae", "mixture"}
+OPTIONAL_IN_JSON = {"vae", "mixture", "prefix"}
 """Left out where they are None."""
 
 

@@ -29,7 +29,7 @@ NOT_LISTED = re.compile(
     rf"{MANIFEST}|{FILES}|{JOURNAL}|{LOCK}|{WRITER}|({SHARES}|{SPILLED.pattern})/.*|.*\.[0-9a-f]{{16}}\.tmp"
 )
 """Files of a run that its record does not name: shares have their own, and the next writer removes torn ones."""
-SHARD = re.compile(r"(prompts|scores|readings|quality)/part-.*\.parquet")
+SHARD = re.compile(r"(prompts|scores|readings|noises|quality)/part-.*\.parquet")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,7 +143,7 @@ def _quick_faults(run: Path, listed: Listed) -> Iterator[Fault]:
     for name in _sample(fitting, sizes):
         if state_of(run / name) not in listed.states[name]:
             yield Fault(path=name, kind="changed")
-    for table in ("prompts", "scores", "readings", "quality"):
+    for table in ("prompts", "scores", "readings", "noises", "quality"):
         for name, _ in files_in(run / table) if (run / table).is_dir() else ():
             if f"{table}/{name}" not in listed.states and SHARD.fullmatch(f"{table}/{name}"):
                 yield Fault(path=f"{table}/{name}", kind="unknown")

@@ -18,8 +18,10 @@ from emoe_audit.runs.ledger import PLAN
 from emoe_audit.runs.place import check_place
 from emoe_audit.types import Dtype, ImageConfig, RunManifest, ScoringConfig
 
-RUNS_ON = ("batch_size", "device", "check_pairs", "check", "memory_budget", "reference_images")
-"""Settings that change no row of a run: how it is computed, and whether its scores are tested."""
+RUNS_ON = ("batch_size", "device", "check_pairs", "check", "memory_budget", "reference_images", "experts", "prefix")
+"""Settings that change no row of a run: how it is computed, whether its scores are tested, what hashes say anyway."""
+GROWS = ("n_noise",)
+"""Settings by which a run grows: its rows stay those of the same prompts."""
 
 
 def settings_hash(config: ScoringConfig) -> str:
@@ -27,9 +29,24 @@ def settings_hash(config: ScoringConfig) -> str:
     return _digest(_settings(config))
 
 
-def prompt_key(prompt: str, language: str, ensemble_hash: str, settings: str) -> str:
-    """The key of a row: 32 hexadecimal digits of SHA-256 over what its score depends on."""
-    return _digest([prompt, language, ensemble_hash, settings])[:32]
+def key_settings_hash(config: ScoringConfig) -> str:
+    """The same without `GROWS`: of what a key depends on."""
+    return _digest(_kept_settings(config))
+
+
+def prompt_key(prompt: str, language: str, base_hash: str, settings: str) -> str:
+    """The key of a row: 32 hexadecimal digits of SHA-256 over what stays the same of its score while a run grows."""
+    return _digest([prompt, language, base_hash, settings])[:32]
+
+
+def is_smaller(old: RunManifest, new: RunManifest) -> bool:
+    """Whether a run can grow into another: the same but for noises and experts, of which the other has more."""
+    hashes = [(own.base_hash, own.prompts_hash, own.quality_hash, own.candidates_hash) for own in (old, new)]
+    settings = [(_kept_settings(own.scoring), _settings(own.images)) for own in (old, new)]
+    if not new.base_hash or hashes[0] != hashes[1] or settings[0] != settings[1]:
+        return False
+    (experts, noises), (more, n_noise) = ((set(run.expert_hashes), run.scoring.n_noise) for run in (old, new))
+    return (noises < n_noise and experts == more) or (noises <= n_noise and experts < more)
 
 
 def check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
@@ -45,6 +62,10 @@ def check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
     different = [name for name, (before, now) in pairs.items() if before != now]
     if different:
         raise StoreError(f"{path}: holds a run with other {', '.join(different)}; choose another --out, or remove it")
+
+
+def _kept_settings(config: ScoringConfig) -> dict[str, Any]:
+    return {name: own for name, own in _settings(config).items() if name not in GROWS}
 
 
 def _settings(config: ScoringConfig | ImageConfig) -> dict[str, Any]:

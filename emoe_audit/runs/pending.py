@@ -23,6 +23,10 @@ PROMPTS = "SELECT count(DISTINCT key) AS n FROM prompts WHERE {own}"
 LEFT = "FROM prompts ANTI JOIN {table} USING (key) {beside} WHERE {own}"
 COUNT = "SELECT count(DISTINCT key) AS n {left}"
 ROWS = "SELECT key, prompt_id, source_id, prompt, language {left} ORDER BY key, prompt_id"
+BEGUN = """
+    SELECT * FROM (SELECT key, prompt_id, source_id, prompt, language {left}) LEFT JOIN noises USING (key)
+    ORDER BY key, prompt_id, n_noise DESC NULLS LAST
+"""
 OWN = "('0x' || key[1:8])::UBIGINT % {of}::UBIGINT = {place}::UBIGINT"
 BESIDE = "ANTI JOIN {rows} USING (key)"
 ALL = "true"
@@ -39,17 +43,20 @@ def n_prompts(run: RunReader, share: Share | None = None) -> int:
     return int(run.query(sql(PROMPTS, own=_own(share)))["n"].iloc[0])
 
 
-def pending(run: RunReader, table: str, share: Share | None = None) -> Iterator[dict[str, Any]]:
+def pending(
+    run: RunReader, table: str, share: Share | None = None, *, with_begun: bool = False
+) -> Iterator[dict[str, Any]]:
     """The prompts whose keys the table lacks, in the order of keys; of all, or of a share.
 
-    A row is `key, prompt_id, source_id, prompt, language`, of several that share a key the first by id. Rows that are
-    written meanwhile change nothing.
+    A row is `key, prompt_id, source_id, prompt, language`, of several that share a key the first by id, and
+    `with_begun` what the table `noises` has of it. Rows that are written meanwhile change nothing.
     """
     file = run.path / f"pending.{secrets.token_hex(8)}.tmp"
     try:
-        run.copy(sql(ROWS, left=_left(run, table, share)), file)
-        with _opened(file) as rows:
-            batches = batches_of(rows, BATCH)
+        left = _left(run, table, share)
+        run.copy(sql(BEGUN, left=left) if with_begun else sql(ROWS, left=left), file)
+        with _opened(file) as opened:
+            batches = batches_of(opened, BATCH)
             yield from _first_of_each_key(row for batch in batches for row in batch.to_pylist())
     finally:
         file.unlink(missing_ok=True)

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.calibration import Calibration
-from emoe_audit.analysis.readings import Readings
+from emoe_audit.analysis.readings import FEATURES, NOISES, Readings
 from emoe_audit.analysis.translations import MIN_LANGUAGES, Readers
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.parquet import read_parquet
@@ -39,11 +39,15 @@ SAME_LANGUAGE = """
 
 
 def append_scores(store: RunStore, scored: pd.DataFrame) -> None:
-    """Add a shard of scores, and before it one of the readings, where the engine gives any."""
+    """Add a shard of scores, and before it one of readings and one of what each noise gave, where there are any."""
+    beneath = [name for name in scored if name == FEATURES or name.endswith(NOISES)]
+    if beneath and scored["n_noise"].gt(0).all():
+        content = {name: scored[name].map(lambda own: np.asarray(own, dtype=np.float32).tobytes()) for name in beneath}
+        store.append("noises", scored[["key", "n_noise"]].assign(**content))
     if "reading" in scored:
         content = scored["reading"].map(lambda reading: np.asarray(reading, dtype=np.float16).tobytes())
         store.append("readings", pd.DataFrame({"key": scored["key"], "reading": content}))
-    store.append("scores", scored[[name for name in scored if name != "reading"]])
+    store.append("scores", scored[[name for name in scored if name not in ("reading", *beneath)]])
 
 
 def forget_unscored(store: RunStore) -> None:

@@ -42,7 +42,7 @@ from emoe_audit.runs.views import JOINED, RESULTS
 from emoe_audit.types import RowError, RunManifest
 
 IN_ORDER = "SELECT * FROM {rows} ORDER BY prompt_id"
-Table = Literal["scores", "readings", "quality"]
+Table = Literal["scores", "readings", "noises", "quality"]
 
 
 class RunStore(PlannedRun):
@@ -87,8 +87,16 @@ class RunStore(PlannedRun):
         if self.is_started:
             check_same(self.plan(), plan, self.path)
             return
-        write_whole(self.path / PLAN, json.dumps(asdict(plan), ensure_ascii=False, indent=2).encode(errors="replace"))
+        write_whole(self.path / PLAN, _plan_text(plan))
         self.ledger.adopt()
+
+    def plan_anew(self, plan: RunManifest) -> None:
+        """Write another plan, of a run that this one grows into, in place of its own; it is unfinished from then on."""
+        if self.is_complete:
+            self.ledger.reopen()
+        self._write(self.path / PLAN, _plan_text(plan))
+        remember(self.path / PLAN)
+        self._named = plan
 
     @cached_property
     def ledger(self) -> Ledger:
@@ -211,6 +219,17 @@ class RunStore(PlannedRun):
             elif len(kept) < len(frame):
                 self._write(shard, to_parquet(as_arrow(kept, table), table))
 
+    def clear(self, table: Table) -> None:
+        """Leave out all rows of a table."""
+        self._forget_join()
+        for shard in shards(self.path, table):
+            self._remove(shard)
+
+    def forget_analysis(self, name: str) -> None:
+        """Remove an analysis table, where it is there."""
+        if self.has_analysis(name):
+            self._remove(views.analysis(self.path, name))
+
     def take(self, place: Path) -> None:
         """Note the files of a folder in the run folder that others than this store wrote; of one outside, nothing."""
         run, place = self.path.resolve(), place.resolve()
@@ -279,5 +298,10 @@ class RunStore(PlannedRun):
         """Compact the shards, and write the table of files and the manifest: from now on the run is complete."""
         self.compact("scores")
         self.compact("readings")
+        self.compact("noises")
         self.compact("quality")
         self.ledger.seal()
+
+
+def _plan_text(plan: RunManifest) -> bytes:
+    return json.dumps(asdict(plan), ensure_ascii=False, indent=2).encode(errors="replace")

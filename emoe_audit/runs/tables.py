@@ -67,6 +67,9 @@ TABLES: dict[str, Table] = {
     "prompts": _grown(_PROMPTS, "", _NEEDED),
     "scores": _grown(_SCORES, "key", "key"),
     "readings": _grown({"key": "label", "reading": "bytes"}, "key", "key reading"),
+    "noises": Table(
+        columns={"key": "label", "n_noise": "count", "features": "bytes"}, key=("key", "n_noise"), others="bytes"
+    ),
     "quality": _grown(_QUALITY, "key source_id", "key source_id"),
     "translations": _grown(_TRANSLATIONS, "key source_id", "key source_id"),
     "calibration": Table(

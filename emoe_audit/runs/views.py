@@ -12,7 +12,7 @@ import duckdb
 
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.errors import StoreError
-from emoe_audit.runs.checked import ADVICE, check_table, columns_of, read_files
+from emoe_audit.runs.checked import ADVICE, UNREAD, check_table, columns_of, read_files
 from emoe_audit.runs.files import own_file
 from emoe_audit.runs.shards import shards
 from emoe_audit.runs.sql import Sql, identifier, joined, sql
@@ -24,6 +24,7 @@ COLUMNS: dict[str, str] = {
     "disagreement_noise_sd DOUBLE, relative_disagreement_noise_sd DOUBLE, unfamiliarity DOUBLE, n_noise BIGINT, "
     "n_tokens BIGINT, tokens_per_word DOUBLE, truncated BOOLEAN",
     "readings": "key VARCHAR, reading BLOB",
+    "noises": "key VARCHAR, n_noise BIGINT, features BLOB",
     "quality": "key VARCHAR, source_id VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, "
     "clip_cosine_source DOUBLE, source_rank DOUBLE, flagged BOOLEAN",
 }
@@ -51,11 +52,9 @@ JOIN = (
 )
 WITH_RATINGS = "{join} LEFT JOIN ratings USING (prompt_id)"
 VIEW = "CREATE TEMP VIEW {table} AS SELECT {held} FROM {rows}"
-BOUNDED = """* REPLACE (
-    CASE WHEN octet_length(reading) > 16384 THEN error('a reading is larger than 16,384 bytes')
-    ELSE reading END AS reading
-)"""
-"""Readings are many, and are not looked at before they are asked for; one of an engine has a kibibyte."""
+BOUNDED = "* REPLACE ({bounded})"
+BOUND = "CASE WHEN octet_length({c}) > 16384 THEN error('a reading is larger than 16,384 bytes') ELSE {c} END AS {c}"
+"""How a cell of `UNREAD` is bounded; a reading of an engine has a kibibyte."""
 WITH_LATER = "(SELECT *, NULL::DOUBLE AS {name} FROM {rows})"
 ONCE = "{rows} QUALIFY row_number() OVER (PARTITION BY {key}) = 1"
 
@@ -126,10 +125,17 @@ def _shards_view(run: Path, table: str, connection: duckdb.DuckDBPyConnection) -
     if not files:
         return sql("CREATE TEMP TABLE {table} ({columns})", table=identifier(table), columns=sql(COLUMNS[table]))
     is_each_once = check_table(connection, table, files)
-    held = sql(BOUNDED) if table == "readings" else sql("*")
+    held = _bounded(table, files) if table in UNREAD else sql("*")
     rows = sql(VIEW, table=identifier(table), held=held, rows=_whole_rows(table, files))
     key = TABLES[table].key
     return rows if is_each_once or not key else sql(ONCE, rows=rows, key=joined(map(identifier, key)))
+
+
+def _bounded(table: str, files: list[Path]) -> Sql:
+    own = TABLES[table]
+    names = sorted({name for file in files for name in columns_of(table, file)})
+    cells = [identifier(name) for name in names if own.columns.get(name, own.others) == "bytes"]
+    return sql(BOUNDED, bounded=joined(sql(BOUND, c=c) for c in cells))
 
 
 def _analysis_view(run: Path, name: str, connection: duckdb.DuckDBPyConnection) -> Sql:

@@ -28,6 +28,12 @@ class Described(Protocol):
     def ensemble_hash(self) -> str: ...  # noqa: D102
 
     @property
+    def base_hash(self) -> str: ...  # noqa: D102
+
+    @property
+    def expert_hashes(self) -> tuple[str, ...]: ...  # noqa: D102
+
+    @property
     def tokenizer(self) -> Any: ...  # noqa: D102
 
     @property

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any, TypeVar
@@ -23,6 +23,8 @@ from emoe_audit.experts.devices import is_out_of_memory, resolve_dtype
 from emoe_audit.experts.ensemble import Ensemble
 from emoe_audit.progress import Progress, silent, working_time
 from emoe_audit.scoring.batch_size import batch_sizes
+from emoe_audit.scoring.begun import Begun
+from emoe_audit.scoring.columns import as_numbers, score_columns
 from emoe_audit.scoring.conditioning import TEXTS, TextStates, count_tokens, encode_prompts
 from emoe_audit.scoring.disagreement import SCORES, Score, feature_power
 from emoe_audit.scoring.expert_path import PathStart, mid_block_features, prompt_free_start
@@ -42,7 +44,9 @@ class _Measured:
     values: np.ndarray
     """`[measure, noise, text]`."""
     readings: np.ndarray
-    """`[text, number]`."""
+    """Sketches of the text states, `[text, bucket]`."""
+    features: np.ndarray
+    """Sketches of the features, averaged over experts and noises, `[text, bucket]`; 0 where no noise was asked."""
     states: np.ndarray
     """Before the last norm, `[text, state]`."""
 
@@ -52,12 +56,16 @@ class ScoringEngine:
 
     One noise for all experts and prompts, the first denoising step, the features after the mid-block; averaged over
     `config.n_noise` noises. The conditional half alone is scored; with `config.both_halves` a score is the mean of
-    the score of that half and of the unconditional one (the empty prompt), which is the same for every prompt.
+    the score of that half and of the unconditional one (the empty prompt), which is the same for every prompt. Under
+    no noise the text encoder alone reads the prompts, and what the experts would say of them is NaN.
     """
 
-    def __init__(self, ensemble: Ensemble, config: ScoringConfig) -> None:
-        """Raise `EnsembleError` for settings that do not fit the ensemble, or its memory budget."""
-        if len(ensemble.experts) < 2:
+    def __init__(self, ensemble: Ensemble, config: ScoringConfig, measures: Mapping[str, Score] | None = None) -> None:
+        """Measure features by `measures`, by default every registered score and their power.
+
+        Raises `EnsembleError` for settings that do not fit the ensemble, or its memory budget.
+        """
+        if config.n_noise and len(ensemble.experts) < 2:
             raise EnsembleError(f"{ensemble.spec.name}: has {len(ensemble.experts)} expert; a score needs at least two")
         if ensemble.dtype != resolve_dtype(config.dtype):
             raise EnsembleError(
@@ -66,15 +74,17 @@ class ScoringEngine:
             )
         if config.both_halves and len(ensemble.text_encoders) == 2:
             raise EnsembleError(f"{ensemble.spec.name}: SDXL has no empty prompt's half; leave both_halves out")
-        if config.n_noise < 1 or (config.batch_size is not None and config.batch_size < 1):
-            raise EnsembleError(f"n_noise={config.n_noise}, batch_size={config.batch_size}: both must be at least 1")
+        if config.n_noise < 0 or (config.batch_size is not None and config.batch_size < 1):
+            raise EnsembleError(
+                f"n_noise={config.n_noise}, batch_size={config.batch_size}: must be at least 0, and at least 1"
+            )
         self.ensemble = ensemble
         self.config = config
         self.languages: Languages | None = None
         """What is known of them; until it is, no prompt has `unfamiliarity`."""
-        if ensemble.spec.top_k is not None:
+        if ensemble.spec.top_k is not None and config.n_noise:
             self.ensemble = dataclasses.replace(ensemble, unets=self._gated(ensemble.spec.top_k))
-        self._measures: dict[str, Score] = {**SCORES, "feature_power": feature_power}
+        self._measures = dict({**SCORES, "feature_power": feature_power} if measures is None else measures)
         self._batch = batch_sizes(ensemble, config)
 
     @property
@@ -87,17 +97,25 @@ class ScoringEngine:
         """Prompts that pass an expert at once."""
         return self._batch.size
 
-    def score(self, prompts: Sequence[Prompt]) -> pd.DataFrame:
+    def score(self, prompts: Sequence[Prompt], begun: Begun | None = None) -> pd.DataFrame:
         """One row per prompt, in order; equal texts are computed once.
 
         Columns: `prompt_id`; for every registered score its mean over the noises and, as `..._noise_sd`, the sample
         standard deviation over them (NaN for one noise); `feature_power`, `n_noise`, `n_tokens`, `tokens_per_word`,
         `truncated`; `reading`, how the ensemble reads the prompt (`emoe_audit.scoring.sketch`), its parts in a row;
-        `unfamiliarity`, see `emoe_audit.analysis.familiarity`.
+        `unfamiliarity`, see `emoe_audit.analysis.familiarity`; and what a further noise is added to: `features`, the
+        second part of the reading in float32, and `..._noises`, each measure under each noise, `[noise]` in float32.
         Scores have no unit. A score that overflowed `config.dtype` is NaN.
+
+        Args:
+            prompts: What is scored.
+            begun: What the first noises gave of each of them, which are not asked again.
         """
-        place = {text: index for index, text in enumerate(dict.fromkeys(prompt.prompt for prompt in prompts))}
-        scores, states = self._scores(list(place))
+        first: dict[str, int] = {}
+        for row, prompt in enumerate(prompts):
+            first.setdefault(prompt.prompt, row)
+        place = {text: index for index, text in enumerate(first)}
+        scores, states = self._scores(list(first), self._usable(begun, [*first.values()]))
         where = [place[prompt.prompt] for prompt in prompts]
         rows = pd.DataFrame({**scores, **self._counts(list(place))}).iloc[where].reset_index(drop=True)
         rows.insert(0, "prompt_id", [prompt.prompt_id for prompt in prompts])
@@ -105,6 +123,12 @@ class ScoringEngine:
             return rows.assign(**{UNFAMILIARITY: np.nan})
         languages = [str(prompt.language) for prompt in prompts]
         return rows.assign(**{UNFAMILIARITY: self.languages.familiarity.judge(states[where], languages)})
+
+    def _usable(self, begun: Begun | None, rows: Sequence[int]) -> Begun | None:
+        """What was begun of some rows, where that is the first part of what is measured here."""
+        if begun is None or begun.n_noise > self.config.n_noise or not begun.noises.keys() >= self._measures.keys():
+            return None
+        return begun.take(rows)
 
     def have(self, work: Callable[[ScoringEngine, T, Progress], R], of: T, progress: Progress = silent) -> R:
         """What some work on this engine finds; an engine that is elsewhere has it done there."""
@@ -144,39 +168,37 @@ class ScoringEngine:
             "truncated": np.array([count.truncated for count in counts], dtype=bool),
         }
 
-    def _scores(self, texts: list[str]) -> tuple[dict[str, Any], np.ndarray]:
+    def _scores(self, texts: list[str], begun: Begun | None) -> tuple[dict[str, Any], np.ndarray]:
         """The columns of some texts, and their states before the last norm."""
-        measured = self._measured_in_chunks(texts)
-        readings = [row for own in measured for row in own.readings]
-        chunks = [np.empty((len(self._measures), self.config.n_noise, 0)), *(own.values for own in measured)]
-        values = np.concatenate(chunks, axis=2)
-        if self.config.both_halves:
-            values = (values + self._unconditional) / 2
-        values[~np.isfinite(values)] = np.nan
-        columns: dict[str, Any] = dict(zip(self._measures, values.mean(axis=1), strict=True))
-        for name, per_noise in zip(self._measures, values, strict=True):
-            if name in SCORES:
-                columns[f"{name}_noise_sd"] = _noise_sd(per_noise)
-        n_noise = np.full(len(texts), self.config.n_noise)
+        names, n_begun = list(self._measures), 0 if begun is None else begun.n_noise
+        n_further = max(0, self.config.n_noise - n_begun)
+        measured = self._measured_in_chunks(texts, n_begun)
+        values = np.concatenate([np.empty((len(names), n_further, 0)), *(own.values for own in measured)], axis=2)
+        features = np.concatenate([np.empty((0, BUCKETS), np.float32), *(own.features for own in measured)])
+        if self.config.both_halves and n_further:
+            values = (values + self._unconditional[:, n_begun:]) / 2
+        if begun is not None:
+            values, features = begun.with_values(names, values), begun.with_features(features, n_further)
+        readings = np.concatenate([np.empty((0, BUCKETS), np.float32), *(own.readings for own in measured)])
         states = np.concatenate([own.states for own in measured] or [np.empty((0, 0))])
-        return {**columns, "n_noise": n_noise, "reading": pd.Series(readings, dtype=object)}, states
+        return score_columns(names, values, readings, features), states
 
-    def _measured_in_chunks(self, texts: Sequence[str]) -> list[_Measured]:
+    def _measured_in_chunks(self, texts: Sequence[str], n_begun: int) -> list[_Measured]:
         _ = self.starts  # not to be timed as part of the first chunk
         found, done = [], 0
         while done < len(texts):
             chunk = texts[done : done + self._batch.chunk]
-            measured = self._measure_if_memory_lasts(chunk)
+            measured = self._measure_if_memory_lasts(chunk, n_begun)
             if measured is not None:
                 found.append(measured)
                 done += len(chunk)
         return found
 
-    def _measure_if_memory_lasts(self, texts: Sequence[str]) -> _Measured | None:
+    def _measure_if_memory_lasts(self, texts: Sequence[str], n_begun: int) -> _Measured | None:
         """None where it did not; what a failed attempt held is free again after it."""
         started = working_time()
         try:
-            measured = self._measure(texts)
+            measured = self._measure(texts, n_begun)
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -185,23 +207,24 @@ class ScoringEngine:
         self._batch.took(len(texts), working_time() - started)
         return measured
 
-    def _measure(self, texts: Sequence[str]) -> _Measured:
+    def _measure(self, texts: Sequence[str], n_begun: int = 0) -> _Measured:
+        """Of some texts, under the noises that follow the first `n_begun`."""
         states = self.text_states(texts)
         batches = states.split(self.batch_size)
-        starts = self.starts
+        starts = self.starts[n_begun:]
         features: list[list[list[Tensor]]] = [[[] for _ in batches] for _ in starts]
-        for expert in range(len(starts[0])):
+        for expert in range(len(self.ensemble.experts) if starts else 0):
             unet = self.ensemble.unets[expert]
             for of_noise, paths in zip(features, starts, strict=True):
                 for of_batch, batch in zip(of_noise, batches, strict=True):
                     of_batch.append(mid_block_features(unet, paths[expert], batch))
             del unet  # where experts are streamed, this one goes before the next one comes
         values = [torch.cat([self._measured(torch.stack(own)) for own in of_noise], dim=1) for of_noise in features]
-        means = [_mean_features([of_noise[batch] for of_noise in features]) for batch in range(len(batches))]
-        readings = torch.cat([sketch(states.summary), sketch(torch.cat(means))], dim=1)
+        means = [_mean_features([of_noise[batch] for of_noise in features]) for batch in range(len(batches)) if starts]
         return _Measured(
-            values=torch.stack(values, dim=1).cpu().double().numpy(),
-            readings=readings.cpu().numpy(),
+            values=as_numbers(values, (len(self._measures), 0, len(texts))),
+            readings=sketch(states.summary).cpu().numpy(),
+            features=sketch(torch.cat(means)).cpu().numpy() if means else np.zeros((len(texts), BUCKETS), np.float32),
             states=states.unnormed.float().cpu().numpy(),
         )
 
@@ -248,11 +271,3 @@ def _mean_features(of_noises: list[list[Tensor]]) -> Float[Tensor, "batch elemen
 
 def _starts(unet: UNet2DConditionModel, steps: list[tuple[Tensor, Tensor]]) -> list[PathStart]:
     return [prompt_free_start(unet, latent, timestep) for latent, timestep in steps]
-
-
-def _noise_sd(per_noise: np.ndarray) -> np.ndarray:
-    """Sample standard deviation over noises of `[noise, text]`; NaN for one noise, where it is undefined."""
-    if len(per_noise) < 2:
-        return np.full(per_noise.shape[1], np.nan)
-    spread: np.ndarray = per_noise.std(axis=0, ddof=1)
-    return spread

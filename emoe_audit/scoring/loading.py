@@ -35,5 +35,6 @@ def load_engine(spec: EnsembleSpec, scoring: ScoringConfig) -> ScoringEngine:
         dtype=scoring.dtype,
         memory_budget=scoring.memory_budget,
         n_noise=scoring.n_noise,
+        experts=scoring.experts,
     )
     return ScoringEngine(ensemble, scoring)

@@ -23,7 +23,7 @@ IMAGE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]{32}\.png")
 AUDIT_MENDS = re.compile(
     r"missing: (?!plan\.json|files\.parquet).*"
     r"|changed: (manifest\.json|errors\.jsonl|report\.(json|html)|verification\.html"
-    r"|(prompts|scores|readings|quality|images)/.*|analysis/(?!ratings|depicted|abst).*)"
+    r"|(prompts|scores|readings|noises|quality|images)/.*|analysis/(?!ratings|depicted|abst).*)"
 )
 """Faults after which a whole audit makes the run whole again; what it does not make and is gone, was taken away."""
 DRAWING_MENDS = re.compile(r"(missing|changed): (images|quality)/.*")

@@ -8,13 +8,14 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
-from emoe_audit.errors import QualityError
+from emoe_audit.errors import EnsembleError, QualityError
 from emoe_audit.experts.drawer import who_draws
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.types import MIXTURE, EnsembleSpec, ImageConfig, RunManifest, ScoringConfig
 
 if TYPE_CHECKING:
     from emoe_audit.quality.candidates import Candidates
+    from emoe_audit.scoring.anywhere import Described
 
 VERSIONS_OF = ("emoe-audit", "torch", "diffusers", "transformers", "open_clip_torch")
 
@@ -26,8 +27,9 @@ def plan_run(
     scoring: ScoringConfig,
     images: ImageConfig,
     command: str,
+    described: Described | None = None,
 ) -> RunManifest:
-    """The plan of a run, as it is stored before anything is computed."""
+    """The plan of a run, as it is stored before anything is computed; `described` is the ensemble, where it scores."""
     from emoe_audit.experts.commits import fetched_commits
 
     candidates = _candidates(prompts, spec) if images.n_images else None
@@ -36,6 +38,8 @@ def plan_run(
         scoring=scoring,
         images=replace(images, expert=who_draws(spec, images.expert)) if images.n_images else images,
         ensemble_hash=ensemble_hash,
+        base_hash=described.base_hash if described else "",
+        expert_hashes=described.expert_hashes if described else (),
         quality_hash=_quality_hash(spec, images),
         candidates_hash=candidates.sha256 if candidates else "",
         n_candidates=len(candidates.captions) if candidates else 0,
@@ -61,6 +65,20 @@ def _candidates(prompts: PromptTable, spec: EnsembleSpec) -> Candidates:
     from emoe_audit.quality.candidates import draw_candidates, source_language
 
     return draw_candidates(spec, source_language(prompts.parts))
+
+
+def check_prefix(scoring: ScoringConfig, described: Described | None) -> None:
+    """Raise `EnsembleError` where a part of an ensemble is asked that was measured with other weights."""
+    if scoring.prefix is None or described is None:
+        return
+    from emoe_audit.experts.ensemble import weights_hash
+
+    if weights_hash(described.base_hash, described.expert_hashes) != scoring.prefix.weights_hash:
+        name = described.spec.name
+        raise EnsembleError(
+            f"{name}: its weights are others than those of which it is known what a part is worth; "
+            f"`emoe-audit ensemble elastic {name}` measures it anew"
+        )
 
 
 def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol
+from itertools import groupby
+from typing import Protocol
 
+import numpy as np
 import pandas as pd
 
 from emoe_audit.errors import AuditError
@@ -14,6 +16,7 @@ from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.pending import n_pending, n_prompts, pending
 from emoe_audit.runs.readings import append_scores, forget_unscored
 from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.growth import begun_of, is_growing
 from emoe_audit.steps.hands import Hands, Here, Row
 from emoe_audit.steps.shares import Work
 from emoe_audit.types import Prompt, Stage
@@ -72,11 +75,26 @@ def score_by(
     total, left = n_prompts(store, share), n_pending(store, "scores", share)
     report = Counted(progress=progress, stage="scoring", total=total, done=total - left)
     report(0)
-    hands.do(job, own, parts(pending(store, "scores", share), left) if left else (), report)
+    rows = pending(store, "scores", share, with_begun=is_growing(store))
+    hands.do(job, own, parts(rows, left) if left else (), report)
 
 
-def _score(engine: Engine, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    scores = engine.score([as_prompt(row) for row in rows]).drop(columns="prompt_id")
-    if scores["disagreement"].isna().any():
+def _score(engine: Engine, rows: Sequence[Row]) -> pd.DataFrame:
+    alike = [list(same) for _, same in groupby(sorted(rows, key=_n_begun), key=_n_begun)]
+    return pd.concat([_score_alike(engine, same) for same in alike], ignore_index=True)
+
+
+def _n_begun(row: Row) -> int:
+    """Noises under which a prompt was measured before."""
+    return int(row.get("n_noise") or 0)
+
+
+def _score_alike(engine: Engine, rows: Sequence[Row]) -> pd.DataFrame:
+    """Score prompts that were measured under as many noises before."""
+    prompts, begun = [as_prompt(row) for row in rows], begun_of(rows)
+    scored = engine.score(prompts) if begun is None else engine.score(prompts, begun)  # type: ignore[call-arg]
+    scores = scored.drop(columns="prompt_id")
+    is_asked = scores["n_noise"] > 0 if "n_noise" in scores else np.full(len(scores), True)
+    if scores.loc[is_asked, "disagreement"].isna().any():
         raise AuditError("the score is not a finite number; try --dtype float32")
     return scores.assign(key=[row["key"] for row in rows])

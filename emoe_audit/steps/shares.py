@@ -24,7 +24,7 @@ from emoe_audit.steps.prompts import take_prompts
 from emoe_audit.types import RunManifest
 
 TAKEN = (
-    *(re.compile(rf"{table}/part-[0-9a-f]{{32}}\.parquet") for table in ("readings", "scores")),
+    *(re.compile(rf"{table}/part-[0-9a-f]{{32}}\.parquet") for table in ("noises", "readings", "scores")),
     IMAGE,
     re.compile(r"quality/part-[0-9a-f]{32}\.parquet"),
 )

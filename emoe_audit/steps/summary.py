@@ -14,6 +14,12 @@ from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.readers import known_recall
 from emoe_audit.types import AnalysisConfig
 
+COUNTS = """
+    SELECT count(*) AS p, count(*) FILTER (relative_disagreement IS NOT NULL OR n_noise = 0) AS s,
+           count(DISTINCT image) AS i
+    FROM results
+"""
+
 
 @dataclass(frozen=True, kw_only=True)
 class RunResult:
@@ -51,9 +57,7 @@ def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: P
 
 def count(store: RunStore, report: Path) -> RunResult:
     """Count what a run holds."""
-    counts = store.query(
-        "SELECT count(*) AS p, count(relative_disagreement) AS s, count(DISTINCT image) AS i FROM results"
-    ).iloc[0]
+    counts = store.query(COUNTS).iloc[0]
     return RunResult(
         path=store.path,
         report=report,

@@ -9,6 +9,7 @@ the ensemble, whatever it did elsewhere.
 from __future__ import annotations
 
 import itertools
+import math
 from collections.abc import Sequence
 
 import numpy as np
@@ -74,20 +75,17 @@ def check(
         TRANSLATION_SCORE: check_translations(reader, languages.calibration, drawn, pairs),
         UNFAMILIARITY: check_alone(reader, languages.familiarity, captions),
     }
-    scored = _score(engine, list(dict.fromkeys(text for pair in pairs for text in pair.texts)), progress)
-    return Check(
-        ensemble=own.spec.name,
-        ensemble_hash=own.ensemble_hash,
-        alignment=alignment(engine.have(_features, list(dict.fromkeys(pair.known for pair in pairs))[:ALIGNED])),
-        scores=(
-            *(ScoreCheck(name=name, probes=probes) for name, probes in of_texts.items()),
-            *(
-                ScoreCheck(name=name, probes=compare(pairs, *_halves(pairs, sign * scored[column])))
-                for name, (column, sign) in oriented_scores().items()
-                if name not in of_texts
-            ),
-        ),
-    )
+    checks = [ScoreCheck(name=name, probes=probes) for name, probes in of_texts.items()]
+    aligned = math.nan
+    if engine.config.n_noise:
+        aligned = alignment(engine.have(_features, list(dict.fromkeys(pair.known for pair in pairs))[:ALIGNED]))
+        scored = _score(engine, list(dict.fromkeys(text for pair in pairs for text in pair.texts)), progress)
+        checks += [
+            ScoreCheck(name=name, probes=compare(pairs, *_halves(pairs, sign * scored[column])))
+            for name, (column, sign) in oriented_scores().items()
+            if name not in of_texts
+        ]
+    return Check(ensemble=own.spec.name, ensemble_hash=own.ensemble_hash, alignment=aligned, scores=tuple(checks))
 
 
 def draw(captions: pd.DataFrame, calibration: Calibration, seed: int = 0) -> pd.DataFrame:

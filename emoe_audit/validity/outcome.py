@@ -57,13 +57,13 @@ class Check:
     ensemble: str
     ensemble_hash: str
     alignment: float
-    """Mean correlation between the experts' features; 1 for equal experts."""
+    """Mean correlation between the experts' features; 1 for equal experts, NaN where none was asked."""
     scores: tuple[ScoreCheck, ...]
 
     @property
     def comparable(self) -> bool:
-        """Whether the experts' features mean the same things element by element."""
-        return self.alignment >= COMPARABLE
+        """Whether the experts' features mean the same things element by element; true where none was asked."""
+        return not self.alignment < COMPARABLE
 
     @property
     def default_score(self) -> str | None:
@@ -82,7 +82,7 @@ class Check:
         return {
             "ensemble": self.ensemble,
             "ensemble_hash": self.ensemble_hash,
-            "alignment": self.alignment,
+            "alignment": or_null(self.alignment),
             "comparable": self.comparable,
             "default_score": self.default_score,
             "one_language_score": self.one_language_score,
@@ -125,6 +125,7 @@ class Check:
         crossed = [score for score in self.scores if score.name != UNFAMILIARITY]
         probes = list(dict.fromkeys(p.probe for score in crossed for p in score.probes))
         comparable = "comparable" if self.comparable else "not comparable: no score of theirs means anything"
+        of_experts = f"correlation of features {self.alignment:.2f}, {comparable}"
         lines = [
             f"{'score':{NAME}}{'sign':{SIGN_WIDTH}}{''.join(f'{probe:{PROBE}}' for probe in probes)}",
             *(f"{own.name:{NAME}}{own.sign:{SIGN_WIDTH}}{_shares(own, probes)}" for own in crossed),
@@ -137,7 +138,7 @@ class Check:
             ),
             "share of pairs in which the strange half scores higher, that with a readable placebo in its place,",
             "and the difference with its 95% interval; a sign holds where share and difference are clear in all probes",
-            f"experts: correlation of features {self.alignment:.2f}, {comparable}",
+            f"experts: {'none was asked' if math.isnan(self.alignment) else of_experts}",
             f"default score: {self.default_score or 'none, no score is valid in all languages together'}",
             f"for prompts in one language: {self.one_language_score or 'none'}",
         ]

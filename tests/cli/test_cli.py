@@ -94,7 +94,7 @@ def test_bad_rows_are_told_and_end_with_code_4(folder: str, tmp_path: Path) -> N
             "device 'cdua' is not here; the nearest is",
         ),
         (["run", "--ensemble", "FOLDER", "--out", "x", "--dtype", "float8"], "'float8' is not one of"),
-        (["run", "--ensemble", "FOLDER", "--out", "x", "--n-noise", "0"], "0 is not in the range x>=1"),
+        (["run", "--ensemble", "FOLDER", "--out", "x", "--n-noise", "-1"], "-1 is not in the range x>=0"),
         (["rnu"], "No such command 'rnu'"),
         (["report", "nowhere"], "nowhere: no run here"),
         (["prompts", "check", "none.csv"], "none.csv: no such file"),

@@ -67,7 +67,7 @@ def test_an_empty_file_sets_nothing(read: Callable[[str], dict[str, Any]]) -> No
         ("# fine\nn-nose: 7\n", ":2: no option 'n-nose' for command; see --help"),
         ("seed: 1\nn-noise: 1.5\n", ":2: n-noise: '1.5' is not a valid integer"),
         ("n-noise: true\n", ":1: n-noise: 'True' is not a valid integer"),
-        ("n-noise: 0\n", ":1: n-noise: 0 is not in the range"),
+        ("n-noise: -1\n", ":1: n-noise: -1 is not in the range"),
         ("n-noise: [1, 2]\n", r":1: n-noise: expected one value, found \[1, 2\]"),
         ("n-noise: {a: {b: 1}}\n", ":1: n-noise: expected one value, found {'a'"),
         ("margin: clip_cosine=0.02\n", ":1: margin: expected a list, found 'clip_cosine=0.02'"),

@@ -13,9 +13,11 @@ import torch
 from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.ensemble import load_ensemble
 from emoe_audit.scoring import disagreement as disagreement_module
+from emoe_audit.scoring.begun import Begun
 from emoe_audit.scoring.calibration import calibrate, calibration_captions
 from emoe_audit.scoring.conditioning import TextStates, encode_prompts
 from emoe_audit.scoring.engine import ScoringEngine
+from emoe_audit.scoring.loading import load_engine
 from emoe_audit.scoring.sketch import BUCKETS, sketch
 from emoe_audit.types import Assembly, EnsembleSpec, Prompt, ScoringConfig
 from tests.naive import NaiveEnsemble
@@ -24,20 +26,28 @@ pytestmark = pytest.mark.slow
 
 TEXTS = ["a dog", "ein roter Apfel", "कुत्ता", "犬", "", "a dog", "words and " * 9]
 CONFIG = ScoringConfig(n_noise=3, batch_size=4, device="cpu")
-COLUMNS = [
-    "prompt_id",
+MEASURED = [
     "disagreement",
     "relative_disagreement",
     "feature_power",
     "disagreement_noise_sd",
     "relative_disagreement_noise_sd",
+]
+COLUMNS = {
+    "prompt_id",
+    *MEASURED,
+    "disagreement_noises",
+    "relative_disagreement_noises",
+    "feature_power_noises",
+    "features",
     "n_noise",
     "reading",
     "n_tokens",
     "tokens_per_word",
     "truncated",
     "unfamiliarity",
-]
+}
+OBJECTS = [own for own in COLUMNS if own.endswith("_noises") or own in ("features", "reading")]
 
 
 def prompts(texts: list[str]) -> list[Prompt]:
@@ -55,7 +65,7 @@ def assert_same_scores(actual: pd.DataFrame, expected: pd.DataFrame) -> None:
     So are readings: sums of elements of both signs.
     """
     spreads = [column for column in expected if column.endswith("_noise_sd")]
-    other = [*spreads, "reading"]
+    other = [*spreads, *OBJECTS]
     pd.testing.assert_frame_equal(actual.drop(columns=other), expected.drop(columns=other), rtol=1e-5)
     pd.testing.assert_frame_equal(actual[spreads], expected[spreads], rtol=1e-4)
     np.testing.assert_allclose(readings(actual), readings(expected), rtol=1e-4, atol=1e-4)
@@ -77,7 +87,7 @@ def naive_scores(spec: EnsembleSpec, n_noise: int) -> pd.DataFrame:
             variance, power = np.var(features, axis=0, ddof=1).mean(), np.square(features).mean()
             per_noise.append((variance, variance / power, power))
         rows.append([*np.mean(per_noise, axis=0), *np.std(per_noise, axis=0, ddof=1)[:2]])
-    return pd.DataFrame(rows, columns=COLUMNS[1:6])
+    return pd.DataFrame(rows, columns=MEASURED)
 
 
 @pytest.mark.parametrize("assembly", ["shared_trunk", "independent"])
@@ -122,7 +132,7 @@ def test_the_two_assemblies_give_different_scores(tiny_spec: EnsembleSpec) -> No
 
 def test_a_frame_has_one_row_per_prompt_in_order_and_the_promised_columns(tiny_spec: EnsembleSpec) -> None:
     frame = scores(tiny_spec)
-    assert list(frame.columns) == COLUMNS
+    assert {*frame.columns} == COLUMNS
     assert list(frame["prompt_id"]) == [f"p{index}" for index in range(len(TEXTS))]
     assert list(frame["truncated"]) == [False] * 6 + [True]
     assert (frame["n_noise"] == 3).all()
@@ -146,8 +156,8 @@ def test_a_prompt_is_judged_by_its_language_once_languages_are_known(tiny_spec: 
 
 def test_no_prompts_give_an_empty_frame_with_the_same_columns(tiny_spec: EnsembleSpec) -> None:
     frame = scores(tiny_spec, [])
-    assert list(frame.columns) == COLUMNS and len(frame) == 0
-    objects = ["prompt_id", "reading"]
+    assert {*frame.columns} == COLUMNS and len(frame) == 0
+    objects = ["prompt_id", *OBJECTS]
     assert frame.dtypes.drop(objects).equals(scores(tiny_spec).dtypes.drop(objects))
 
 
@@ -204,6 +214,50 @@ def test_more_noises_average_in_the_fewer(tiny_spec: EnsembleSpec) -> None:
     np.testing.assert_allclose(two["disagreement_noise_sd"], np.abs(one - second) / np.sqrt(2), rtol=1e-6)
 
 
+def test_noises_that_are_begun_are_not_asked_again(tiny_spec: EnsembleSpec) -> None:
+    """And give, with the further ones, what all give at once; the third text is that of the first."""
+    texts = [TEXTS[0], TEXTS[1], TEXTS[0], TEXTS[2]]
+    one, three = (scores(tiny_spec, texts, n_noise=n) for n in (1, 3))
+    names = ["disagreement", "relative_disagreement", "feature_power"]
+    noises = {name: np.stack(one[f"{name}_noises"].to_list()) for name in names}
+    begun = Begun(noises=noises, features=np.stack(one["features"].to_list()))
+    engine = ScoringEngine(load_ensemble(tiny_spec, device="cpu"), CONFIG)
+    grown = engine.score(prompts(texts), begun)
+    pd.testing.assert_frame_equal(grown[MEASURED], three[MEASURED], rtol=1e-6)
+    ours, theirs = (np.stack(own["features"].to_list()) for own in (grown, three))
+    np.testing.assert_allclose(ours, theirs, rtol=1e-5, atol=1e-5)
+    wrong = dataclasses.replace(begun, noises={name: own + 1 for name, own in noises.items()})
+    assert (engine.score(prompts(texts), wrong)["disagreement"] > three["disagreement"] + 0.3).all(), "it is used"
+
+
+def test_what_was_begun_with_other_measures_is_measured_anew(tiny_spec: EnsembleSpec) -> None:
+    begun = Begun(noises={"beauty": np.zeros((1, 1))}, features=np.zeros((1, BUCKETS), np.float32))
+    engine = ScoringEngine(load_ensemble(tiny_spec, device="cpu"), CONFIG)
+    found = engine.score(prompts(TEXTS[:1]), begun)
+    pd.testing.assert_frame_equal(found[MEASURED], scores(tiny_spec, TEXTS[:1])[MEASURED])
+
+
+def test_without_noises_the_text_encoder_reads_alone(tiny_spec: EnsembleSpec) -> None:
+    config = dataclasses.replace(CONFIG, n_noise=0)
+    engine = load_engine(tiny_spec, config)
+    frame = engine.score(prompts(TEXTS))
+    assert len(engine.ensemble.unets) == 0 and {*frame.columns} == COLUMNS
+    assert frame[MEASURED].isna().all(axis=None) and (frame["n_noise"] == 0).all()
+    whole = scores(tiny_spec)
+    np.testing.assert_allclose(readings(frame)[:, :BUCKETS], readings(whole)[:, :BUCKETS], rtol=1e-5, atol=1e-5)
+    assert not readings(frame)[:, BUCKETS:].any()
+    assert engine.ensemble.base_hash == load_ensemble(tiny_spec, device="cpu").base_hash
+
+
+def test_some_experts_score_as_an_ensemble_of_them_does(tiny_spec: EnsembleSpec) -> None:
+    names = tuple(own.name for own in tiny_spec.experts[1:])
+    engine = load_engine(tiny_spec, dataclasses.replace(CONFIG, experts=names))
+    expected = scores(dataclasses.replace(tiny_spec, experts=tiny_spec.experts[1:]))
+    assert_same_scores(engine.score(prompts(TEXTS)), expected)
+    with pytest.raises(EnsembleError, match=r"no expert 'nobody'"):
+        load_engine(tiny_spec, dataclasses.replace(CONFIG, experts=("nobody",)))
+
+
 def test_both_halves_average_the_prompt_with_the_empty_one(tiny_spec: EnsembleSpec) -> None:
     names = ["disagreement", "relative_disagreement", "feature_power"]
     half = scores(tiny_spec)[names]
@@ -228,13 +282,14 @@ def test_a_score_that_overflows_is_nan(tiny_spec: EnsembleSpec) -> None:
         for unet in ensemble.unets:
             unet.mid_block.resnets[-1].conv2.bias.fill_(torch.inf)
     frame = ScoringEngine(ensemble, CONFIG).score(prompts(TEXTS))
-    assert frame[COLUMNS[1:6]].isna().all(axis=None)
+    assert frame[MEASURED].isna().all(axis=None)
     assert frame["n_tokens"].notna().all()
 
 
 def test_a_registered_score_gets_its_columns(tiny_spec: EnsembleSpec, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(disagreement_module, "SCORES", dict(disagreement_module.SCORES))
-    monkeypatch.setattr("emoe_audit.scoring.engine.SCORES", disagreement_module.SCORES)
+    for module in ("engine", "columns"):
+        monkeypatch.setattr(f"emoe_audit.scoring.{module}.SCORES", disagreement_module.SCORES)
     disagreement_module.register_score("half")(lambda features: disagreement_module.disagreement(features) / 2)
     frame = scores(tiny_spec)
     np.testing.assert_allclose(frame["half"] * 2, frame["disagreement"])
@@ -250,7 +305,7 @@ def test_the_engine_carries_the_hash_of_its_ensemble(tiny_spec: EnsembleSpec) ->
     ("changes", "expected"),
     [
         ({"dtype": "bfloat16"}, "load it with dtype='bfloat16'"),
-        ({"n_noise": 0}, "n_noise=0"),
+        ({"n_noise": -1}, "n_noise=-1"),
         ({"batch_size": 0}, "batch_size=0"),
     ],
 )
