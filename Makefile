@@ -18,7 +18,7 @@ WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 FAST := -m 'not slow and not browser and not benchmark'
 
-.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-residency bench-scale bench-ten-million bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard check-gpu schema licences verification ablations recipes example clean
+.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-residency bench-elastic bench-scale bench-ten-million bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard check-gpu schema licences verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -86,6 +86,9 @@ bench-ten-million: $(STAMP) ## what the store costs from a million prompts to te
 
 bench-residency: $(STAMP) ## measure the mixture that draws, its memory budget and the queue; figures go to reports/benchmarks/residency.json
 	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_mixture.py tests/benchmarks/test_residency.py tests/benchmarks/test_queue.py -m benchmark -n 0 -s
+
+bench-elastic: $(STAMP) ## measure what parts of an ensemble are worth, and what growing costs; figures go to reports/benchmarks/elastic.json
+	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_elastic.py -m benchmark -n 0 -s
 
 bench-hostile: $(STAMP) ## hostile files against every reader, flipped bits and kills; figures go to reports/benchmarks/hostile.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_hostile.py tests/benchmarks/test_hostile_runs.py -m benchmark -n 0 -s

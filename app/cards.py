@@ -134,7 +134,7 @@ def _picture(run: Path, image: str, prompt: str) -> str:
 
 
 def _with_noise(row: Any, score: str) -> str:
-    value, spread = float(row[score]), float(row.get(f"{score}_noise_sd", math.nan)) / math.sqrt(row.n_noise)
+    value, spread = float(row[score]), float(row.get(f"{score}_noise_sd", math.nan)) / math.sqrt(max(1, row.n_noise))
     if not math.isfinite(spread):
         return _rounded(value)
     places = decimals([value])

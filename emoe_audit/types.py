@@ -137,7 +137,7 @@ class ScoringConfig:
 
     seed: int = 0
     """Of the noises."""
-    n_noise: int = 2
+    n_noise: int = 3
     """Noises to average over; 0: prompts are read by the text encoder alone, and no expert is asked."""
     experts: tuple[str, ...] | None = None
     """Those of the ensemble's that are asked, by name; None: all. Without noises none is."""

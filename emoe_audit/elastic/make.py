@@ -71,10 +71,10 @@ def make_elastic(
     engine = load_engine(spec, scoring)
     languages = find_languages(engine, progress)
     measured = Measured(engine)
-    chosen_on, measured_on = (_rows(own) for own in split_captions(spec, n_captions, seed))
+    chosen_on, measured_on = (rows_of(own) for own in split_captions(spec, n_captions, seed))
     order = greedy(measured.whole, Agreement(measured, chosen_on["prompt"].to_list(), progress))
-    worth = Worth(measured, measured_on, _coverage(spec), _lots(measured.whole, seed), progress)
-    costs = _Costs.of(engine, measured_on["prompt"].to_list())
+    worth = Worth(measured, measured_on, _coverage(spec), lots_of(measured.whole, seed), progress)
+    costs = Costs.of(engine, measured_on["prompt"].to_list())
     captions = calibration_captions(spec)
     prefixes = []
     for part in order:
@@ -128,7 +128,7 @@ def split_captions(spec: EnsembleSpec, n_captions: int, seed: int, n_parts: int 
     return [captions.iloc[np.sort(part)] for part in parts]
 
 
-def _rows(captions: pd.DataFrame) -> pd.DataFrame:
+def rows_of(captions: pd.DataFrame) -> pd.DataFrame:
     """A row per prompt: `source_id, language, prompt`."""
     long = captions.astype(str).melt(ignore_index=False, var_name="language", value_name="prompt")
     return long.rename_axis("source_id").reset_index().astype(str)
@@ -142,7 +142,8 @@ def _coverage(spec: EnsembleSpec) -> pd.Series | None:
     return table[table["by"] == "language"].set_index("group")["coverage"]
 
 
-def _lots(whole: Part, seed: int) -> list[list[Part]]:
+def lots_of(whole: Part, seed: int) -> list[list[Part]]:
+    """Orders drawn by lot."""
     rng = np.random.default_rng(seed)
     return [by_lot(whole, rng) for _ in range(LOTS)]
 
@@ -234,7 +235,7 @@ def _rho(row: pd.DataFrame) -> Rho:
 
 
 @dataclass(frozen=True, kw_only=True)
-class _Costs:
+class Costs:
     """What a prompt costs: once in the text encoder, and once on each path."""
 
     text_gflop: float
@@ -243,7 +244,7 @@ class _Costs:
     path_seconds: float
 
     @classmethod
-    def of(cls, engine: ScoringEngine, texts: Sequence[str]) -> _Costs:
+    def of(cls, engine: ScoringEngine, texts: Sequence[str]) -> Costs:
         """Counted and timed on some texts."""
         engine.starts  # noqa: B018  which are made once, and belong to no prompt
         few, some = texts[:COUNTED], texts[:TIMED]
@@ -263,9 +264,11 @@ class _Costs:
         )
 
     def gflop(self, part: Part) -> float:
+        """Billions of operations of a prompt."""
         return self.text_gflop + part.n_paths * self.path_gflop
 
     def seconds(self, part: Part) -> float:
+        """Of a prompt."""
         return self.text_seconds + part.n_paths * self.path_seconds
 
 
