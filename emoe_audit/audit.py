@@ -14,7 +14,7 @@ from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.report.render import write_report
-from emoe_audit.runs.manifest import stored_dtype
+from emoe_audit.runs.manifest import check_same, stored_dtype
 from emoe_audit.runs.shares import Share
 from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring.loading import load_engine, settle_dtype
@@ -138,6 +138,7 @@ def score_share(
     grow(Path(out), plan)
     store = begun_once(Path(out), plan, prompts)
     with own_share(store, share) as work:
+        check_same(store.plan(), plan, store.path)
         if ours is not None and ours.config.check_pairs:
             find_languages(ours, progress)
         score_pending(store, engine, progress, work)

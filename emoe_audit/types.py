@@ -130,6 +130,15 @@ class PrefixChoice:
     weights_hash: str
     """SHA-256 over the weights that it was measured with."""
 
+    def to_text(self) -> str:
+        """What it is worth, for people."""
+        if self.low == self.high == 1:
+            return f"its {self.score} is that of the whole"
+        return (
+            f"its {self.score} ranks other prompts as that of the whole does, Spearman {self.fidelity:.3f} "
+            f"({self.low:.3f} to {self.high:.3f})"
+        )
+
 
 @dataclass(frozen=True, kw_only=True)
 class ScoringConfig:

@@ -16,8 +16,8 @@ import emoe_audit
 from emoe_audit.analysis.grouping import GROUP_COLUMNS
 from emoe_audit.cli import console
 from emoe_audit.cli.main import cli
-from emoe_audit.decisions.evidence import LADDER
 from emoe_audit.decisions.gate import Policy, Rule
+from emoe_audit.decisions.rungs import LADDER
 from emoe_audit.prompts.columns import KNOWN
 from emoe_audit.readers import limits as readers_limits
 from emoe_audit.report.schema import field_docstrings, report_schema

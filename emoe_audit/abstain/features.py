@@ -70,6 +70,10 @@ def judged_features(store: RunStore) -> Features:
     Raises:
         AuditError: there are none.
     """
+    if not store.plan().scoring.n_noise:
+        raise AuditError(
+            f"{store.path}: no expert was asked, of which the model learns; give --n-noise 1 to the same `run`"
+        )
     rows = _rows(store, sql("key IN (SELECT key FROM quality)")).dropna(subset=["reading", "source_id", "source_rank"])
     if rows.empty:
         raise AuditError(

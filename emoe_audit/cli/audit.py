@@ -21,17 +21,15 @@ from emoe_audit.cli.options import (
     analysis_config,
     analysis_options,
     audit_options,
-    cluster_config,
-    cluster_options,
     config_option,
     configs,
     output_options,
     run_argument,
-    shard_option,
     word_options,
 )
-from emoe_audit.cli.prefixes import part_of, prefix_options, wish_of
+from emoe_audit.cli.prefixes import part_of, prefix_options, wanted_part
 from emoe_audit.cli.turns import check_line, images_of, in_line, line_options, work_of
+from emoe_audit.cli.workers import cluster_config, cluster_options, shard_option
 from emoe_audit.runs.faults import read_faults
 from emoe_audit.runs.shares import Share
 
@@ -65,10 +63,10 @@ def run(
 
     cluster, spec = cluster_config(settings), load_spec(ensemble)
     check_line(settings, alone=cluster is None and not dry_run)
-    wish = wish_of(settings)
+    wanted = wanted_part(settings, alone=cluster is None)
     table = _table(prompts, spec, concepts, settings)
     scoring, images = configs(settings)
-    scoring = part_of(spec, scoring, images, table, wish)
+    scoring = part_of(spec, scoring, images, table, out, wanted, quiet=quiet)
     if dry_run:
         if cluster is not None:
             raise click.UsageError("--dry-run measures this machine, not a cluster: leave --ray out")
@@ -120,12 +118,12 @@ def score(
 
     cluster, spec = cluster_config(settings, shard), load_spec(ensemble)
     check_line(settings, alone=cluster is None and shard is None)
-    wish = wish_of(settings)
+    wanted = wanted_part(settings, alone=cluster is None and shard is None)
     table = _table(prompts, spec, concepts, settings)
     announce_fetch(spec, quiet)
     scoring, images = configs(settings)
     no_images = replace(images, n_images=0)
-    scoring = part_of(spec, scoring, no_images, table, wish)
+    scoring = part_of(spec, scoring, no_images, table, out, wanted, quiet=quiet)
     with in_line(settings, "scores", out, lambda: work_of(table, spec, scoring, no_images), quiet=quiet) as told:
         if shard is None:
             with hired(cluster, out) as crew:

@@ -10,15 +10,13 @@ from pathlib import Path
 import click
 
 from emoe_audit.cli.console import EXIT_ROW_ERRORS, command_line, progress_of
-from emoe_audit.cli.kinds import SEED, Target
+from emoe_audit.cli.kinds import SEED, ByteCount, Target
 from emoe_audit.cli.options import DEFAULT_ENSEMBLE, check_option, option, output_options
 from emoe_audit.errors import AuditError
-from emoe_audit.types import CheckPolicy, ScoringConfig, SplitParts
+from emoe_audit.types import CheckPolicy, Dtype, ScoringConfig, SplitParts
 
 VERIFIED_ENSEMBLE = "emoji-b"
 """The one on which no choice was made."""
-VERIFIED_NOISES = 4
-"""As many as all records were made with."""
 
 
 @click.group()
@@ -138,11 +136,29 @@ def check_ensemble(
 @option("--seed", type=SEED, default=0, help="Of captions, noises and orders drawn by lot.")
 @option("--device", default="auto", help="auto, cpu, cuda or mps.")
 @option(
+    "--dtype",
+    type=click.Choice(["auto", "float32", "bfloat16", "float16"]),
+    default="float32",
+    help="Number type of the experts; what is measured is said of that alone.",
+)
+@option(
+    "--memory-budget", type=ByteCount(), default=None, help="For weights and features; what does not fit is streamed."
+)
+@option(
     "--out", type=Target(), default=None, show_default="the user's cache", help="File for the manifest, to publish it."
 )
 @output_options
 def elastic_ensemble(
-    name: str, captions: int, n_noise: int, seed: int, device: str, out: Path | None, as_json: bool, quiet: bool
+    name: str,
+    captions: int,
+    n_noise: int,
+    seed: int,
+    device: str,
+    dtype: Dtype,
+    memory_budget: int | None,
+    out: Path | None,
+    as_json: bool,
+    quiet: bool,
 ) -> int:
     """Put experts and noises in order, and measure what each part is worth; `run --fidelity` takes what is enough."""
     from emoe_audit.elastic.choose import own_manifest
@@ -151,7 +167,7 @@ def elastic_ensemble(
 
     spec = load_spec(name)
     file = out or own_manifest(spec)
-    scoring = ScoringConfig(n_noise=n_noise, seed=seed, device=device)
+    scoring = ScoringConfig(n_noise=n_noise, seed=seed, device=device, dtype=dtype, memory_budget=memory_budget)
     found = make_elastic(spec, scoring, n_captions=captions, seed=seed, progress=progress_of(quiet))
     found.write(file)
     click.echo(json.dumps(asdict(found)) if as_json else f"{found.to_text()}\n\nmanifest: {file}")
@@ -184,7 +200,7 @@ def verify_ensemble(
     """Hold every score and baseline against the known training coverage of an ensemble."""
     from emoe_audit.experts.spec import load_spec
     from emoe_audit.ground.page import write_page
-    from emoe_audit.ground.verify import verify
+    from emoe_audit.ground.verify import NOISES, verify
     from emoe_audit.runs.store import RunStore
     from emoe_audit.types import ImageConfig
 
@@ -199,7 +215,7 @@ def verify_ensemble(
         spec,
         folder,
         n_concepts=concepts,
-        scoring=ScoringConfig(device=device, n_noise=VERIFIED_NOISES),
+        scoring=ScoringConfig(device=device, n_noise=NOISES),
         images=ImageConfig(n_images=n_images, device=device),
         command=command_line(),
         progress=progress_of(quiet),

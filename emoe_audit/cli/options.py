@@ -9,15 +9,14 @@ from typing import Any, TypeVar
 
 import click
 
-from emoe_audit.cli.kinds import SEED, SHARE, ByteCount, Finite, FiniteRange, Margin, OneOfSeveral, Target
+from emoe_audit.cli.kinds import SEED, SHARE, ByteCount, Finite, Margin, Target
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.documents import compose_yaml, read_yaml
-from emoe_audit.runs.shares import Share
-from emoe_audit.types import MIXTURE, AnalysisConfig, ClusterConfig, ImageConfig, ScoringConfig
+from emoe_audit.types import MIXTURE, AnalysisConfig, ImageConfig, ScoringConfig
 
 DEFAULT_ENSEMBLE = "emoji-a"
-LEAST_GPU = 0.0001
-"""The smallest part of a GPU that Ray gives."""
+CHOSEN = ("experts", "prefix")
+"""Settings of `ScoringConfig` that no option gives, see `emoe_audit.cli.prefixes`."""
 F = TypeVar("F", bound=Callable[..., Any])
 run_argument = click.argument("run_folder", metavar="RUN", type=click.Path(path_type=Path))
 """`RUN`, the folder of a run that exists."""
@@ -256,67 +255,6 @@ def output_options(command: F) -> F:
     return click.option("--json", "as_json", is_flag=True, help="The result as JSON on stdout.")(command)
 
 
-def shard_option(command: F) -> F:
-    """`--shard`."""
-    return option(
-        "--shard",
-        metavar="I/N",
-        type=OneOfSeveral(),
-        default=None,
-        show_default=False,
-        help="Do one of N shares of the prompts, beside processes that do the others; `run` takes in all.",
-    )(command)
-
-
-def cluster_options(command: F) -> F:
-    """The options of `ClusterConfig`."""
-    for decorate in (
-        option(
-            "--gpus-per-worker",
-            type=FiniteRange(0, min_open=True),
-            default=None,
-            show_default="workers use none",
-            help="GPUs of each worker; with 0.5 two share one.",
-        ),
-        option(
-            "--workers",
-            type=click.IntRange(1),
-            default=None,
-            show_default="all that have room",
-            help="How many processes of the cluster work.",
-        ),
-        option(
-            "--ray",
-            metavar="auto|ADDRESS",
-            default=None,
-            show_default=False,
-            help="Work on a Ray cluster: the one at HOST:PORT, or that runs here, else one is started here.",
-        ),
-    ):
-        command = decorate(command)
-    return command
-
-
-def cluster_config(settings: dict[str, Any], shard: Share | None = None) -> ClusterConfig | None:
-    """The settings object from the values of `cluster_options`; None where no cluster is asked for.
-
-    Raises:
-        UsageError: what is asked of workers without a cluster, or a share of one.
-    """
-    address, workers, gpus = settings.pop("ray"), settings.pop("workers"), settings.pop("gpus_per_worker")
-    if address is None:
-        if workers is not None or gpus is not None:
-            raise click.UsageError("--workers and --gpus-per-worker are of a Ray cluster: give --ray, too")
-        return None
-    if shard is not None:
-        raise click.UsageError(
-            "--shard is for processes that you start yourself: a Ray cluster needs none, leave it out"
-        )
-    if gpus is not None and not (gpus == int(gpus) or LEAST_GPU <= gpus < 1):
-        raise click.UsageError(f"--gpus-per-worker is a whole number, or a part of one GPU from {LEAST_GPU} on")
-    return ClusterConfig(address=address, workers=workers, gpus_per_worker=gpus)
-
-
 def word_options(command: F) -> F:
     """A user's word on what is loaded for a run that exists; for this one, so no variable says it."""
     command = click.option(
@@ -336,6 +274,6 @@ def configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
         raise click.UsageError("--lossy-mixture draws by what fits into a memory budget: give --memory-budget, too")
     images["batch_size"] = settings["batch_size"] or ImageConfig().batch_size
     return (
-        ScoringConfig(**{f.name: scoring[f.name] for f in fields(ScoringConfig) if f.name in scoring}),
+        ScoringConfig(**{f.name: scoring[f.name] for f in fields(ScoringConfig) if f.name not in CHOSEN}),
         ImageConfig(**{f.name: images[f.name] for f in fields(ImageConfig)}),
     )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -11,6 +11,7 @@ from emoe_audit.cli.console import EXIT_ROW_ERRORS, print_result, progress_of, t
 from emoe_audit.cli.kinds import SEED, SHARE, FiniteRange, Target
 from emoe_audit.cli.options import ensemble_option, option, output_options
 from emoe_audit.errors import PromptTableError
+from emoe_audit.prompts.tags import TagError, check_language
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -159,6 +160,40 @@ def join_prompts(table: Path, translations: tuple[Path, ...], out: Path) -> int:
     from emoe_audit.prompts.join import join_translations
 
     return _written(join_translations(table, translations), out)
+
+
+class OfLanguage(click.ParamType):  # type: ignore[type-arg]  # click before 8.4 has no parameter here
+    """A language and a file: `de=train.de`."""
+
+    name = "language=file"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> tuple[str, Path]:
+        """The tag and the path."""
+        if isinstance(value, tuple):
+            return value
+        language, is_named, file = str(value).partition("=")
+        try:
+            tag = check_language(language.strip()) if is_named and file else ""
+        except TagError as error:
+            self.fail(str(error), param, ctx)
+        if not tag:
+            self.fail(f"{value!r:.60} names no language; write it like de=train.de", param, ctx)
+        return tag, Path(file)
+
+
+@prompts.command("parallel")
+@click.argument("files", nargs=-1, required=True, metavar="LANGUAGE=FILE...", type=OfLanguage())
+@option("--by", default=None, show_default="lines of texts", help="Column of tables that joins their rows, as name.")
+@out_option
+def parallel_prompts(files: tuple[tuple[str, Path], ...], by: str | None, out: Path) -> int:
+    """Write captions that lie in one file a language as one CSV table.
+
+    Files are tables with `prompt` and a column that joins their rows (MAGBIG: --by name), or texts with a caption a
+    line (Multi30k). The first file's captions are the source of the others.
+    """
+    from emoe_audit.prompts.parallel import join_files
+
+    return _written(join_files(files, by), out)
 
 
 @prompts.command("translate")

@@ -37,7 +37,7 @@ def estimate(
         "images": n_images,
         "from_the_hub": to_fetch or "nothing",
         "stored_in": str(out),
-        "stored_mib": round((prompts.n_prompts * 1.3 + n_images * IMAGE_KIB) / 1024, 1),
+        "stored_mib": round((prompts.n_prompts * 2.4 + n_images * IMAGE_KIB) / 1024, 1),
         "time": "not known before the checkpoints are here"
         if to_fetch
         else _time(prompts, spec, out, scoring, images, n_images),
@@ -88,6 +88,15 @@ def seconds_of_parts(
     a_text, an_image = seconds_each(sample, spec, replace(scoring, n_noise=0), images if n_images else None)
     some, _ = seconds_each(sample, spec, replace(scoring, n_noise=1, experts=tuple(experts)), None)
     return a_text, max(0.0, some - a_text) / len(experts), an_image * n_images
+
+
+def n_read(spec: EnsembleSpec, scoring: ScoringConfig) -> tuple[int, int]:
+    """Texts that a run reads besides its own by the text encoder alone, and that it scores at most (`n_checked`)."""
+    if not scoring.check_pairs:
+        return 0, 0
+    from emoe_audit.scoring.calibration import calibration_captions
+
+    return calibration_captions(spec).size, n_checked(scoring)
 
 
 def n_checked(scoring: ScoringConfig) -> int:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Literal
+from typing import Any
 
 import pandas as pd
 
@@ -20,11 +20,11 @@ from emoe_audit.analysis.intervals import Interval, Side, side
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import COVERAGE, PUBLISHED_RECALL, SOURCE_QUALITY
 from emoe_audit.decisions.ranking import Validity, ranking_score, read_validity
+from emoe_audit.decisions.rungs import LADDER, Rung
 from emoe_audit.prompts.tags import language_name
 from emoe_audit.runs.query import RunReader, known_column
 from emoe_audit.runs.sql import sql
 
-Rung = Literal["coverage", "quality", "published", "checks", "design", "none", "contradicted"]
 ENOUGH_GROUPS = 10
 """Of fewer groups a rank correlation decides nothing: unrelated means would be called clear too often."""
 ENOUGH_PROMPTS = 30
@@ -48,58 +48,6 @@ LIMIT = (
 """What is said beside a ranking by `UNFAMILIARITY`."""
 QUALITY = "the image quality of {groups} by their source captions"
 SIDES: dict[str, Side] = {"holds": "below", "unclear": "unclear", "turned": "above"}
-
-
-@dataclass(frozen=True, kw_only=True)
-class RungWords:
-    """What one rung is called, what has to be there for it, and what may be done with a ranking that reaches it."""
-
-    word: str
-    rests_on: str
-    sentence: str
-    """`{basis}` is the evidence in words."""
-
-
-LADDER: dict[Rung, RungWords] = {
-    "coverage": RungWords(
-        word="Confirmed by known training coverage",
-        rests_on="the share of the training captions is known of ten groups or more, and the score rises as it falls",
-        sentence="Act on the ranking: the score rises as {basis} falls",
-    ),
-    "quality": RungWords(
-        word="Confirmed by image quality",
-        rests_on="images were judged of ten languages or regions or more, or of thirty prompts where all are in one "
-        "language, and the score rises as their cosine with the source caption falls",
-        sentence="Act on the ranking where images count: the score rises as {basis} falls",
-    ),
-    "published": RungWords(
-        word="Supported by published readings of its text encoder",
-        rests_on="the text encoder is a public one, byte for byte, and over ten languages or more the score rises as "
-        "its published recall falls, beyond what the number of tokens explains",
-        sentence="Follow the ranking as a lead: the score rises as {basis} falls",
-    ),
-    "checks": RungWords(
-        word="Supported by checks beyond placebo",
-        rests_on="prompts that must be strange to every model score higher than their placebos do",
-        sentence="Take the ranking as a question to ask: it is supported by {basis}",
-    ),
-    "design": RungWords(
-        word="Hinted at by published readings of the same design",
-        rests_on="as for published readings, of a text encoder of the same design whose weights may be others",
-        sentence="Take the ranking as a hint: the score rises as {basis} falls",
-    ),
-    "none": RungWords(
-        word="Supported by nothing in this run",
-        rests_on="nothing of the above",
-        sentence="Do not act on the ranking: nothing in this run supports it",
-    ),
-    "contradicted": RungWords(
-        word="Contradicted in this run",
-        rests_on="any of the above clearly points the other way",
-        sentence="Do not use the ranking: the score points the wrong way against {basis}",
-    ),
-}
-"""Every rung by falling weight; below them what stands on none."""
 
 
 @dataclass(frozen=True, kw_only=True)

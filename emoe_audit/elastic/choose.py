@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import contextlib
 from dataclasses import asdict, replace
 from pathlib import Path
 
 from emoe_audit.elastic.manifest import Elastic, Prefix, read_elastic
 from emoe_audit.errors import AuditError
+from emoe_audit.experts.ensemble import footprint_of
 from emoe_audit.experts.hashing import json_digest
 from emoe_audit.experts.spec import embedded_folders, load_spec
 from emoe_audit.readers.paths import user_cache
@@ -36,13 +37,32 @@ def find_elastic(spec: EnsembleSpec) -> Elastic:
         AuditError: there is none, or it is none of this ensemble; with what makes it.
     """
     folder = embedded_folders().get(spec.name)
-    brought = [folder / FILE] if folder is not None and load_spec(spec.name) == spec else []
-    for file in (own_manifest(spec), *brought):
+    places = [folder / FILE] if folder is not None and load_spec(spec.name) == spec else []
+    with contextlib.suppress(AuditError):  # there is no home
+        places.insert(0, own_manifest(spec))
+    for file in places:
         if file.is_file():
             return read_elastic(file)
     raise AuditError(
         f"{spec.name}: what a part of it is worth is not known; `emoe-audit ensemble elastic {spec.name}` measures it"
     )
+
+
+def check_settings(elastic: Elastic, scoring: ScoringConfig) -> None:
+    """Raise `AuditError` where prompts are scored in another way than that in which parts were measured."""
+    names = ("dtype", "num_inference_steps", "both_halves")
+    other = [name for name in names if getattr(elastic, name) != getattr(scoring, name)]
+    if other:
+        raise AuditError(
+            f"{elastic.ensemble}: what its parts are worth was measured with another {' and '.join(other)} than is "
+            f"asked for; leave that as it is by default, or see `emoe-audit ensemble elastic --help`"
+        )
+
+
+def bytes_needed(spec: EnsembleSpec, scoring: ScoringConfig, prefix: Prefix) -> int:
+    """Of memory, for all weights of a prefix at once and one prompt."""
+    names, n_noise = prefix.experts, prefix.n_noise
+    return replace(footprint_of(spec, names, scoring.dtype), n_noise=n_noise).needed("all")
 
 
 def with_prefix(
@@ -70,17 +90,3 @@ def with_prefix(
         weights_hash=prefix.weights_hash,
     )
     return replace(scoring, experts=prefix.experts if prefix.n_noise else (), n_noise=prefix.n_noise, prefix=choice)
-
-
-def seconds_within(elastic: Elastic, a_text: float, a_path: float, n_prompts: int, left: float) -> Mapping[str, float]:
-    """The prefixes by name that score so many prompts in the time that is left, with their seconds.
-
-    Args:
-        elastic: The ensemble in order.
-        a_text: Seconds in which a prompt is read by the text encoder, here.
-        a_path: Seconds in which it passes one expert under one noise.
-        n_prompts: Prompts to score.
-        left: Seconds.
-    """
-    times = {own.name: n_prompts * (a_text + len(own.experts) * own.n_noise * a_path) for own in elastic.prefixes}
-    return {name: own for name, own in times.items() if own <= left}

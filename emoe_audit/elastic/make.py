@@ -11,6 +11,7 @@ import numpy as np
 import pandas as pd
 
 from emoe_audit.analysis.contrasts import correlate_groups, correlate_prompts
+from emoe_audit.analysis.crossed import half_width
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.rank_correlation import spearman
 from emoe_audit.analysis.readings import Readings
@@ -29,13 +30,15 @@ from emoe_audit.scoring.calibration import calibration_captions
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.flops import gflop
-from emoe_audit.scoring.loading import load_engine
+from emoe_audit.scoring.loading import load_engine, settle_dtype
 from emoe_audit.steps.checks import find_languages
 from emoe_audit.types import EnsembleSpec, Prompt, ScoringConfig
 from emoe_audit.validity.check import check
 
 CAPTIONS = 12
 """Captions that the order is chosen on, and as many others that it is measured on, each in every language."""
+LEVEL = 0.95
+"""Of intervals."""
 LOTS = 100
 """Orders that are drawn by lot."""
 COUNTED, TIMED = 8, 32
@@ -68,7 +71,7 @@ def make_elastic(
     scoring = scoring or ScoringConfig(n_noise=4)
     if not scoring.n_noise:
         raise EnsembleError(f"{spec.name}: without noises there is nothing to put in order; give at least one")
-    engine = load_engine(spec, scoring)
+    engine = load_engine(spec, settle_dtype(scoring))
     languages = find_languages(engine, progress)
     measured = Measured(engine)
     chosen_on, measured_on = (rows_of(own) for own in split_captions(spec, n_captions, seed))
@@ -88,7 +91,7 @@ def make_elastic(
                 gflop=costs.gflop(part),
                 cost=costs.gflop(part) / costs.gflop(measured.whole),
                 seconds=costs.seconds(part),
-                n_bytes=footprint_of(spec, names, scoring.dtype).weights("all"),
+                n_bytes=footprint_of(spec, names, engine.config.dtype).weights("all"),
                 weights_hash=weights_hash(
                     engine.ensemble.base_hash, [engine.ensemble.expert_hashes[place] for place in part.experts]
                 ),
@@ -105,7 +108,9 @@ def make_elastic(
         n_captions=measured_on["source_id"].nunique(),
         n_languages=measured_on["language"].nunique(),
         seed=seed,
-        dtype=str(scoring.dtype),
+        dtype=str(engine.config.dtype),
+        num_inference_steps=scoring.num_inference_steps,
+        both_halves=scoring.both_halves,
         prefixes=tuple(prefixes),
     )
 
@@ -123,7 +128,7 @@ def split_captions(spec: EnsembleSpec, n_captions: int, seed: int, n_parts: int 
         raise EnsembleError(
             f"{spec.name}: {n_parts} x {n_captions} captions are asked for, there are {len(captions)}; ask for fewer"
         )
-    places = np.random.default_rng(seed).permutation(len(captions))
+    places = np.random.default_rng([seed, 1]).permutation(len(captions))  # others than calibration draws
     parts = [places[number * n_captions : (number + 1) * n_captions] for number in range(n_parts)]
     return [captions.iloc[np.sort(part)] for part in parts]
 
@@ -157,8 +162,8 @@ class Agreement:
         self._known: dict[Part, dict[str, float]] = {}
 
     def __call__(self, part: Part) -> float:
-        """Of the part."""
-        return min(self.by_score(part).values())
+        """Of the part; NaN where one of its scores is the same for all texts."""
+        return float(np.min(list(self.by_score(part).values())))
 
     def by_score(self, part: Part) -> dict[str, float]:
         """Spearman of each registered score, by name; NaN for the text alone."""
@@ -188,7 +193,9 @@ class Worth:
     def of(self, part: Part) -> dict[str, Fidelity]:
         """By score; those of the experts are left out where none is asked."""
         found = {
-            name: Fidelity(fidelity=EXACT, by_language=EXACT, by_lot=None, coverage=self._covered(values))
+            name: Fidelity(
+                fidelity=EXACT, within_language=EXACT, by_language=EXACT, by_lot=None, coverage=self._covered(values)
+            )
             for name, values in self._of_text.items()
         }
         if not part.n_noise:
@@ -201,13 +208,30 @@ class Worth:
         frame = self._rows.assign(own=values, whole=self._whole[name].to_numpy())
         return Fidelity(
             fidelity=EXACT if is_whole else _rho(correlate_prompts(frame, "own", "whole")),
+            within_language=EXACT if is_whole else self._within(frame),
             by_language=EXACT if is_whole else _rho(correlate_groups(frame, "own", "whole", by="language")),
             by_lot=None if is_whole else self._by_lot(name, part),
             coverage=self._covered(values),
         )
 
-    def _by_lot(self, name: str, part: Part) -> float:
-        return float(np.mean([self._agreement.by_score(at_cost(lot, part))[name] for lot in self._lots]))
+    def _by_lot(self, name: str, part: Part) -> float | None:
+        at_that = [own for lot in self._lots if (own := at_cost(lot, part)) is not None]
+        found = [self._agreement.by_score(own)[name] for own in at_that]
+        return float(np.mean(found)) if found and np.isfinite(found).all() else None
+
+    def _within(self, frame: pd.DataFrame) -> Rho:
+        """The mean of the correlations within languages, and Student's t over these."""
+        rhos = [spearman(own["own"].to_numpy(), own["whole"].to_numpy()) for _, own in frame.groupby("language")]
+        known = np.array([rho for rho in rhos if np.isfinite(rho)])
+        if len(known) < 2:
+            return Rho(rho=None, low=None, high=None)
+        half = half_width(float(known.std(ddof=1) / np.sqrt(len(known))), len(known) - 1, LEVEL)
+        mean = float(known.mean())
+        return (
+            Rho(rho=mean, low=mean - half, high=mean + half)
+            if np.isfinite(half)
+            else Rho(rho=mean, low=mean, high=mean)
+        )
 
     def _covered(self, values: np.ndarray) -> Rho | None:
         if self._coverage is None:
@@ -231,7 +255,7 @@ class Worth:
 
 def _rho(row: pd.DataFrame) -> Rho:
     rho, low, high = (None if np.isnan(own) else float(own) for own in row.iloc[0][["rho", "low", "high"]])
-    return Rho(rho=rho, low=low, high=high)
+    return EXACT if rho == 1 else Rho(rho=rho, low=low, high=high)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -7,6 +7,7 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
+from itertools import takewhile
 from pathlib import Path
 
 from emoe_audit.errors import AuditError
@@ -31,10 +32,12 @@ class Fidelity:
 
     fidelity: Rho
     """Spearman with the same score of the whole, over prompts; for other captions and languages."""
+    within_language: Rho
+    """Mean over languages of the same within each, for other languages."""
     by_language: Rho
     """The same over the means of languages."""
     by_lot: float | None
-    """Mean over prompts of the same of orders drawn by lot, at no more cost; null where nothing was to be chosen."""
+    """Mean over orders drawn by lot of the same at the same cost; null where nothing was to be chosen."""
     coverage: Rho | None
     """Spearman of the means of languages with their training coverage; null where that is not known."""
 
@@ -84,13 +87,20 @@ class Elastic:
     """Captions that fidelity was measured on, each in every language; the order was chosen on as many others."""
     n_languages: int
     seed: int
-    """Of the captions, and of the orders that were drawn by lot."""
+    """Of captions, noises and orders drawn by lot."""
     dtype: str
+    num_inference_steps: int
+    both_halves: bool
     prefixes: tuple[Prefix, ...]
     """From the text encoder alone to the whole."""
 
-    def reaching(self, fidelity: float, score: str | None = None) -> Prefix:
-        """The smallest prefix whose fidelity is at least that, at the lower end of its interval.
+    def reaching(self, fidelity: float, score: str | None = None, *, within_language: bool = False) -> Prefix:
+        """The smallest prefix that is faithful enough at the lower end of its interval, and all larger ones with it.
+
+        Args:
+            fidelity: From above 0 to 1.
+            score: Whose; by default that of the score that ranks.
+            within_language: Whether prompts of one language are to be ranked, among which there is less to be told.
 
         Raises:
             AuditError: there is no such score.
@@ -98,25 +108,12 @@ class Elastic:
         name = score or self.score
         if name not in self.prefixes[-1].scores:
             raise AuditError(f"{self.ensemble}: no score {name!r:.60}; there are {', '.join(self.prefixes[-1].scores)}")
-        return next(own for own in self.prefixes if _low(own, name) >= fidelity)
+        large = [*takewhile(lambda own: _low(own, name, within_language) >= fidelity, reversed(self.prefixes))]
+        return large[-1] if large else self.prefixes[-1]
 
-    def within(self, *, seconds: Mapping[str, float] | None = None, n_bytes: int | None = None) -> Prefix:
-        """The largest prefix that takes no more than so many bytes, and of those that have `seconds` by their name.
-
-        Raises:
-            AuditError: there is none.
-        """
-        fitting = [
-            own
-            for own in self.prefixes
-            if (seconds is None or own.name in seconds) and (n_bytes is None or own.n_bytes <= n_bytes)
-        ]
-        if not fitting:
-            least = self.prefixes[0]
-            raise AuditError(
-                f"{self.ensemble}: even the {least.name} takes more; its weights have {gib(least.n_bytes)}"
-            )
-        return fitting[-1]
+    def largest(self, fitting: Sequence[Prefix]) -> Prefix:
+        """The largest of some prefixes, at least one."""
+        return max(fitting, key=self.prefixes.index)
 
     def write(self, file: Path) -> None:
         """As JSON. Raises `WriteError`."""
@@ -145,12 +142,16 @@ def order_hash(experts: Sequence[Sequence[str]], n_noises: Sequence[int]) -> str
 
 def read_elastic(file: Path) -> Elastic:
     """A manifest. Raises `AuditError` for what is none."""
-    return typed(read_json(file, AuditError), Elastic, str(file), AuditError)
+    found = typed(read_json(file, AuditError), Elastic, str(file), AuditError)
+    if len(found.prefixes) < 2 or found.score not in found.prefixes[-1].scores:
+        raise AuditError(f"{file}: no order of an ensemble: it has too few prefixes, or not the score that ranks")
+    return found
 
 
-def _low(prefix: Prefix, score: str) -> float:
+def _low(prefix: Prefix, score: str, within_language: bool) -> float:
     found = prefix.scores.get(score)
-    return -1.0 if found is None or found.fidelity.low is None else found.fidelity.low
+    low = None if found is None else (found.within_language if within_language else found.fidelity).low
+    return -1.0 if low is None else low
 
 
 def _told(own: Fidelity | None) -> str:

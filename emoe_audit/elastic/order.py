@@ -73,6 +73,6 @@ def by_lot(whole: Part, rng: np.random.Generator) -> list[Part]:
     return order
 
 
-def at_cost(order: Sequence[Part], part: Part) -> Part:
-    """The largest prefix of an order that costs no more than a part."""
-    return max((own for own in order if own.n_paths <= part.n_paths), key=lambda own: own.n_paths)
+def at_cost(order: Sequence[Part], part: Part) -> Part | None:
+    """What an order has at the cost of a part; None where it has nothing of just that cost."""
+    return next((own for own in order if own.n_paths == part.n_paths), None)

@@ -43,6 +43,8 @@ WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*")
 READABILITY = "text_recall_at_10"
 TRAINING_CAPTIONS = 2000
 COUNTED_PROMPTS = 8
+NOISES = 4
+"""With which all records were made."""
 
 
 class BenchEngine:
@@ -105,7 +107,7 @@ def verify(
         EnsembleError: the ensemble says not what it was trained on.
     """
     coverage, captions = known_coverage(spec), caption_matrix(spec)
-    engine = bench_engine(spec, scoring or ScoringConfig(), captions, coverage)
+    engine = bench_engine(spec, scoring or ScoringConfig(n_noise=NOISES), captions, coverage)
     find_languages(engine.engine, progress)
     prompts = default_prompts(spec, n_concepts=n_concepts)
     plain = prompts.frame.loc[is_plain(prompts.frame), "source_id"].drop_duplicates().tolist()

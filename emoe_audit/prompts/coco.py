@@ -1,4 +1,7 @@
-"""COCO captions as prompts, read through pycocotools. Extra fields `language` and `source_id` are understood."""
+"""COCO captions as prompts, read through pycocotools, Karpathy's splits among them.
+
+Extra fields `language`, `source_id` and `split` of an annotation are understood.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +16,7 @@ from typing import Any
 from pycocotools.coco import COCO
 
 from emoe_audit.errors import PromptTableError
+from emoe_audit.prompts.karpathy import as_coco, is_karpathy
 from emoe_audit.prompts.table import PromptTable, check_rows
 from emoe_audit.readers.documents import loose_json
 from emoe_audit.readers.limits import CAPTIONS
@@ -70,7 +74,8 @@ def load_coco(path: Path) -> tuple[COCO, list[tuple[int, Broken]]]:
     Raises:
         PromptTableError: see `read_coco`.
     """
-    data = _checked(_json(path), path)
+    data = _json(path)
+    data = _checked(as_coco(data) if is_karpathy(data) else data, path)
     images, no_images = _parted(data["images"], _image_fault)
     annotations, no_annotations = _parted(data["annotations"], _annotation_fault)
     coco = COCO()
@@ -174,6 +179,8 @@ def _rows(coco: COCO) -> Iterator[tuple[int, Row]]:
             "language": annotation.get("language") or "",
             "image_id": str(annotation["image_id"]),
         }
+        if "split" in annotation:
+            row["split"] = str(annotation["split"])
         if has_files:
             row["image_file"] = coco.imgs.get(annotation["image_id"], {}).get("file_name")
         yield number, row

@@ -27,7 +27,18 @@ GIVEN = "language_given"
 """The language tag that a table gave, where the audit knows the language by another."""
 RESERVED = frozenset(
     (
-        *("key", "image", "image_seed", "flagged", "reading", "truncated", "n_noise", "n_tokens", "tokens_per_word"),
+        *(
+            "key",
+            "image",
+            "image_seed",
+            "flagged",
+            "reading",
+            "features",
+            "truncated",
+            "n_noise",
+            "n_tokens",
+            "tokens_per_word",
+        ),
         *("disagreement", "relative_disagreement", "feature_power"),
         *("disagreement_noise_sd", "relative_disagreement_noise_sd"),
         *("unfamiliarity", "translation_disagreement", "translation_reliability", "read_as"),

@@ -13,7 +13,7 @@ from emoe_audit.prompts.tags import TagError, check_language, check_region
 from emoe_audit.prompts.wide import language_of
 
 SYNONYMS: Mapping[str, tuple[str, ...]] = {
-    "prompt": ("caption", "text"),
+    "prompt": ("caption", "text", "prompts"),
     "language": ("lang", "locale", "lang_code", "language_code"),
     "region": ("country", "country_code", "region_code"),
 }

@@ -7,7 +7,7 @@ from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.report.data import LEVEL, Company, GroupTable, Scope
-from emoe_audit.report.labels import column_label, counted, score_name
+from emoe_audit.report.labels import column_label, counted
 from emoe_audit.types import PrefixChoice, RunManifest
 
 _OF_EXPERTS = (
@@ -73,8 +73,7 @@ def _of_a_part(part: PrefixChoice, n_experts: int, n_noise: int) -> str:
     asked = f"{n_experts} of {part.n_experts} experts under {n_noise} of {part.n_noise} noises"
     return (
         f"A part of the ensemble was asked, {asked if n_noise else 'its text encoder alone'}, for {part.cost:.0%} of "
-        f"the work. Its {score_name(part.score)} goes with that of the whole by {part.fidelity:.3f} ({part.low:.3f} to "
-        f"{part.high:.3f}, Spearman over other prompts); other scores of the part were not asked to."
+        f"the work: {part.to_text()}. Other scores of the part were not held to anything."
     )
 
 

@@ -33,7 +33,7 @@ PLAN, MANIFEST, ERRORS, LOCK, WRITER = "plan.json", "manifest.json", "errors.jso
 FILES, JOURNAL = "files.parquet", "files.jsonl"
 OWN = re.compile(
     r"plan\.json|errors\.jsonl|report\.(json|html)|verification\.html"
-    r"|(prompts|scores|readings|quality|analysis|images|abstain)/.*(?<!\.tmp)"
+    r"|(prompts|scores|readings|noises|quality|analysis|images|abstain)/.*(?<!\.tmp)"
 )
 """What a run of an earlier version holds that is its own."""
 SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])
@@ -203,7 +203,7 @@ class Ledger:
         return found if found in states else states[-1]
 
     def _start(self, states: dict[str, State | None]) -> None:
-        """Begin the journal anew; the plan is never written again, so its line can stand at the end."""
+        """Begin the journal anew, with the plan at the end: the last line is of what may not have been written yet."""
         order = sorted(states, key=lambda name: name == PLAN)
         write_lines(self.run / JOURNAL, (Line(path=name, state=states[name]) for name in order))
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from dataclasses import asdict, fields, replace
 from datetime import datetime
 from pathlib import Path
@@ -29,14 +30,16 @@ def settings_hash(config: ScoringConfig) -> str:
     return _digest(_settings(config))
 
 
-def key_settings_hash(config: ScoringConfig) -> str:
-    """The same without `GROWS`: of what a key depends on."""
-    return _digest(_kept_settings(config))
-
-
 def prompt_key(prompt: str, language: str, base_hash: str, settings: str) -> str:
     """The key of a row: 32 hexadecimal digits of SHA-256 over what stays the same of its score while a run grows."""
     return _digest([prompt, language, base_hash, settings])[:32]
+
+
+def keyed_by(plan: RunManifest) -> tuple[str, str]:
+    """The last two arguments of `prompt_key` in a run; one that cannot grow rests on all that its scores depend on."""
+    if plan.base_hash:
+        return plan.base_hash, _digest(_kept_settings(plan.scoring))
+    return plan.ensemble_hash, settings_hash(plan.scoring)
 
 
 def is_smaller(old: RunManifest, new: RunManifest) -> bool:
@@ -45,12 +48,23 @@ def is_smaller(old: RunManifest, new: RunManifest) -> bool:
     settings = [(_kept_settings(own.scoring), _settings(own.images)) for own in (old, new)]
     if not new.base_hash or hashes[0] != hashes[1] or settings[0] != settings[1]:
         return False
-    (experts, noises), (more, n_noise) = ((set(run.expert_hashes), run.scoring.n_noise) for run in (old, new))
+    (experts, noises), (more, n_noise) = ((Counter(run.expert_hashes), run.scoring.n_noise) for run in (old, new))
     return (noises < n_noise and experts == more) or (noises <= n_noise and experts < more)
 
 
+def is_same(old: RunManifest, new: RunManifest) -> bool:
+    """Whether both make the same rows; device and batch size may differ."""
+    return not _different(old, new)
+
+
 def check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
-    """Raise `StoreError` naming what differs unless both make the same rows; device and batch size may differ."""
+    """Raise `StoreError` naming what differs unless both make the same rows."""
+    different = _different(old, new)
+    if different:
+        raise StoreError(f"{path}: holds a run with other {', '.join(different)}; choose another --out, or remove it")
+
+
+def _different(old: RunManifest, new: RunManifest) -> list[str]:
     pairs = {
         "ensemble": (old.ensemble_hash, new.ensemble_hash),
         "prompts": (old.prompts_hash, new.prompts_hash),
@@ -59,9 +73,7 @@ def check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
         "drawing model or judge": (old.quality_hash, new.quality_hash),
         "captions that the judge chooses among": (old.candidates_hash, new.candidates_hash),
     }
-    different = [name for name, (before, now) in pairs.items() if before != now]
-    if different:
-        raise StoreError(f"{path}: holds a run with other {', '.join(different)}; choose another --out, or remove it")
+    return [name for name, (before, now) in pairs.items() if before != now]
 
 
 def _kept_settings(config: ScoringConfig) -> dict[str, Any]:

@@ -24,7 +24,8 @@ LEFT = "FROM prompts ANTI JOIN {table} USING (key) {beside} WHERE {own}"
 COUNT = "SELECT count(DISTINCT key) AS n {left}"
 ROWS = "SELECT key, prompt_id, source_id, prompt, language {left} ORDER BY key, prompt_id"
 BEGUN = """
-    SELECT * FROM (SELECT key, prompt_id, source_id, prompt, language {left}) LEFT JOIN noises USING (key)
+    SELECT * FROM (SELECT key, n_noise, features, COLUMNS('.*_noises') FROM noises)
+    RIGHT JOIN (SELECT key, prompt_id, source_id, prompt, language {left}) USING (key)
     ORDER BY key, prompt_id, n_noise DESC NULLS LAST
 """
 OWN = "('0x' || key[1:8])::UBIGINT % {of}::UBIGINT = {place}::UBIGINT"

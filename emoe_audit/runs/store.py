@@ -91,9 +91,7 @@ class RunStore(PlannedRun):
         self.ledger.adopt()
 
     def plan_anew(self, plan: RunManifest) -> None:
-        """Write another plan, of a run that this one grows into, in place of its own; it is unfinished from then on."""
-        if self.is_complete:
-            self.ledger.reopen()
+        """Write another plan, of a run that this one grows into, in place of its own."""
         self._write(self.path / PLAN, _plan_text(plan))
         remember(self.path / PLAN)
         self._named = plan
@@ -225,10 +223,12 @@ class RunStore(PlannedRun):
         for shard in shards(self.path, table):
             self._remove(shard)
 
-    def forget_analysis(self, name: str) -> None:
-        """Remove an analysis table, where it is there."""
-        if self.has_analysis(name):
-            self._remove(views.analysis(self.path, name))
+    def forget(self, names: Iterable[str]) -> None:
+        """Remove those of some files that are there."""
+        self._forget_join()
+        for name in names:
+            if self.file(name) is not None:
+                self._remove(self.path / name)
 
     def take(self, place: Path) -> None:
         """Note the files of a folder in the run folder that others than this store wrote; of one outside, nothing."""

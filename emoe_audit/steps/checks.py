@@ -88,7 +88,8 @@ def find_outcome(engine: AnyEngine, progress: Progress = silent) -> pd.DataFrame
 
 def watch_experts(store: RunStore, engine: AnyEngine, progress: Progress = silent) -> None:
     """Write `expert_use` and `expert_use_divergence` of an ensemble from one checkpoint; of others there is no use."""
-    if store.plan().ensemble.emergent is None or store.has_analysis("expert_use"):
+    plan = store.plan()
+    if plan.ensemble.emergent is None or not plan.scoring.n_noise or store.has_analysis("expert_use"):
         return
     from emoe_audit.scoring.expert_use import measure_use
 

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import pandas as pd
 
 from emoe_audit.prompts.table import PromptTable
-from emoe_audit.runs.manifest import key_settings_hash, prompt_key
+from emoe_audit.runs.manifest import keyed_by, prompt_key
 from emoe_audit.runs.store import RunStore
 from emoe_audit.types import RunManifest
 
@@ -28,8 +28,8 @@ class _Keyed:
     plan: RunManifest
 
     def __iter__(self) -> Iterator[pd.DataFrame]:
-        base, settings = self.plan.base_hash or self.plan.ensemble_hash, key_settings_hash(self.plan.scoring)
+        by = keyed_by(self.plan)
         for part in self.prompts.parts:
             pairs = zip(part["prompt"], part["language"], strict=True)
-            keys = [prompt_key(prompt, language, base, settings) for prompt, language in pairs]
+            keys = [prompt_key(prompt, language, *by) for prompt, language in pairs]
             yield part.assign(key=keys)

@@ -44,6 +44,7 @@ def _check_same(store: RunStore, spec: EnsembleSpec) -> None:
     else:
         from emoe_audit.experts.ensemble import load_ensemble
 
-        is_same = load_ensemble(spec, device="cpu").ensemble_hash == plan.ensemble_hash
+        asked = {"n_noise": plan.scoring.n_noise, "experts": plan.scoring.experts}
+        is_same = load_ensemble(spec, device="cpu", **asked).ensemble_hash == plan.ensemble_hash  # type: ignore[arg-type]
     if not is_same:
         raise StoreError(f"{store.path}: a run of another ensemble than {spec.name}, or of other weights of it")

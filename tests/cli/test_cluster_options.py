@@ -8,7 +8,7 @@ import pytest
 from click.testing import CliRunner
 
 from emoe_audit.cli.main import cli
-from emoe_audit.cli.options import cluster_config
+from emoe_audit.cli.workers import cluster_config
 from emoe_audit.types import ClusterConfig
 
 

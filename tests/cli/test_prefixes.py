@@ -37,7 +37,7 @@ def test_a_run_asks_as_little_as_is_faithful_enough_and_the_report_says_so(folde
     report = json.loads((out / "report.json").read_text())
     assert any(limit.startswith("A part of the ensemble was asked") for limit in report["limits"])
     assert "of 3 experts under" in (out / "report.html").read_text()
-    grown = invoke("run", "--ensemble", folder, "--out", str(out), "--n-noise", "2", *FAST)
+    grown = invoke("run", "--ensemble", folder, "--out", str(out), "--n-noise", "3", *FAST)
     assert grown.returncode == 0, grown.stderr
     assert RunStore.open(out).plan().scoring.prefix is None
 
@@ -53,7 +53,9 @@ def test_a_budget_of_time_or_memory_takes_the_largest_part_that_fits(folder: str
     ample = invoke("run", "--ensemble", folder, "--out", str(tmp_path / "a"), "--time-budget", "2h", *FAST)
     assert ample.returncode == 0 and "asking 3 experts x 2 noises, 100% of the work" in ample.stderr
     short = invoke("run", "--ensemble", folder, "--out", str(tmp_path / "b"), "--time-budget", "0.001s", *FAST)
-    assert short.returncode == 2 and "the text encoder alone takes more" in short.stderr
+    assert short.returncode == 2 and "even the text encoder alone takes more than the budget" in short.stderr
+    again = invoke("run", "--ensemble", folder, "--out", str(tmp_path / "a"), "--time-budget", "2h", *FAST)
+    assert again.returncode == 0 and "asking" not in again.stderr, "a run goes on with the part that it began with"
     roomy = ("--elastic", "--memory-budget", "1GiB")
     held = invoke("run", "--ensemble", folder, "--out", str(tmp_path / "c"), *roomy, *FAST)
     assert held.returncode == 0 and "asking 3 experts x 2 noises" in held.stderr
@@ -67,13 +69,25 @@ def test_a_budget_of_time_or_memory_takes_the_largest_part_that_fits(folder: str
         (["--fidelity", "beauty=0.5"], "no score 'beauty'; there are translation_disagreement"),
         (["--time-budget", "soon"], "'soon' is no time; write it like 45s"),
         (["--elastic"], "--elastic asks what a memory budget holds: give --memory-budget, too"),
-        (["--fidelity", "1", "--time-budget", "0.001s"], "a fidelity of 1 takes"),
+        (["--elastic", "--memory-budget", "1KiB"], "even the text encoder alone takes more than the budget"),
+        (["--fidelity", "0.9", "--n-noise", "2"], "leave out --n-noise"),
+        (["--time-budget", "1h", "--ray", "auto"], "leave out --ray and --shard"),
+        (["--fidelity", "disagreement=0.9", "--both-halves"], "with another both_halves than is asked for"),
     ],
 )
 def test_what_cannot_be_asked_is_one_sentence(folder: str, tmp_path: Path, words: list[str], expected: str) -> None:
     done = invoke("run", "--ensemble", folder, "--out", str(tmp_path / "run"), *words, *FAST)
     assert done.returncode == 2 and expected in done.stderr
     assert not (tmp_path / "run").exists()
+
+
+def test_a_table_without_translations_has_to_name_the_score(tmp_path: Path) -> None:
+    (tmp_path / "english.csv").write_text("prompt,language\n" + "".join(f"a dog {n},en\n" for n in range(9)))
+    words = ("run", str(tmp_path / "english.csv"), "--ensemble", "emoji-a", "--out", str(tmp_path / "run"), *FAST)
+    done = invoke(*words, "--fidelity", "0.9")
+    assert done.returncode == 2 and "takes captions in 3 languages; this table has none" in done.stderr
+    named = invoke(*words, "--fidelity", "disagreement=0.3")
+    assert named.returncode == 0 and "its disagreement ranks other prompts as that of the whole does" in named.stderr
 
 
 def test_an_ensemble_without_a_manifest_says_what_makes_one(tmp_path: Path) -> None:

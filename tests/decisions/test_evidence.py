@@ -18,15 +18,14 @@ from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.decisions.evidence import (
     ENOUGH_CAPTIONS,
     ENOUGH_GROUPS,
-    LADDER,
     Captions,
     Reader,
-    Rung,
     Standing,
     read_standing,
     standing,
 )
 from emoe_audit.decisions.ranking import ScoreValidity, Validity
+from emoe_audit.decisions.rungs import LADDER, Rung
 from emoe_audit.runs.store import RunStore
 from tests.synthetic import synthetic_frame, synthetic_plan
 

@@ -11,8 +11,9 @@ import pytest
 from scipy.stats import binomtest
 
 from emoe_audit.cli.main import cli
-from emoe_audit.decisions.evidence import LADDER, read_standing
+from emoe_audit.decisions.evidence import read_standing
 from emoe_audit.decisions.gate import Finding, Policy, Rule, judge_run, overall, read_policy, to_json, to_text
+from emoe_audit.decisions.rungs import LADDER
 from emoe_audit.errors import AuditError
 from emoe_audit.runs.store import RunStore
 from tests.synthetic import synthetic_plan

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from emoe_audit.decisions.evidence import LADDER
+from emoe_audit.decisions.rungs import LADDER
 from tests.docs.texts import DOCS, README, ROOT
 
 OTHER = "on `emoji-a`: "

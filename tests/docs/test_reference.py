@@ -11,8 +11,8 @@ import reference
 
 import emoe_audit
 from emoe_audit.cli import console
-from emoe_audit.decisions.evidence import LADDER
 from emoe_audit.decisions.gate import POLICY_KEYS, RULE_KEYS, Policy, Rule
+from emoe_audit.decisions.rungs import LADDER
 from emoe_audit.experts.spec_reader import EMERGENT_KEYS, EXPERT_KEYS, MIXTURE_KEYS, PROMPT_KEYS, SPEC_KEYS
 from emoe_audit.prompts.columns import KNOWN
 from emoe_audit.report.data import ReportData

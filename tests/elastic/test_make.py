@@ -11,10 +11,10 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from emoe_audit.elastic.make import LOTS, Agreement, Worth, make_elastic, split_captions
+from emoe_audit.elastic.make import Agreement, Worth, make_elastic, split_captions
 from emoe_audit.elastic.manifest import Elastic, Prefix, read_elastic
 from emoe_audit.elastic.measured import Measured, PartEngine
-from emoe_audit.elastic.order import TEXT, Part, at_cost, by_lot
+from emoe_audit.elastic.order import TEXT, Part, by_lot
 from emoe_audit.errors import AuditError, EnsembleError
 from emoe_audit.experts.ensemble import weights_hash
 from emoe_audit.scoring.disagreement import SCORES
@@ -74,12 +74,12 @@ def test_a_part_agrees_as_its_least_score_does(measured: Measured) -> None:
 def test_the_control_is_the_mean_over_orders_by_lot_at_no_more_cost(measured: Measured) -> None:
     rows = pd.DataFrame({"source_id": list("aabbccdd"), "language": ["en", "de"] * 4, "prompt": TEXTS})
     rng = np.random.default_rng(1)
-    lots = [by_lot(measured.whole, rng) for _ in range(4)]
+    lots = [by_lot(measured.whole, rng) for _ in range(8)]
     worth = Worth(measured, rows, None, lots)
     whole = measured.scores(TEXTS, measured.whole)["disagreement"]
-    expected = [
-        spearmanr(measured.scores(TEXTS, at_cost(lot, PARTS[2]))["disagreement"], whole).statistic for lot in lots
-    ]
+    same = [own for lot in lots for own in lot if own.n_paths == 3]
+    assert 0 < len(same) < len(lots), "some orders take the second noise before the third expert"
+    expected = [spearmanr(measured.scores(TEXTS, own)["disagreement"], whole).statistic for own in same]
     assert worth.of(PARTS[2])["disagreement"].by_lot == pytest.approx(np.mean(expected))
 
 
@@ -93,7 +93,16 @@ def test_a_manifest_goes_from_the_text_to_the_whole(tiny_spec: EnsembleSpec, ela
     assert "disagreement" not in first.scores and first.scores["translation_disagreement"].fidelity.rho == 1
     assert {*first.signs} == {"translation_disagreement", "unfamiliarity"}
     assert all("disagreement" in own.signs and own.scores["disagreement"].by_lot is not None for own in rest)
-    assert elastic.n_captions == 3 and LOTS == 100
+    assert elastic.n_captions == 3 and (elastic.dtype, elastic.num_inference_steps) == ("float32", 50)
+
+
+def test_fidelity_within_languages_is_the_mean_of_each(measured: Measured) -> None:
+    rows = pd.DataFrame({"source_id": list("abcdabcd"), "language": ["en"] * 4 + ["de"] * 4, "prompt": TEXTS})
+    own, whole = (measured.scores(TEXTS, part)["disagreement"] for part in (PARTS[0], measured.whole))
+    each = [spearmanr(own[part], whole[part]).statistic for part in (slice(0, 4), slice(4, 8))]
+    found = Worth(measured, rows, None, ()).of(PARTS[0])["disagreement"].within_language
+    assert found.rho == pytest.approx(np.mean(each))
+    assert found.low is not None and found.high is not None and found.low <= np.mean(each) <= found.high
 
 
 def test_a_prefix_costs_what_an_engine_costs_that_loads_it_alone(tiny_spec: EnsembleSpec, elastic: Elastic) -> None:

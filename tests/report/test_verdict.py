@@ -7,8 +7,9 @@ from typing import Any, Literal
 import pytest
 
 from emoe_audit.analysis.intervals import Estimate
-from emoe_audit.decisions.evidence import LADDER, Rung, Standing
+from emoe_audit.decisions.evidence import Standing
 from emoe_audit.decisions.ranking import ScoreValidity, Validity
+from emoe_audit.decisions.rungs import LADDER, Rung
 from emoe_audit.report.data import (
     Company,
     Correlation,

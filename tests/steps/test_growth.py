@@ -13,6 +13,8 @@ import pytest
 
 from emoe_audit.audit import run_audit, score_share, start_run
 from emoe_audit.errors import EnsembleError, StoreError
+from emoe_audit.experts.emergent_recipe import make_emergent_ensemble
+from emoe_audit.experts.ensemble import weights_hash
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.runs.integrity import verify
@@ -28,6 +30,18 @@ SMALL = ScoringConfig(n_noise=1, batch_size=4, device="cpu", check_pairs=0)
 LARGE = replace(SMALL, n_noise=3)
 NO_IMAGES = ImageConfig(n_images=0)
 SCORES = "SELECT * FROM scores ORDER BY key"
+CHOICE = PrefixChoice(
+    asked="--fidelity 0.9",
+    score="disagreement",
+    fidelity=0.95,
+    low=0.9,
+    high=0.97,
+    cost=0.3,
+    n_experts=3,
+    n_noise=4,
+    order_hash="o",
+    weights_hash="w",
+)
 READINGS = "SELECT key, reading FROM readings ORDER BY key"
 
 
@@ -169,6 +183,68 @@ def test_what_lies_beneath_is_asked_again_where_it_is_not_whole(
     assert_same(start(LARGE), large)
 
 
+def test_a_finished_run_that_is_killed_while_it_grows_is_unfinished(
+    tiny_spec: EnsembleSpec, table: PromptTable, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_audit(table, tiny_spec, tmp_path / "run", scoring=SMALL, images=NO_IMAGES)
+    store = RunStore.open(tmp_path / "run")
+    store.write_analysis("abstention", pd.DataFrame({"by": ["language"], "group": ["en"], "n_prompts": [1]}))
+    clear = RunStore.clear
+
+    def killed(self: RunStore, table: str) -> None:
+        clear(self, table)  # type: ignore[arg-type]
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(RunStore, "clear", killed)
+        with pytest.raises(KeyboardInterrupt):
+            run_audit(table, tiny_spec, tmp_path / "run", scoring=LARGE, images=NO_IMAGES)
+    assert not RunStore(tmp_path / "run").is_complete
+    grown = start_run(table, tiny_spec, tmp_path / "run", LARGE, NO_IMAGES)
+    assert not grown.has_analysis("abstention") and not (tmp_path / "run" / "report.html").exists(), "of fewer noises"
+
+
+def test_both_halves_grow_alike(tiny_spec: EnsembleSpec, table: PromptTable, tmp_path: Path) -> None:
+    runs = []
+    for name, noises in (("large", (3,)), ("grown", (1, 3))):
+        for n_noise in noises:
+            both = replace(SMALL, n_noise=n_noise, both_halves=True)
+            runs.append(start_run(table, tiny_spec, tmp_path / name, both, NO_IMAGES))
+    pd.testing.assert_frame_equal(runs[-1].query(SCORES), runs[0].query(SCORES), rtol=1e-4)
+
+
+def test_an_ensemble_of_one_checkpoint_is_read_by_its_text_encoder_alone(
+    tiny_spec: EnsembleSpec, table: PromptTable, tmp_path: Path
+) -> None:
+    spec = make_emergent_ensemble(str(Path(tiny_spec.base.source).parent), tmp_path / "one", n_members=2)
+    store = start_run(table, spec, tmp_path / "run", replace(SMALL, n_noise=0), NO_IMAGES)
+    assert not store.has_analysis("expert_use") and len(store.query(SCORES))
+
+
+def test_why_a_part_is_asked_is_said_anew(start: Callable[[ScoringConfig], RunStore], tiny_spec: EnsembleSpec) -> None:
+    first = start(SMALL)
+    weights = weights_hash(first.plan().base_hash, first.plan().expert_hashes)
+    asked = [replace(CHOICE, asked=said, weights_hash=weights) for said in ("--fidelity 0.1", "--fidelity 0.2")]
+    names = tuple(own.name for own in tiny_spec.experts)
+    for choice in asked:
+        plan = start(replace(SMALL, experts=names, prefix=choice)).plan()
+        assert plan.scoring.prefix == choice
+    assert start(SMALL).plan().scoring.prefix == asked[-1], "a plain start goes on with what was asked"
+
+
+def test_damage_beneath_the_scores_costs_no_score(start: Callable[[ScoringConfig], RunStore], large: RunStore) -> None:
+    """It is taken away, and a run that grows asks all noises; so it does where cells are of another length."""
+    store = start(SMALL)
+    for shard in (store.path / "noises").glob("*.parquet"):
+        shard.write_bytes(shard.read_bytes()[:-100])
+    assert start(SMALL).query(SCORES).equals(store.query(SCORES))
+    assert verify(store.path).faults == () and not list((store.path / "noises").glob("*.parquet"))
+    rows = store.query("SELECT key FROM scores").assign(n_noise=1, features=b"12", disagreement_noises=b"1234")
+    with store.locked():
+        store.append("noises", rows)
+    assert_same(start(LARGE), large)
+
+
 @pytest.mark.parametrize("change", [{"seed": 1}, {"n_noise": 1}, {"both_halves": True}])
 def test_another_run_is_no_smaller_one(start: Callable[[ScoringConfig], RunStore], change: dict[str, object]) -> None:
     start(replace(SMALL, n_noise=2))
@@ -177,20 +253,8 @@ def test_another_run_is_no_smaller_one(start: Callable[[ScoringConfig], RunStore
 
 
 def test_a_part_that_was_measured_with_other_weights_is_refused(start: Callable[[ScoringConfig], RunStore]) -> None:
-    choice = PrefixChoice(
-        asked="--fidelity 0.9",
-        score="disagreement",
-        fidelity=0.95,
-        low=0.9,
-        high=0.97,
-        cost=0.3,
-        n_experts=3,
-        n_noise=4,
-        order_hash="o",
-        weights_hash="w",
-    )
     with pytest.raises(EnsembleError, match="its weights are others than those of which it is known"):
-        start(replace(SMALL, prefix=choice))
+        start(replace(SMALL, prefix=CHOICE))
 
 
 def test_nothing_grows_in_an_empty_folder(tmp_path: Path, large: RunStore) -> None:
