@@ -12,6 +12,7 @@ from emoe_audit.cli.console import (
     EXIT_ROW_ERRORS,
     announce_fetch,
     command_line,
+    judge_warnings,
     print_result,
     progress_of,
     table_warnings,
@@ -67,6 +68,7 @@ def run(
     table = _table(prompts, spec, concepts, settings)
     scoring, images = configs(settings)
     scoring = part_of(spec, scoring, images, table, out, wanted, quiet=quiet)
+    warn(*judge_warnings(spec, table, images))
     if dry_run:
         if cluster is not None:
             raise click.UsageError("--dry-run measures this machine, not a cluster: leave --ray out")

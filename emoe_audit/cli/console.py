@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from emoe_audit.progress import Progress, Reporter, silent
-from emoe_audit.types import EnsembleSpec
+from emoe_audit.types import EnsembleSpec, ImageConfig
 
 if TYPE_CHECKING:
     from emoe_audit.prompts.table import PromptTable
@@ -73,3 +73,14 @@ def table_warnings(table: PromptTable, n_images: int) -> list[str]:
     passed = not_grouped(table.parts)
     told = f"not grouped by: {listed(passed)}; set {GROUP_COLUMNS.variable} to group by more"
     return [*table.warnings, *caption_warnings(compact(table.parts), n_images), *([told] if passed else [])]
+
+
+def judge_warnings(spec: EnsembleSpec, table: PromptTable, images: ImageConfig) -> list[str]:
+    """What is known of a judge that is about to judge images of prompts in languages that it does not read."""
+    if not images.n_images:
+        return []
+    from emoe_audit.experts.judges import judge_warning
+
+    languages = {str(tag) for part in table.parts for tag in part["language"].unique()}
+    warning = judge_warning(spec.judge, sorted(languages))
+    return [] if warning is None else [warning]

@@ -86,6 +86,11 @@ def published_recall(name: str, languages: Iterable[str]) -> pd.Series:
     return pd.Series({tag: known[_written(tag)] for tag in languages if _written(tag) in known}, dtype=float)
 
 
+def is_published(name: str) -> bool:
+    """Whether readings of an open_clip model, `MODEL/TAG`, are published."""
+    return name in pd.read_csv(RECALL, index_col="language", keep_default_na=False, nrows=0).columns
+
+
 def _written(tag: str) -> tuple[str | None, str | None]:
     """A language and its script; no language for `und`, which would else be taken for English."""
     own = Language.get(standardize_tag(tag, macro=True))

@@ -5,15 +5,19 @@ from __future__ import annotations
 import warnings
 from pathlib import Path
 
-from PIL import Image
+import numpy as np
+from PIL import Image, ImageOps
 
 from emoe_audit.errors import AuditError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
+DEEPEST = 2**16 - 1
 
 
 def open_picture(folder: Path, name: str, error: type[AuditError]) -> Image.Image:
-    """An image inside a folder as RGB, what is transparent on white.
+    """An image inside a folder as RGB, as a viewer shows it: what is transparent on white, turned as its EXIF says.
+
+    Of an animation the first picture; of 16 bits a channel the upper 8.
 
     Raises:
         error: the name leads out of the folder, to nothing, or to what is no image, or to one of more pixels than
@@ -26,7 +30,7 @@ def open_picture(folder: Path, name: str, error: type[AuditError]) -> Image.Imag
     try:
         too_large = Image.DecompressionBombWarning
         with warnings.catch_warnings(action="error", category=too_large), Image.open(path, formats=FORMATS) as image:
-            return _on_white(image)
+            return _on_white(_of_eight_bits(ImageOps.exif_transpose(image)))
     except Exception as fault:  # what a decoder raises for a broken image is not documented
         raise error(f"{shown} is not an image that can be read ({', '.join(FORMATS)}): {fault}") from fault
 
@@ -43,6 +47,18 @@ def inside(folder: Path, name: str, error: type[AuditError]) -> Path:
     if not is_inside:
         raise error(f"{shown} lies outside {folder}; only files inside it are read")
     return path
+
+
+def _of_eight_bits(image: Image.Image) -> Image.Image:
+    """An image whose numbers are those that `convert` takes: it cuts what is above 255."""
+    if image.mode.startswith("I"):
+        numbers = np.asarray(image).astype(np.int64)
+        if numbers.min(initial=0) < 0 or numbers.max(initial=0) > DEEPEST:
+            raise ValueError(f"has numbers from {numbers.min()} to {numbers.max()}, which are no brightness of 16 bits")
+        return Image.fromarray((numbers >> 8).astype(np.uint8))
+    if image.mode == "F":
+        raise ValueError("has fractions for brightness, of which it is not known what is white")
+    return image
 
 
 def _on_white(image: Image.Image) -> Image.Image:

@@ -65,12 +65,8 @@ def test_the_same_bytes_are_the_encoder_and_others_are_of_its_design(
 
 def test_every_name_has_its_readings_and_is_one_that_a_run_may_keep() -> None:
     named = {*DESIGNS.values(), *FILES.values()}
-    assert (
-        named
-        == {*PUBLIC_READERS}
-        == {*public_readers.PUBLIC_READERS}
-        == {*pd.read_csv(public_readers.RECALL).columns[1:]}
-    )
+    assert named == {*PUBLIC_READERS} == {*public_readers.PUBLIC_READERS}
+    assert named <= {*pd.read_csv(public_readers.RECALL).columns[1:]}
 
 
 @pytest.mark.parametrize(
