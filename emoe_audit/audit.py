@@ -18,8 +18,9 @@ from emoe_audit.runs.manifest import check_same, stored_dtype
 from emoe_audit.runs.shares import Share
 from emoe_audit.runs.store import RunStore
 from emoe_audit.scoring.loading import load_engine, settle_dtype
+from emoe_audit.steps.begun import forget_fewer_noises
 from emoe_audit.steps.checks import check_pending, find_languages, know_languages, watch_experts
-from emoe_audit.steps.growth import forget_fewer_noises, grow
+from emoe_audit.steps.growth import grow
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.mending import mend
 from emoe_audit.steps.plan import check_drawable, check_prefix, plan_run

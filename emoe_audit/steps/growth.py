@@ -1,32 +1,21 @@
 """A run grows: by noises, of which the first are not asked again; by experts, after which all variances are other ones.
 
 What a run holds of its prompts beside that, their images, stays. Rows are known by keys that say nothing of noises and
-experts, and the table `noises` has what each measure gave under each noise, to which further ones are added.
+experts; what each measure gave under each noise is kept, see `begun`.
 """
 
 from __future__ import annotations
 
 import logging
-from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
 
-import numpy as np
-
-from emoe_audit.analysis.readings import FEATURES, NOISES
-from emoe_audit.errors import StoreError
-from emoe_audit.readers.parquet import read_parquet
 from emoe_audit.runs.lock import prepares
 from emoe_audit.runs.manifest import is_same, is_smaller
-from emoe_audit.runs.shards import shards
 from emoe_audit.runs.store import RunStore
 from emoe_audit.runs.views import ANALYSES
 from emoe_audit.steps.mending import mend
 from emoe_audit.steps.shares import take_shares
 from emoe_audit.types import RunManifest
-
-if TYPE_CHECKING:
-    from emoe_audit.scoring.begun import Begun
 
 log = logging.getLogger(__name__)
 KEPT = ("calibration", "translations", "text_encoder", "ratings", "real_images", "judge_bias", "kid", "depicted")
@@ -77,47 +66,3 @@ def _grow(store: RunStore, plan: RunManifest) -> None:
             store.clear("readings")
             store.forget((*PAGES, *(f"analysis/{name}.parquet" for name in ANALYSES if name not in KEPT)))
         store.plan_anew(plan)
-
-
-def noises_of(store: RunStore) -> list[Path]:
-    """The shards of what lies beneath the scores."""
-    return shards(store.path, "noises")
-
-
-def is_growing(store: RunStore) -> bool:
-    """Whether a run holds prompts under other noises than it is planned with."""
-    if not noises_of(store):
-        return False
-    found = store.query("SELECT count(*) FILTER (n_noise <> ?) AS n FROM noises", [store.plan().scoring.n_noise])
-    return bool(found["n"][0])
-
-
-def forget_fewer_noises(store: RunStore) -> None:
-    """Leave out what lies beneath scores under fewer noises, once all prompts are scored that can be."""
-    if not is_growing(store):
-        return
-    n_noise = store.plan().scoring.n_noise
-    held = {file: {*read_parquet(file, StoreError, ["n_noise"])["n_noise"].to_pylist()} for file in noises_of(store)}
-    mixed = [file for file, found in held.items() if found != {n_noise}]
-    store.keep("noises", lambda rows: rows["n_noise"] == n_noise, among=mixed)
-
-
-def begun_of(rows: Sequence[Mapping[str, Any]]) -> Begun | None:
-    """What lies beneath earlier scores of some prompts, under as many noises each; None where there is nothing."""
-    n_noise = int(rows[0].get("n_noise") or 0)
-    if not n_noise:
-        return None
-    from emoe_audit.scoring.begun import Begun
-    from emoe_audit.scoring.sketch import BUCKETS
-
-    measured = {name: _matrix([row[name] for row in rows], n_noise) for name in rows[0] if name.endswith(NOISES)}
-    features = _matrix([row[FEATURES] for row in rows], BUCKETS)
-    noises = {name.removesuffix(NOISES): values for name, values in measured.items() if values is not None}
-    return None if features is None else Begun(noises=noises, features=features)
-
-
-def _matrix(cells: Sequence[bytes | None], n: int) -> np.ndarray | None:
-    """Cells of so many numbers each, `[cell, number]`; None where one is not."""
-    if any(cell is None or len(cell) != n * np.dtype(np.float32).itemsize for cell in cells):
-        return None
-    return np.stack([np.frombuffer(cell, dtype=np.float32) for cell in cells if cell is not None])

@@ -16,7 +16,7 @@ from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.pending import n_pending, n_prompts, pending
 from emoe_audit.runs.readings import append_scores, forget_unscored
 from emoe_audit.runs.store import RunStore
-from emoe_audit.steps.growth import begun_of, is_growing
+from emoe_audit.steps.begun import begun_of, is_growing
 from emoe_audit.steps.hands import Hands, Here, Row
 from emoe_audit.steps.shares import Work
 from emoe_audit.types import Prompt, Stage
