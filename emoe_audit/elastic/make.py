@@ -33,7 +33,7 @@ from emoe_audit.scoring.flops import gflop
 from emoe_audit.scoring.loading import load_engine, settle_dtype
 from emoe_audit.steps.checks import find_languages
 from emoe_audit.types import EnsembleSpec, Prompt, ScoringConfig
-from emoe_audit.validity.check import check
+from emoe_audit.validity.check import check_probes, probe
 
 CAPTIONS = 12
 """Captions that the order is chosen on, and as many others that it is measured on, each in every language."""
@@ -78,11 +78,12 @@ def make_elastic(
     order = greedy(measured.whole, Agreement(measured, chosen_on["prompt"].to_list(), progress))
     worth = Worth(measured, measured_on, _coverage(spec), lots_of(measured.whole, seed), progress)
     costs = Costs.of(engine, measured_on["prompt"].to_list())
+    n_pairs = scoring.check_pairs or ScoringConfig().check_pairs
     captions = calibration_captions(spec)
+    probes = probe(engine, captions, languages, n_per_language=n_pairs, progress=progress)
     prefixes = []
     for part in order:
-        asked = PartEngine(measured, part)
-        outcome = check(asked, captions, languages, n_per_language=scoring.check_pairs or 3, progress=progress)
+        outcome = check_probes(PartEngine(measured, part), probes, progress)
         names = [engine.ensemble.experts[place] for place in part.experts]
         prefixes.append(
             Prefix(

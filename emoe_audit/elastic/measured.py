@@ -61,7 +61,6 @@ class Measured:
         }
         self._engine = ScoringEngine(own, engine.config, measures)
         self._known: dict[str, dict[str, Any]] = {}
-        self._read: dict[str, tuple[np.ndarray, np.ndarray]] = {}
 
     def scores(self, texts: Sequence[str], part: Part, progress: Progress = silent) -> pd.DataFrame:
         """What a part gives of some texts, a row each in order, a column by name; the text alone gives no number."""
@@ -75,14 +74,6 @@ class Measured:
         }
         counted = {name: [self._known[text][name] for text in texts] for name in COUNTS}
         return pd.DataFrame(found | counted)
-
-    def read_with_states(self, texts: Sequence[str], progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
-        """As the engine reads them, each text once for all parts."""
-        new = [text for text in dict.fromkeys(texts) if text not in self._read]
-        if new:
-            self._read |= dict(zip(new, zip(*self.engine.read_with_states(new, progress), strict=True), strict=True))
-        vectors, states = (np.stack([self._read[text][half] for text in texts]) for half in range(2))
-        return vectors, states
 
     def _measure(self, texts: Sequence[str], progress: Progress) -> None:
         new = [text for text in dict.fromkeys(texts) if text not in self._known]
@@ -136,11 +127,11 @@ class PartEngine:
 
     def read_texts(self, texts: Sequence[str], progress: Progress = silent) -> np.ndarray:
         """As the whole reads them."""
-        return self._measured.read_with_states(texts, progress)[0]
+        return self._whole.read_texts(texts, progress)
 
     def read_with_states(self, texts: Sequence[str], progress: Progress = silent) -> tuple[np.ndarray, np.ndarray]:
         """As the whole reads them."""
-        return self._measured.read_with_states(texts, progress)
+        return self._whole.read_with_states(texts, progress)
 
     def text_states(self, texts: Sequence[str]) -> TextStates:
         """What the experts are given of each text."""

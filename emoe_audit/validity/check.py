@@ -10,7 +10,8 @@ from __future__ import annotations
 
 import itertools
 import math
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -28,7 +29,7 @@ from emoe_audit.scoring.anywhere import AnyEngine
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.types import Prompt
 from emoe_audit.validity.alone import check_alone
-from emoe_audit.validity.evidence import compare
+from emoe_audit.validity.evidence import ProbeResult, compare
 from emoe_audit.validity.outcome import Check, ScoreCheck
 from emoe_audit.validity.probes import MOST_TEXTS, Pair, make_pairs, within
 from emoe_audit.validity.reader import TextReader
@@ -40,6 +41,15 @@ ALIGNED = 40
 MOST_LANGUAGES, MOST_CAPTIONS = 40, 40
 """That the text encoder reads."""
 CHUNK = 128
+
+
+@dataclass(frozen=True, kw_only=True)
+class Probes:
+    """What an ensemble is asked, and what its text encoder alone says of that."""
+
+    pairs: tuple[Pair, ...]
+    of_texts: Mapping[str, tuple[ProbeResult, ...]]
+    """The probes of the scores that no expert is asked for, by score."""
 
 
 def check(
@@ -62,20 +72,39 @@ def check(
     Raises:
         EnsembleError: the captions yield no pair.
     """
-    own, reader = engine.ensemble, TextReader(engine=engine, progress=progress)
+    probes = probe(engine, captions, languages, n_per_language=n_per_language, progress=progress)
+    return check_probes(engine, probes, progress)
+
+
+def probe(
+    engine: AnyEngine,
+    captions: pd.DataFrame,
+    languages: Languages,
+    *,
+    n_per_language: int = 3,
+    progress: Progress = silent,
+) -> Probes:
+    """Make the pairs, and ask the text encoder; see `check`, of which this is the part without experts."""
+    reader = TextReader(engine=engine, progress=progress)
     drawn = draw(captions, languages.calibration)
     words = {name: {word for text in captions[name] for word in str(text).casefold().split()} for name in drawn}
     made = make_pairs(drawn, words, reader.count, n_per_language=n_per_language)
     pairs = within(made, MOST_TEXTS - ALIGNED)
     if not pairs:
         raise EnsembleError(
-            f"{own.spec.name}: no pair of real and strange prompts could be matched; give more captions"
+            f"{engine.ensemble.spec.name}: no pair of real and strange prompts could be matched; give more captions"
         )
     of_texts = {
         TRANSLATION_SCORE: check_translations(reader, languages.calibration, drawn, pairs),
         UNFAMILIARITY: check_alone(reader, languages.familiarity, captions),
     }
-    checks = [ScoreCheck(name=name, probes=probes) for name, probes in of_texts.items()]
+    return Probes(pairs=tuple(pairs), of_texts=of_texts)
+
+
+def check_probes(engine: AnyEngine, probes: Probes, progress: Progress = silent) -> Check:
+    """What the probes say of every score of an engine: of those of its experts, where it asks any."""
+    own, pairs, of_texts = engine.ensemble, probes.pairs, probes.of_texts
+    checks = [ScoreCheck(name=name, probes=found) for name, found in of_texts.items()]
     aligned = math.nan
     if engine.config.n_noise:
         aligned = alignment(engine.have(_features, list(dict.fromkeys(pair.known for pair in pairs))[:ALIGNED]))
