@@ -47,9 +47,8 @@ def offer(root: Path, file_name: str, content: bytes) -> None:
         left, middle, right = st.columns(3)
         ensemble = left.selectbox("Ensemble", jobs.ensembles(root))
         n_images = middle.number_input("Images at most", 0, jobs.MOST_IMAGES, ImageConfig().n_images)
-        n_noise = right.number_input(
-            "Noises to average over", 0, jobs.MOST_NOISES, ScoringConfig().n_noise, help="0: the text encoder alone."
-        )
+        words = "Noises to average over; 0 asks the text encoder alone"
+        n_noise = right.number_input(words, 0, jobs.MOST_NOISES, ScoringConfig().n_noise)
         if not st.form_submit_button("Start", type="primary"):
             return
     wish = jobs.Wish(ensemble=str(ensemble), n_images=int(n_images), n_noise=int(n_noise))

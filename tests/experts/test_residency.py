@@ -50,8 +50,9 @@ def test_streaming_gives_the_scores_of_the_resident_ensemble(
     resident = load(spec, None)
     assert streamed.ensemble_hash == resident.ensemble_hash
     actual, expected = (ScoringEngine(own, CONFIG).score(PROMPTS) for own in (streamed, resident))
-    readings = [np.stack(scored.pop("reading").to_list()) for scored in (actual, expected)]
-    np.testing.assert_allclose(readings[0], readings[1], rtol=1e-4, atol=1e-4)
+    for name in ("reading", "features"):
+        sketches = [np.stack(scored.pop(name).to_list()) for scored in (actual, expected)]
+        np.testing.assert_allclose(sketches[0], sketches[1], rtol=1e-4, atol=1e-4)
     pd.testing.assert_frame_equal(actual, expected, rtol=1e-4)
 
 
