@@ -95,6 +95,11 @@ def manifest_from(data: Any, where: str) -> RunManifest:
     return manifest
 
 
+def plan_text(manifest: RunManifest) -> bytes:
+    """A plan as it is stored."""
+    return json.dumps(asdict(manifest), ensure_ascii=False, indent=2).encode(errors="replace")
+
+
 def published(manifest: RunManifest) -> RunManifest:
     """The manifest for other eyes: what comes with a package is named by its place there, not on this machine.
 

@@ -6,12 +6,10 @@ unfinished and can be resumed. A shard is written to a temporary file, synced an
 
 from __future__ import annotations
 
-import json
 import os
 import tempfile
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import asdict
 from functools import cached_property
 from pathlib import Path
 from typing import Literal
@@ -31,7 +29,7 @@ from emoe_audit.runs.files import in_place_of, replace_file, write_whole, writte
 from emoe_audit.runs.gathering import Gathering
 from emoe_audit.runs.ledger import ERRORS, PLAN, Ledger
 from emoe_audit.runs.lock import only_writer
-from emoe_audit.runs.manifest import check_same
+from emoe_audit.runs.manifest import check_same, plan_text
 from emoe_audit.runs.own import remember
 from emoe_audit.runs.parquet import as_arrow, schema_by_table, to_parquet, write_parts
 from emoe_audit.runs.place import check_place
@@ -87,12 +85,12 @@ class RunStore(PlannedRun):
         if self.is_started:
             check_same(self.plan(), plan, self.path)
             return
-        write_whole(self.path / PLAN, _plan_text(plan))
+        write_whole(self.path / PLAN, plan_text(plan))
         self.ledger.adopt()
 
     def plan_anew(self, plan: RunManifest) -> None:
         """Write another plan, of a run that this one grows into, in place of its own."""
-        self._write(self.path / PLAN, _plan_text(plan))
+        self._write(self.path / PLAN, plan_text(plan))
         remember(self.path / PLAN)
         self._named = plan
 
@@ -301,7 +299,3 @@ class RunStore(PlannedRun):
         self.compact("noises")
         self.compact("quality")
         self.ledger.seal()
-
-
-def _plan_text(plan: RunManifest) -> bytes:
-    return json.dumps(asdict(plan), ensure_ascii=False, indent=2).encode(errors="replace")

@@ -21,10 +21,11 @@ from emoe_audit.analysis.rank_correlation import spearman
 from emoe_audit.analysis.readings import FEATURES, NOISES
 from emoe_audit.audit import start_run
 from emoe_audit.elastic.choose import find_elastic
-from emoe_audit.elastic.make import Agreement, Costs, lots_of, rows_of, split_captions
+from emoe_audit.elastic.make import Costs, lots_of, rows_of, split_captions
 from emoe_audit.elastic.manifest import Elastic, Prefix
 from emoe_audit.elastic.measured import Measured
 from emoe_audit.elastic.order import Part, at_cost
+from emoe_audit.elastic.worth import Agreement
 from emoe_audit.experts.ensemble import footprint_of
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts

@@ -11,10 +11,11 @@ import pandas as pd
 import pytest
 from scipy.stats import spearmanr
 
-from emoe_audit.elastic.make import Agreement, Worth, make_elastic, split_captions
+from emoe_audit.elastic.make import make_elastic, split_captions
 from emoe_audit.elastic.manifest import Elastic, Prefix, read_elastic
 from emoe_audit.elastic.measured import Measured, PartEngine
 from emoe_audit.elastic.order import TEXT, Part, by_lot
+from emoe_audit.elastic.worth import Agreement, Worth
 from emoe_audit.errors import AuditError, EnsembleError
 from emoe_audit.experts.ensemble import weights_hash
 from emoe_audit.scoring.disagreement import SCORES
