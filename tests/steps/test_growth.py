@@ -130,14 +130,14 @@ def test_images_and_what_is_said_of_them_stay(tiny_spec: EnsembleSpec, table: Pr
     images = ImageConfig(n_images=4, num_inference_steps=1, batch_size=4, device="cpu")
     drawn: list[dict[Path, int]] = []
     judged: list[pd.DataFrame] = []
-    for scoring in (replace(SMALL, n_noise=0), SMALL, LARGE):
+    for scoring in (replace(SMALL, n_noise=0), SMALL):
         run_audit(table, tiny_spec, tmp_path / "run", scoring=scoring, images=images)
         store = RunStore.open(tmp_path / "run")
         assert store.is_complete and not verify(store.path).faults
         drawn.append({file: file.stat().st_mtime_ns for file in (store.path / "images").rglob("*.png")})
         judged.append(store.query("SELECT * FROM quality ORDER BY key"))
-    assert drawn[0] == drawn[1] == drawn[2] and len(drawn[0]) == 4
-    assert judged[0].equals(judged[1]) and judged[1].equals(judged[2])
+    assert drawn[0] == drawn[1] and len(drawn[0]) == 4
+    assert judged[0].equals(judged[1])
 
 
 @pytest.mark.parametrize("killed_in", ["clear", "plan_anew", "append"])
