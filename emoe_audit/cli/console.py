@@ -81,6 +81,10 @@ def judge_warnings(spec: EnsembleSpec, table: PromptTable, images: ImageConfig) 
         return []
     from emoe_audit.experts.judges import judge_warning
 
-    languages = {str(tag) for part in table.parts for tag in part["language"].unique()}
-    warning = judge_warning(spec.judge, sorted(languages))
+    warning = judge_warning(spec.judge, languages_of(table))
     return [] if warning is None else [warning]
+
+
+def languages_of(table: PromptTable) -> list[str]:
+    """The tags of a prompt table, sorted."""
+    return sorted({str(tag) for part in table.parts for tag in part["language"].unique()})

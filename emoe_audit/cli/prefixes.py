@@ -11,7 +11,7 @@ import click
 from click.core import ParameterSource
 
 from emoe_audit.analysis.translations import MIN_LANGUAGES, TRANSLATION_SCORE
-from emoe_audit.cli.console import announce_fetch
+from emoe_audit.cli.console import announce_fetch, languages_of
 from emoe_audit.cli.kinds import Duration, Faithful
 from emoe_audit.cli.options import option
 from emoe_audit.errors import AuditError
@@ -132,7 +132,7 @@ def part_of(
     if wanted.fidelity is None:
         prefix = elastic.largest(fitting)
     else:
-        prefix = elastic.reaching(wanted.fidelity, score, within_language=_n_languages(table) == 1)
+        prefix = elastic.reaching(wanted.fidelity, score, within_language=len(languages_of(table)) == 1)
         if prefix not in fitting:
             raise AuditError(
                 f"{spec.name}: a fidelity of {wanted.fidelity:g} takes {prefix.name}, which is more than the budget; "
@@ -169,8 +169,8 @@ def _fitting(
             raise AuditError(
                 f"the images alone take {in_words(of_images)}, which is the whole time budget; give fewer --n-images"
             )
-        n_prompts, n_texts = table.n_prompts + n_read(spec, scoring)[1], n_read(spec, scoring)[0]
-        left = wanted.seconds - of_images - n_texts * a_text
+        n_texts, n_checked = n_read(spec, scoring)
+        n_prompts, left = table.n_prompts + n_checked, wanted.seconds - of_images - n_texts * a_text
         fitting = [own for own in fitting if n_prompts * (a_text + len(own.experts) * own.n_noise * a_path) <= left]
     if not fitting:
         raise AuditError(f"{spec.name}: even the {elastic.prefixes[0].name} takes more than the budget")
@@ -184,7 +184,3 @@ def _is_translated(table: PromptTable) -> bool:
     rows = compact(table.parts)
     languages = rows.drop_duplicates(["source_id", "language"]).groupby("source_id", observed=True).size()
     return bool((languages >= MIN_LANGUAGES).any())
-
-
-def _n_languages(table: PromptTable) -> int:
-    return len({language for part in table.parts for language in part["language"].unique()})

@@ -18,9 +18,8 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.coverage import read_coverage
 from emoe_audit.experts.ensemble import footprint_of, weights_hash
 from emoe_audit.progress import Progress, silent
-from emoe_audit.prompts.emoji import GROUP_COLUMNS, IMAGE_COLUMNS, caption_matrix, is_plain
 from emoe_audit.prompts.shipped import shipped_captions
-from emoe_audit.scoring.calibration import calibration_captions
+from emoe_audit.scoring.calibration import calibration_captions, plain_captions
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.flops import gflop
 from emoe_audit.scoring.loading import load_engine, settle_dtype
@@ -114,8 +113,7 @@ def split_captions(spec: EnsembleSpec, n_captions: int, seed: int, n_parts: int 
     Raises:
         EnsembleError: there are not so many.
     """
-    own = caption_matrix(spec) if spec.captions else pd.DataFrame(columns=list(IMAGE_COLUMNS))
-    plain = own[is_plain(own)].set_index("source_id").drop(columns=list(GROUP_COLUMNS))
+    plain = plain_captions(spec)
     captions = plain if len(plain) >= n_parts * n_captions else shipped_captions()
     if len(captions) < n_parts * n_captions:
         raise EnsembleError(

@@ -7,7 +7,6 @@ import itertools
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from itertools import takewhile
 from pathlib import Path
 
 from emoe_audit.errors import AuditError
@@ -108,7 +107,9 @@ class Elastic:
         name = score or self.score
         if name not in self.prefixes[-1].scores:
             raise AuditError(f"{self.ensemble}: no score {name!r:.60}; there are {', '.join(self.prefixes[-1].scores)}")
-        large = [*takewhile(lambda own: _low(own, name, within_language) >= fidelity, reversed(self.prefixes))]
+        large = [
+            *itertools.takewhile(lambda own: _low(own, name, within_language) >= fidelity, reversed(self.prefixes))
+        ]
         return large[-1] if large else self.prefixes[-1]
 
     def largest(self, fitting: Sequence[Prefix]) -> Prefix:

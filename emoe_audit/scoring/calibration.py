@@ -28,12 +28,17 @@ def calibration_captions(spec: EnsembleSpec, seed: int = 0) -> pd.DataFrame:
 
     Captions of a template (flags, skin tones) are left out: a calibration is of what captions have not in common.
     """
-    own = caption_matrix(spec) if spec.captions else pd.DataFrame(columns=list(IMAGE_COLUMNS))
-    plain = own[is_plain(own)].set_index("source_id").drop(columns=list(GROUP_COLUMNS))
+    plain = plain_captions(spec)
     if len(plain) < CAPTIONS:
         return shipped_captions()
     chosen = np.random.default_rng(seed).permutation(len(plain))[:CAPTIONS]
     return plain.iloc[np.sort(chosen)]
+
+
+def plain_captions(spec: EnsembleSpec) -> pd.DataFrame:
+    """The ensemble's own captions that are of no template, a column per language; no row where it brings none."""
+    own = caption_matrix(spec) if spec.captions else pd.DataFrame(columns=list(IMAGE_COLUMNS))
+    return own[is_plain(own)].set_index("source_id").drop(columns=list(GROUP_COLUMNS))
 
 
 def calibrate(engine: AnyEngine, captions: pd.DataFrame, progress: Progress = silent) -> Languages:
