@@ -19,7 +19,7 @@ from emoe_audit.analysis.refusal import TOP
 from emoe_audit.analysis.summary import QUALITY, SCORES
 from emoe_audit.decisions.compare import compare_runs
 from emoe_audit.decisions.comparison import Comparison
-from emoe_audit.decisions.ranking import RELATIVE_SCORE
+from emoe_audit.decisions.ranking import RELATIVE_SCORE, ranks_by_images
 from emoe_audit.errors import StoreError
 from emoe_audit.report import ReportData, collect
 from emoe_audit.report.collect_findings import gap_table
@@ -37,11 +37,9 @@ WATCHED = ("", "prompts", "scores", "readings", "quality", "analysis")
 PAGE_SIZE = 25
 MAX_TRANSLATIONS = 60
 Order = Literal["most unsure", "surest", "as written"]
-ORDER_BY: dict[Order, str] = {
-    "most unsure": "{ranking} DESC NULLS LAST, prompt_id",
-    "surest": "{ranking} ASC NULLS LAST, prompt_id",
-    "as written": "prompt_id",
-}
+"""The first two from the worst to the best, and from the best to the worst, by whatever ranks."""
+HIGHEST, LOWEST = "{ranking} DESC NULLS LAST, prompt_id", "{ranking} ASC NULLS LAST, prompt_id"
+AS_WRITTEN = "prompt_id"
 TABLE_PAGE = """
     WITH page AS (SELECT prompt_id FROM results WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?)
     SELECT {shown} FROM results WHERE prompt_id IN (SELECT prompt_id FROM page) ORDER BY {order}
@@ -110,6 +108,11 @@ def runs(root: Path) -> dict[str, RunManifest]:
     return {store.path.name: store.plan() for store in list_runs(root)}
 
 
+def plan(run: Path) -> RunManifest:
+    """What was asked of a run."""
+    return RunStore(run).plan()
+
+
 def stamp(run: Path) -> str:
     """A hash of which files a run holds and how they lie on the disk; part of every cache key.
 
@@ -145,12 +148,12 @@ def count_prompts(run: Path, chosen: PromptFilter) -> int:
 def prompts_page(run: Path, chosen: PromptFilter, order: Order, page: int) -> pd.DataFrame:
     """One page of prompts, counted from 1; only ids are sorted, texts are read for the page alone."""
     where, params = chosen.where(run)
-    page_of = sql(TABLE_PAGE, where=where, order=_order(run, order), shown=SHOWN)
+    page_of = sql(TABLE_PAGE, where=where, order=_order(run, order), shown=_shown(run))
     return _query(str(run), stamp(run), page_of, (*params, PAGE_SIZE, (page - 1) * PAGE_SIZE))
 
 
 def prompt_rows(run: Path, prompt_id: str) -> pd.DataFrame:
-    """A prompt and its translations, most unsure first; empty when the run has no such prompt."""
+    """A prompt and its translations, worst first; empty when the run has no such prompt."""
     rows = sql(PROMPT_ROWS, order=_order(run, "most unsure"))
     return _query(str(run), stamp(run), rows, (prompt_id, prompt_id, MAX_TRANSLATIONS))
 
@@ -193,7 +196,7 @@ def reference_gaps(run: Path, by: str, measure: str, reference: str) -> GapTable
 def neighbours(run: Path, key: str) -> pd.DataFrame:
     """The prompts of the same language that are read most like one, with the cosine of their readings."""
     near = _nearest(str(run), stamp(run), key)
-    alike = sql("SELECT {shown} FROM results WHERE list_contains(?, key)", shown=SHOWN)
+    alike = sql("SELECT {shown} FROM results WHERE list_contains(?, key)", shown=_shown(run))
     rows = _query(str(run), stamp(run), alike, (tuple(near["key"]),))
     return near.merge(rows, on="key")
 
@@ -233,8 +236,19 @@ def column(run: Path, name: str) -> Sql:
     return known_column(name, _columns(str(run), stamp(run)), run)
 
 
+def _shown(run: Path) -> Sql:
+    """The columns of a table of prompts, what ranks them among these."""
+    ranked_by = ranking(run)
+    is_there = ranked_by in (*SCORES, "clip_cosine")
+    return SHOWN if is_there else joined([SHOWN, column(run, ranked_by)])
+
+
 def _order(run: Path, order: Order) -> Sql:
-    return sql(ORDER_BY[order], ranking=column(run, ranking(run)))
+    if order == "as written":
+        return sql(AS_WRITTEN)
+    ranked_by = ranking(run)
+    is_lowest = ranks_by_images(ranked_by) == (order == "most unsure")
+    return sql(LOWEST if is_lowest else HIGHEST, ranking=column(run, ranked_by))
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, int, int, int]]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 from emoe_audit.cluster.crew import Crew, hired
 from emoe_audit.cluster.engine import ClusterEngine, settle_there
+from emoe_audit.errors import AuditError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.progress import Progress, silent
 from emoe_audit.prompts.table import PromptTable
@@ -52,10 +53,11 @@ def run_audit(
 
     Args:
         prompts: From `read_prompts` or `default_prompts`.
-        ensemble: A spec, an embedded name, a folder with `ensemble.yaml`, or a YAML file.
+        ensemble: A spec, an embedded name, a folder with `ensemble.yaml`, or a YAML file; `images_alone` for a model of
+            which only images are known, that are brought along.
         out: The run folder; a run of the same prompts, ensemble and settings that lies there is resumed.
         scoring: How prompts are scored.
-        images: How images are made; `n_images=0` makes none.
+        images: How images are made, or where those are that were made elsewhere; `n_images=0` makes none.
         analysis: What the statistics rest on.
         cluster: The Ray cluster that scores and draws; None for this process.
         command: The command line that makes the run again, for the report.
@@ -106,7 +108,7 @@ def start_run(
             know_languages(store, ours, progress)
         if isinstance(engine, ClusterEngine):
             engine.score_pending(store, progress)
-        else:
+        elif engine is not None:
             score_pending(store, engine, progress)
         forget_fewer_noises(store)
         if ours is not None:
@@ -133,9 +135,12 @@ def score_share(
     Whoever comes first begins the run. `start_run` and `run_audit` take in what all shares made, and do the rest.
 
     Raises:
+        AuditError: there is nothing to score.
         StoreError: another process works on this share or on the run itself, or takes too long to begin it.
     """
     engine, ours, plan = _planned(prompts, ensemble, out, scoring, images, engine, command)
+    if engine is None:
+        raise AuditError(f"{plan.ensemble.name}: images alone are known of it, so there is nothing to score")
     grow(Path(out), plan)
     store = begun_once(Path(out), plan, prompts)
     with own_share(store, share) as work:
@@ -155,10 +160,15 @@ def _planned(
     engine: Engine | None,
     command: str,
     crew: Crew | None = None,
-) -> tuple[Engine, AnyEngine | None, RunManifest]:
-    """What scores, the ensemble's own engine where nothing takes its place, and the plan."""
+) -> tuple[Engine | None, AnyEngine | None, RunManifest]:
+    """What scores, the ensemble's own engine where nothing takes its place, and the plan.
+
+    Nothing scores for a model of which images alone are known.
+    """
     spec = _spec(ensemble)
     scoring, images, stored = scoring or ScoringConfig(), images or ImageConfig(), stored_dtype(out)
+    if not spec.experts:
+        return None, None, plan_run(prompts, spec, "", scoring, images, command)
     scoring = settle_dtype(scoring, stored) if crew is None else settle_there(crew, scoring, stored)
     ours: AnyEngine | None = None
     if engine is None:

@@ -80,7 +80,7 @@ class EnsembleSpec:
     base: ExpertSpec
     """Gives tokenizer, text encoder, scheduler, VAE, and the trunk when the assembly shares one."""
     experts: tuple[ExpertSpec, ...]
-    """At least two, to disagree."""
+    """At least two, to disagree; none of a model of which images alone are known, see `images_alone`."""
     assembly: Assembly = "independent"
     """`shared_trunk`, SegMoE's way: the experts' own are `moe_layers`; `independent`: each keeps its whole UNet."""
     moe_layers: MoeLayers = "all"
@@ -184,6 +184,10 @@ class ImageConfig:
     """The expert that draws, or `mixture`; None is the base, of a folder that SegMoE saved the mixture."""
     lossy: bool = False
     """Whether a mixture draws by the experts that fit into `memory_budget` alone, so that images depend on that."""
+    per_prompt: int = 1
+    """Images of a prompt, each from a seed of its own; what is measured of them is averaged."""
+    brought: str | None = None
+    """The folder of images that were made elsewhere; where there is one, none is drawn."""
     reference_images: str | None = None
     """The folder of the real images that the prompt table names, which the judge is tested on."""
     safety_checker: SafetyPolicy = "off"
@@ -280,20 +284,13 @@ class RunManifest:
     """SHA-256 of `files.parquet`, which holds that of every other file of a finished run; runs of before have none."""
 
     @property
+    def is_scored(self) -> bool:
+        """Whether there is anything that scores prompts: of a model of which images alone are known there is not."""
+        return bool(self.ensemble.experts)
+
+    @property
     def asked(self) -> tuple[str, ...]:
         """The experts that score, by name."""
         named = [expert.name for expert in self.ensemble.experts]
         chosen = named if self.scoring.experts is None else self.scoring.experts
         return tuple(name for name in named if name in chosen) if self.scoring.n_noise else ()
-
-
-@dataclass(frozen=True, kw_only=True)
-class GroupEstimate:
-    """The mean of one measure over one group, with its interval."""
-
-    group: str
-    n_prompts: int
-    n_sources: int
-    mean: float
-    low: float
-    high: float

@@ -26,7 +26,7 @@ def page() -> None:
     report = choice.report_of(run)
     table = choice.table_of(report, "language")
     st.subheader("Languages, worst first")
-    st.html(cards.legend())
+    st.html(cards.legend(table))
     show.figure("languages", partial(groups_figure, table), "Languages with mean scores and 95% intervals")
     show_reference(run, report, table)
     st.subheader("All measures")

@@ -12,6 +12,7 @@ import data
 import show
 import streamlit as st
 
+from emoe_audit.decisions.ranking import ranks_by_images
 from emoe_audit.report.data import side_by_side
 from emoe_audit.report.labels import measure_label, score_name
 
@@ -67,15 +68,18 @@ def choose_prompts(run: Path) -> tuple[data.PromptFilter, data.Order]:
         picked = group_box.selectbox(label, list(names), key="group", bind="query-params", on_change=_first_page)
         group = names.get(str(picked), "")
     text = text_box.text_input("Containing", key="containing", bind="query-params", on_change=_first_page)
-    order = order_box.selectbox("Order", get_args(data.Order), key="order", bind="query-params", on_change=_first_page)
+    words = {"most unsure": "worst drawn", "surest": "best drawn"} if ranks_by_images(data.ranking(run)) else {}
+    order = order_box.selectbox(
+        "Order", get_args(data.Order), key="order", bind="query-params", on_change=_first_page,
+        format_func=lambda own: words.get(own, own),
+    )  # fmt: skip
     return data.PromptFilter(by=by if group else "", group=group, text=text or ""), order
 
 
 def columns(ranking: str) -> dict[str, Any]:
     """The columns of the table of prompts, in order."""
-    scores = {
-        score: st.column_config.NumberColumn(measure_label(score), format="%.4g") for score in side_by_side(ranking)
-    }
+    ranked_by = (ranking,) if ranks_by_images(ranking) else side_by_side(ranking)
+    scores = {score: st.column_config.NumberColumn(measure_label(score), format="%.4g") for score in ranked_by}
     return {
         "language": st.column_config.TextColumn("Language", width="small"),
         "prompt": st.column_config.TextColumn("Prompt", width="large"),

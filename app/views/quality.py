@@ -23,6 +23,9 @@ def page() -> None:
     run = choice.choose_run()
     report = choice.report_of(run)
     st.subheader("Uncertainty against image quality")
+    if not report.manifest.is_scored:
+        st.info("Nothing was scored in this run: images alone are known of this model, so there is no uncertainty.")
+        st.stop()
     if not report.clouds:
         st.info("No images were judged in this run. Make some with `emoe-audit run ... --n-images 320`.")
         st.stop()

@@ -29,7 +29,7 @@ def page() -> None:
     show.figure("map", partial(map_figure, table, measure), f"Map of {measure_label(measure)} by region")
     st.caption("Countries take the colour of their group; grey land is in no group. Outlines: Natural Earth.")
     st.subheader("Regions, worst first")
-    st.html(cards.legend())
+    st.html(cards.legend(table))
     show.figure("regions", partial(groups_figure, table), "Regions with mean scores and 95% intervals")
     show.group_means("regions", table)
 

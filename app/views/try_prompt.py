@@ -24,6 +24,9 @@ def page() -> None:
     """Ask for a caption and show what the ensemble makes of it."""
     run = choice.choose_run()
     st.subheader("Try a prompt")
+    if not data.plan(run).is_scored:
+        st.info("Images alone are known of this model, so no prompt can be tried. Choose a run of an ensemble.")
+        return
     text = st.text_area(
         "One line a language", EXAMPLE, height=150, max_chars=live.MAX_LINES * live.MAX_CHARACTERS,
         help=f"`en: a red apple`. {MIN_LANGUAGES} languages or more give the translation score too.",

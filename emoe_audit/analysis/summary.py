@@ -24,6 +24,7 @@ from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.gaps import GAP_COLUMNS, gaps
 from emoe_audit.analysis.grouping import PLACES
 from emoe_audit.analysis.groups import COLUMNS, group_estimates
+from emoe_audit.analysis.image_agreement import IMAGE_AGREEMENT
 from emoe_audit.analysis.refusal import COLUMNS as REFUSAL_COLUMNS
 from emoe_audit.analysis.refusal import refusal_tables
 from emoe_audit.analysis.regression import (
@@ -40,7 +41,8 @@ SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement", UNFAMILIAR
 """The scores of a run; the first that is measured ranks where the validity check chooses none."""
 SOURCE_QUALITY = "clip_cosine_source"
 """Of an image with the caption that its prompt was translated from, which a judge of one language reads."""
-QUALITY = ("clip_cosine", SOURCE_QUALITY)
+QUALITY = ("clip_cosine", SOURCE_QUALITY, IMAGE_AGREEMENT)
+"""Measures of images, more being better."""
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
 DEPENDS_ON = ("source_id", "language", "parallel", "image_id")
 RANK = "source_rank"

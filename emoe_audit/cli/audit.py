@@ -18,6 +18,7 @@ from emoe_audit.cli.console import (
     table_warnings,
     warn,
 )
+from emoe_audit.cli.models import audited, model_name_option
 from emoe_audit.cli.options import (
     analysis_config,
     analysis_options,
@@ -37,6 +38,7 @@ from emoe_audit.runs.shares import Share
 
 @click.command()
 @audit_options
+@model_name_option
 @prefix_options
 @analysis_options
 @cluster_options
@@ -57,14 +59,15 @@ def run(
     """Score, draw, judge, analyze and report; started again, do the rest.
 
     PROMPTS is a CSV, JSONL or Parquet table with a column `prompt`, or a COCO captions file; by default the ensemble's
-    own captions.
+    own captions. With --images and --model-name any model is audited by its images alone.
     """
     from emoe_audit.audit import run_audit
-    from emoe_audit.experts.spec import load_spec
 
-    cluster, spec = cluster_config(settings), load_spec(ensemble)
+    cluster, spec = cluster_config(settings), audited(ensemble, settings)
     check_line(settings, alone=cluster is None and not dry_run)
     wanted = wanted_part(settings, alone=cluster is None)
+    if wanted is not None and not spec.experts:
+        raise click.UsageError("of a model whose images alone are known no part is asked: leave out what chooses one")
     table = _table(prompts, spec, concepts, settings)
     scoring, images = configs(settings)
     scoring = part_of(spec, scoring, images, table, out, wanted, quiet=quiet)
@@ -116,9 +119,8 @@ def score(
     """Only the first step of `run`: score every prompt. `quality`, `analyze` and `report` do the rest."""
     from emoe_audit.audit import score_share, start_run
     from emoe_audit.cluster.crew import hired
-    from emoe_audit.experts.spec import load_spec
 
-    cluster, spec = cluster_config(settings, shard), load_spec(ensemble)
+    cluster, spec = cluster_config(settings, shard), audited(ensemble, settings)
     check_line(settings, alone=cluster is None and shard is None)
     wanted = wanted_part(settings, alone=cluster is None and shard is None)
     table = _table(prompts, spec, concepts, settings)
@@ -216,15 +218,16 @@ def report(run_folder: Path, as_json: bool, quiet: bool) -> int:
 
 def _table(path: Path | None, spec: Any, concepts: int, settings: dict[str, Any]) -> Any:
     """The prompts; what looks wrong with them is said before anything is scored."""
+    n_images = settings["n_images"] if settings["images"] is None else 0
     if path is None:
         from emoe_audit.prompts.emoji import default_prompts
 
         table = default_prompts(spec, n_concepts=concepts, seed=settings["seed"])
-        warn(*table_warnings(table, settings["n_images"]))
+        warn(*table_warnings(table, n_images))
         return table
     from emoe_audit.prompts.language_check import language_warnings
     from emoe_audit.prompts.read import read_prompts
 
     table = read_prompts(path)
-    warn(*table_warnings(table, settings["n_images"]), *language_warnings(table.parts))
+    warn(*table_warnings(table, n_images), *language_warnings(table.parts))
     return table

@@ -173,7 +173,26 @@ def image_options(command: F) -> F:
             default=default.num_inference_steps,
             help="Denoising steps an image.",
         ),
-        option("--n-images", type=click.IntRange(0), default=default.n_images, help="At most; 0 makes none."),
+        option(
+            "--judge",
+            default=None,
+            show_default="the ensemble's",
+            help="Who judges images: an open_clip model, a folder, or an ensemble whose judge it is.",
+        ),
+        option(
+            "--images",
+            type=click.Path(exists=True, file_okay=False, resolve_path=True),
+            default=None,
+            show_default="none",
+            help="Folder of images that were made elsewhere, by prompt_id or the column `image_file`; none is drawn.",
+        ),
+        option(
+            "--images-per-prompt",
+            type=click.IntRange(1, 64),
+            default=default.per_prompt,
+            help="From as many seeds; from two on it is told whether translations show the same.",
+        ),
+        option("--n-images", type=click.IntRange(0), default=default.n_images, help="Prompts drawn at most; 0: none."),
     ):
         command = decorate(command)
     return command
@@ -269,7 +288,10 @@ def configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
     """The two settings objects, from the values of `scoring_options` and `image_options`."""
     scoring = {**settings, "num_inference_steps": settings["steps"]}
     images = {**settings, "num_inference_steps": settings["image_steps"], "expert": settings["image_expert"]}
-    images["lossy"] = settings["lossy_mixture"]
+    images |= {"lossy": settings["lossy_mixture"], "brought": settings["images"]}
+    images["per_prompt"] = settings["images_per_prompt"]
+    if settings["images"] is not None and not settings["n_images"]:
+        raise click.UsageError("--images are judged, and --n-images 0 asks for none: leave out one of them")
     if images["lossy"] and settings["memory_budget"] is None:
         raise click.UsageError("--lossy-mixture draws by what fits into a memory budget: give --memory-budget, too")
     images["batch_size"] = settings["batch_size"] or ImageConfig().batch_size

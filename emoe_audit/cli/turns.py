@@ -89,8 +89,11 @@ def work_of(table: PromptTable, spec: EnsembleSpec, scoring: ScoringConfig, imag
     """The prompts of a table, and the images of them that are drawn."""
     from emoe_audit.prompts.captions import choose_captions, compact
 
-    n_images = choose_captions(compact(table.parts), images.n_images, images.seed).n_images if images.n_images else 0
-    return Watched(key_of(spec, scoring, images), {"scoring": table.n_prompts, "images": n_images})
+    n_scored, n_images = table.n_prompts if spec.experts else 0, table.n_prompts
+    if images.brought is None:
+        chosen = choose_captions(compact(table.parts), images.n_images, images.seed) if images.n_images else None
+        n_images = chosen.n_images if chosen else 0
+    return Watched(key_of(spec, scoring, images), {"scoring": n_scored, "images": n_images})
 
 
 def images_of(store: RunStore) -> Watched:

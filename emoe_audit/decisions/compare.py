@@ -20,11 +20,12 @@ from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import N_PERMUTATIONS, sign_flip_p
 from emoe_audit.analysis.rows import records
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
-from emoe_audit.analysis.summary import MEASURES
+from emoe_audit.analysis.summary import MEASURES, QUALITY
 from emoe_audit.decisions.comparison import ComparedRun, Comparison, GroupChange, ImagePair, Outcome
-from emoe_audit.decisions.ranking import count_values, ranking_score, read_validity
+from emoe_audit.decisions.ranking import count_values, quality_measure, ranking_score, read_validity
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.columns import group_columns_of
+from emoe_audit.runs.manifest import published
 from emoe_audit.runs.query import known_column
 from emoe_audit.runs.sql import identifier, joined, sql
 from emoe_audit.runs.store import RunStore
@@ -55,14 +56,15 @@ def compare_runs(
         a: The run to start from; its group column is used.
         b: The run to compare with it.
         by: A group column.
-        score: A measure of both runs, or `RANK`; by default the score that ranks run A.
+        score: A measure of both runs, or `RANK`; by default the score that ranks run A, or where one of them was not
+            scored the quality of images.
         fdr: The expected share of false alarms among the groups that are said to have risen or fallen.
         n_permutations: Draws of signs for the p-values.
         seed: Of these draws.
 
     Raises:
-        StoreError: a run is unfinished, the score or the group column is not there, no prompt is in both, or ranks are
-            asked for that are not among the same captions.
+        StoreError: a run is unfinished, the score or the group column is not there, no prompt is in both, images were
+            judged by different judges, or ranks are asked for that are not among the same captions.
     """
     check_finished(a, b)
     score = choose_score(a, b, score)
@@ -94,15 +96,23 @@ def check_finished(*stores: RunStore) -> None:
 
 
 def choose_score(a: RunStore, b: RunStore, score: str | None) -> str:
-    """The score asked for, or the one that ranks run A; `StoreError` unless both runs measured it."""
+    """The score asked for, or the one that ranks run A, or the quality of images where one run was not scored.
+
+    Raises:
+        StoreError: not both runs measured it, or not alike.
+    """
     measured = {store.path: _measured(store) for store in (a, b)}
     chosen = score or ranking_score(a, read_validity(a))
+    if score is None and not (a.plan().is_scored and b.plan().is_scored):
+        chosen = quality_measure(a)
     for path, own in measured.items():
         if chosen not in own:
             common = [name for name in measured[a.path] if name in measured[b.path]]
             raise StoreError(f"{path}: no score {chosen!r} was measured; {_choice('--score', chosen, common)}")
     if chosen == RANK:
         check_candidates(a, b)
+    if chosen in (*QUALITY, RANK):
+        check_judges(a, b)
     return chosen
 
 
@@ -114,6 +124,16 @@ def check_candidates(a: RunStore, b: RunStore) -> None:
             f"{a.path} ranks source captions among {before.n_candidates} captions ({before.candidates_hash[:8]}) and "
             f"{b.path} among {now.n_candidates} others ({now.candidates_hash[:8]}), so neither ranks nor shares of "
             "misread prompts can be compared; draw both with ensembles of the same captions"
+        )
+
+
+def check_judges(a: RunStore, b: RunStore) -> None:
+    """Raise `StoreError` where two runs had their images judged by different judges."""
+    before, now = (published(own.plan()).ensemble.judge for own in (a, b))
+    if before != now:
+        raise StoreError(
+            f"the images of {a.path} were judged by {before} and those of {b.path} by {now}, so neither cosines nor "
+            "ranks can be compared; give both runs the same --judge"
         )
 
 

@@ -9,6 +9,9 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
+from PIL import Image
+
 from emoe_audit.progress import in_words
 from emoe_audit.prompts.captions import choose_captions, compact
 from emoe_audit.prompts.table import PromptTable
@@ -26,15 +29,17 @@ def estimate(
 ) -> dict[str, Any]:
     """Score a few prompts and draw a few images to say what the whole would cost; nothing is stored."""
     from emoe_audit.experts.hub import fetch_notice
+    from emoe_audit.experts.judges import judge_cost
 
-    to_fetch = fetch_notice(spec)
-    n_images = choose_captions(compact(prompts.parts), images.n_images, images.seed).n_images
+    to_fetch, n_images = fetch_notice(spec), n_shown(prompts, images)
+    languages = {str(tag) for part in prompts.parts for tag in part["language"].unique()}
     return {
         "prompts": prompts.n_prompts,
         "left_out": len(prompts.row_errors),
         "experts": len(spec.experts if scoring.experts is None else scoring.experts) if scoring.n_noise else 0,
-        "noises": scoring.n_noise,
+        "noises": scoring.n_noise if spec.experts else 0,
         "images": n_images,
+        "judge": judge_cost(spec.judge if n_images else None, sorted(languages)),
         "from_the_hub": to_fetch or "nothing",
         "stored_in": str(out),
         "stored_mib": round((prompts.n_prompts * 2.4 + n_images * IMAGE_KIB) / 1024, 1),
@@ -44,20 +49,47 @@ def estimate(
     }
 
 
+def n_shown(prompts: PromptTable, images: ImageConfig) -> int:
+    """How many images there will be: drawn, or found in the folder of those that were made elsewhere.
+
+    Raises:
+        QualityError: there is no such folder, or no image in it belongs to a prompt.
+    """
+    if images.brought is not None:
+        from emoe_audit.quality.brought import COLUMN, find_images
+
+        parts = [part.reindex(columns=["prompt_id", COLUMN]) for part in prompts.parts]
+        found = find_images(pd.concat(parts), Path(images.brought))
+        return sum(map(len, found.files.values()))
+    chosen = choose_captions(compact(prompts.parts), images.n_images, images.seed) if images.n_images else None
+    return chosen.n_images * images.per_prompt if chosen else 0
+
+
 def seconds_each(
     sample: Sequence[Prompt], spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig | None
 ) -> tuple[float, float]:
-    """Seconds to score a prompt, and to draw an image (0 without `images`), measured on some prompts.
+    """Seconds to score a prompt and to draw an image, measured on some prompts.
+
+    The first is 0 where nothing is scored, the second without `images`; where these were brought along it is that to
+    judge one.
 
     Raises:
         AuditError: the ensemble cannot be loaded, or cannot draw.
     """
-    engine = load_engine(spec, scoring)
-    engine.score(sample[:1])
-    scored = sample[:PROBE_PROMPTS]
-    a_prompt = _seconds(lambda: engine.score(scored)) / len(scored)
+    a_prompt = 0.0
+    if spec.experts:
+        engine = load_engine(spec, scoring)
+        engine.score(sample[:1])
+        scored = sample[:PROBE_PROMPTS]
+        a_prompt = _seconds(lambda: engine.score(scored)) / len(scored)
     if images is None:
         return a_prompt, 0.0
+    if images.brought is not None:
+        from emoe_audit.quality.clip_score import ClipJudge
+
+        judge = ClipJudge(str(spec.judge), device=images.device)
+        shown = [Image.new("RGB", (512, 512))] * PROBE_PROMPTS
+        return a_prompt, _seconds(lambda: judge.image_features(shown)) / len(shown)
     from emoe_audit.quality.images import ImageMaker
 
     maker, drawn = ImageMaker(spec, images), sample[:PROBE_IMAGES]
@@ -84,7 +116,7 @@ def seconds_of_parts(
         AuditError: the ensemble cannot be loaded, or cannot draw.
     """
     sample = list(islice(prompts.prompts(), PROBE_PROMPTS))
-    n_images = choose_captions(compact(prompts.parts), images.n_images, images.seed).n_images if images.n_images else 0
+    n_images = n_shown(prompts, images)
     a_text, an_image = seconds_each(sample, spec, replace(scoring, n_noise=0), images if n_images else None)
     some, _ = seconds_each(sample, spec, replace(scoring, n_noise=1, experts=tuple(experts)), None)
     return a_text, max(0.0, some - a_text) / len(experts), an_image * n_images
@@ -108,9 +140,8 @@ def _time(
     prompts: PromptTable, spec: EnsembleSpec, out: Path, scoring: ScoringConfig, images: ImageConfig, n_images: int
 ) -> str:
     sample = list(islice(prompts.prompts(), PROBE_PROMPTS))
-    a_prompt, an_image = seconds_each(
-        sample, spec, settle_dtype(scoring, stored_dtype(out)), images if n_images else None
-    )
+    settled = settle_dtype(scoring, stored_dtype(out)) if spec.experts else scoring
+    a_prompt, an_image = seconds_each(sample, spec, settled, images if n_images else None)
     return in_words(a_prompt * (prompts.n_prompts + n_checked(scoring)) + an_image * n_images)
 
 

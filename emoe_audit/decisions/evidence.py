@@ -19,7 +19,8 @@ from emoe_audit.analysis.grouping import GROUPED_FIRST
 from emoe_audit.analysis.intervals import Interval, Side, side
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import COVERAGE, PUBLISHED_RECALL, SOURCE_QUALITY
-from emoe_audit.decisions.ranking import Validity, ranking_score, read_validity
+from emoe_audit.decisions.judged import read_judge, rests_on_images
+from emoe_audit.decisions.ranking import Validity, ranking_score, ranks_by_images, read_validity
 from emoe_audit.decisions.rungs import LADDER, Rung
 from emoe_audit.prompts.tags import language_name
 from emoe_audit.runs.query import RunReader, known_column
@@ -102,6 +103,11 @@ def read_standing(store: RunReader) -> Standing:
     """What the ranking of a run rests on; of a run that was not analysed yet, the check alone."""
     validity = read_validity(store)
     score = ranking_score(store, validity)
+    if ranks_by_images(score):
+        is_known, basis = rests_on_images(score, read_judge(store), store.ratings())
+        own: Rung = "measured" if is_known else "unproven"
+        words = LADDER[own]
+        return Standing(rung=own, word=words.word, sentence=f"{words.sentence.format(basis=basis)}.", evidence=())
     correlations = pd.DataFrame(columns=CORRELATION_COLUMNS)
     if store.has_analysis("correlations"):
         correlations = store.query("SELECT * FROM correlations")

@@ -15,7 +15,7 @@ from emoe_audit.progress import in_words
 from emoe_audit.runs.batches import as_prompt
 from emoe_audit.runs.store import RunStore
 
-NO_MEASURES = ("key", "source_id", "image", "image_seed")
+NO_MEASURES = ("key", "source_id", "image", "image_seed", "image_stamp", "n_images")
 """Columns of the table `quality` that measure nothing."""
 
 

@@ -11,12 +11,13 @@ import pandas as pd
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.analysis.rows import records, to_float
-from emoe_audit.analysis.summary import SCORES
+from emoe_audit.analysis.summary import QUALITY, SCORES, SOURCE_QUALITY
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.runs.query import RunReader, known_column
 from emoe_audit.runs.sql import Sql, joined, sql
 
 ALONE = "SELECT language, count(*) AS n, count(unfamiliarity) AS n_given FROM results GROUP BY language"
+IMAGES = "SELECT count(image) AS n FROM results"
 RELATIVE_SCORE = "relative_disagreement"
 """What ranks where a run has measured no score yet."""
 
@@ -55,7 +56,7 @@ def ranking_score(store: RunReader, validity: Validity | None) -> str:
     """The score that the validity check chose, where the run measured it; else the first of `SCORES` that it did.
 
     Where the check chose none and no prompt has a translation score, that for prompts in one language, if it holds in
-    the language that all are in.
+    the language that all are in. Where nothing was scored and images were judged, their quality ranks.
     """
     columns = store.columns()
     counts = count_values(store, [known_column(score, columns, store.path) for score in SCORES])
@@ -65,7 +66,26 @@ def ranking_score(store: RunReader, validity: Validity | None) -> str:
         return chosen
     if validity and TRANSLATION_SCORE not in measured and _ranks_alone(store, validity.of(UNFAMILIARITY)):
         return UNFAMILIARITY
+    if not measured and store.query(IMAGES)["n"].iloc[0]:
+        return quality_measure(store)
     return next(iter(measured), RELATIVE_SCORE)
+
+
+def ranks_by_images(ranking: str) -> bool:
+    """Whether what ranks is a measure of images, of which less is worse, and no score."""
+    return ranking not in SCORES
+
+
+def quality_measure(store: RunReader) -> str:
+    """The first measure that was imported, else the first that there is of those of images.
+
+    By the source caption, by the prompt, by the images of its translations.
+    """
+    columns = store.columns()
+    own = [name for name in (SOURCE_QUALITY, *QUALITY) if name in columns]
+    counts = count_values(store, [known_column(name, columns, store.path) for name in own])
+    given = [name for name, n in zip(own, counts, strict=True) if n]
+    return next(iter((*store.ratings(), *given)), QUALITY[0])
 
 
 def _ranks_alone(store: RunReader, alone: ScoreValidity | None) -> bool:

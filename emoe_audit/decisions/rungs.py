@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-Rung = Literal["coverage", "quality", "published", "checks", "design", "none", "contradicted"]
+Rung = Literal["coverage", "quality", "measured", "published", "checks", "design", "unproven", "none", "contradicted"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -30,6 +30,11 @@ LADDER: dict[Rung, RungWords] = {
         "language, and the score rises as their cosine with the source caption falls",
         sentence="Act on the ranking where images count: the score rises as {basis} falls",
     ),
+    "measured": RungWords(
+        word="Measured on images",
+        rests_on="nothing is scored, groups are ranked by their images, and the judge is known to read the captions",
+        sentence="Act on the ranking where images count: {basis}",
+    ),
     "published": RungWords(
         word="Supported by published readings of its text encoder",
         rests_on="the text encoder is a public one, byte for byte, and over ten languages or more the score rises as "
@@ -45,6 +50,11 @@ LADDER: dict[Rung, RungWords] = {
         word="Hinted at by published readings of the same design",
         rests_on="as for published readings, of a text encoder of the same design whose weights may be others",
         sentence="Take the ranking as a hint: the score rises as {basis} falls",
+    ),
+    "unproven": RungWords(
+        word="Measured by a judge that was not tested",
+        rests_on="nothing is scored, groups are ranked by their images, and how the judge reads is not known",
+        sentence="Take the ranking as the word of the judge, which real images would test: {basis}",
     ),
     "none": RungWords(
         word="Supported by nothing in this run",

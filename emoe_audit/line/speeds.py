@@ -30,8 +30,9 @@ MOST = 200
 def key_of(spec: EnsembleSpec, scoring: ScoringConfig, images: ImageConfig) -> str:
     """What a speed depends on, but for the machine and how its work is done there."""
     scores = (scoring.n_noise, scoring.experts, scoring.both_halves)
-    drawings = (who_draws(spec, images.expert), images.num_inference_steps, images.guidance_scale)
-    return hashlib.sha256(repr((spec, scores, drawings)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+    drawn = (who_draws(spec, images.expert), images.num_inference_steps, images.guidance_scale, images.per_prompt)
+    shown = drawn if images.brought is None else ("brought",)
+    return hashlib.sha256(repr((spec, scores, shown)).encode("utf-8", "surrogatepass")).hexdigest()[:32]
 
 
 def known_speeds(key: str) -> dict[str, float]:

@@ -31,6 +31,9 @@ RESERVED = frozenset(
             "key",
             "image",
             "image_seed",
+            "image_stamp",
+            "n_images",
+            "n_seen",
             "flagged",
             "reading",
             "features",
@@ -43,6 +46,7 @@ RESERVED = frozenset(
         *("disagreement_noise_sd", "relative_disagreement_noise_sd"),
         *("unfamiliarity", "translation_disagreement", "translation_reliability", "read_as"),
         *("clip_cosine", "clip_cosine_source", "source_rank"),
+        *("image_agreement", "image_reliability", "reads"),
         *("reference_cosine", "reference_rank", "chance_rank", "clip_cosine_minus_reference"),
         *("training_coverage", "score", "loss", "log_length", "dominant_script", "seen", "overall"),
     )

@@ -21,6 +21,7 @@ import numpy as np
 import open_clip
 import torch
 from PIL import Image
+from torch import Tensor
 from transformers import PretrainedConfig
 
 from emoe_audit.errors import QualityError
@@ -76,14 +77,25 @@ class ClipJudge:
         self.text_features(["a dog"])
         self.image_features([Image.new("RGB", (8, 8))])
 
-    @torch.no_grad()
+    @property
+    def width(self) -> int:
+        """How many features there are."""
+        return int(self.text_features([""]).shape[1])
+
+    def pixels(self, image: Image.Image) -> Tensor:
+        """An image as the judge is given it, float32 `[channel, height, width]`, of the same size for all images."""
+        prepared: Tensor = self._preprocess(image.convert("RGB"))
+        return prepared
+
     def image_features(self, images: Sequence[Image.Image]) -> np.ndarray:
         """Normalised features, float32 `[image, feature]`."""
-        pixels = [
-            torch.stack([self._preprocess(i.convert("RGB")) for i in chunk]) for chunk in chunks(images, BATCH_SIZE)
-        ]
-        features = [self._model.encode_image(chunk.to(self._device), normalize=True) for chunk in pixels]
-        return torch.cat(features).float().cpu().numpy()
+        return self.features_of([self.pixels(image) for image in images])
+
+    @torch.no_grad()
+    def features_of(self, pixels: Sequence[Tensor]) -> np.ndarray:
+        """Normalised features of images that are prepared, float32 `[image, feature]`."""
+        batches = [torch.stack(list(chunk)).to(self._device) for chunk in chunks(pixels, BATCH_SIZE)]
+        return torch.cat([self._model.encode_image(batch, normalize=True) for batch in batches]).float().cpu().numpy()
 
     @torch.no_grad()
     def text_features(self, texts: Sequence[str]) -> np.ndarray:

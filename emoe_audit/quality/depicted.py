@@ -24,7 +24,7 @@ from emoe_audit.analysis.prevalence import ESTIMATED, prevalence
 from emoe_audit.errors import QualityError
 from emoe_audit.quality.attributes import AttributeSet, names_none, source_captions
 from emoe_audit.quality.labelled import LabelledImages
-from emoe_audit.readers.pictures import open_picture
+from emoe_audit.readers.pictures import numbered, open_picture
 
 OVERALL = "all"
 """The group of all images together."""
@@ -126,6 +126,7 @@ def who_is_depicted(
     chosen = results[names_none(results, attribute, concepts) & results["image"].notna()]
     if chosen.empty:
         raise QualityError(f"no image of a subject whose prompt names no {attribute.name}; draw such prompts first")
+    chosen = one_row_an_image(chosen)
     captions = source_captions(results)[chosen.index]
     classifier = Classifier(judge, attribute, {*captions, *labelled.frame["concept"]}, things)
     known = labelled.frame.reset_index(drop=True).assign(
@@ -136,6 +137,14 @@ def who_is_depicted(
     options: dict[str, Any] = {"reference": reference, "n_boot": n_boot, "seed": seed}
     tables = [_shares(seen, known, attribute, column, **options) for column in ("overall", by)]
     return _without_lost(pd.concat(tables, ignore_index=True))
+
+
+def one_row_an_image(results: pd.DataFrame) -> pd.DataFrame:
+    """The rows of a run that have an image, each as often as it has images, and with the name of one of them."""
+    n_images = results["n_images"] if "n_images" in results else pd.Series(1, index=results.index)
+    rows = results.loc[results.index.repeat(n_images.fillna(1).clip(lower=1).astype(int))]
+    number = rows.groupby(level=0).cumcount() + 1
+    return rows.assign(image=[numbered(str(image), own) for image, own in zip(rows["image"], number, strict=True)])
 
 
 def _shares(seen: pd.DataFrame, known: pd.DataFrame, attribute: AttributeSet, by: str, **options: Any) -> pd.DataFrame:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import pandas as pd
@@ -10,11 +11,22 @@ from PIL.Image import Image
 
 from emoe_audit.errors import QualityError
 from emoe_audit.quality.candidates import Candidates
-from emoe_audit.quality.clip_score import ClipJudge, cosines, text_ranks
-from emoe_audit.quality.images import ImageMaker, image_seed
+from emoe_audit.quality.clip_score import ClipJudge
+from emoe_audit.quality.images import Drawing, ImageMaker, image_seed
+from emoe_audit.quality.judging import Judging
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
 
-MEASURES = ["clip_cosine", "clip_cosine_source", "source_rank"]
+
+@dataclass(frozen=True, kw_only=True)
+class Illustrated:
+    """Some prompts with their images, as they were judged."""
+
+    rows: pd.DataFrame
+    """As `Judging.rows` gives them, with `image_seed` of the first image, and `flagged` where a safety checker runs."""
+    pictures: list[list[Image]]
+    """Of each prompt."""
+    seen: list[np.ndarray]
+    """What the judge sees in those of each prompt that it judges, `[image, feature]`."""
 
 
 class Illustrator:
@@ -37,59 +49,38 @@ class Illustrator:
         if spec.judge is None:
             raise QualityError(f"{spec.name}: names no judge; add `judge:` to its YAML, or give --n-images 0")
         self._maker = ImageMaker(spec, config)
-        self._judge = ClipJudge(spec.judge, device=config.device)
-        self._sources, self._candidates = sources, candidates
-        self._read: dict[str, np.ndarray] = {}
-        self._others = self._texts(candidates.captions)
+        self._judging = Judging(ClipJudge(spec.judge, device=config.device), sources, candidates)
 
-    def judge(self, prompts: Sequence[Prompt], source_ids: Sequence[Sequence[str]]) -> tuple[pd.DataFrame, list[Image]]:
-        """One image a prompt, in order, and a row for each caption that the prompt is a translation of.
+    def judge(self, prompts: Sequence[Prompt], source_ids: Sequence[Sequence[str]]) -> Illustrated:
+        """The images of some prompts, and a row for each caption that a prompt is a translation of.
 
-        Columns: `place` of the prompt; `source_id`; `image_seed`; `clip_cosine` with the prompt and
-        `clip_cosine_source` with the source caption, both in [-1, 1]; `source_rank`, the place of the source caption
-        among the candidates by falling cosine, 1 for the first. The last two are NaN where there is no source caption.
-        Where a safety checker runs also `flagged`; an image that was blanked is not judged, and all three measures are
-        NaN.
+        An image that a safety checker blanked is not judged.
 
         Args:
-            prompts: Each is drawn from the noise of its own `source_id`.
-            source_ids: The captions of each: a word that means two things has two.
+            prompts: Each is drawn from the noises of its own `source_id`.
+            source_ids: The captions of each.
         """
-        drawings = self._maker.draw(prompts)
-        pictures = [drawing.image for drawing in drawings]
-        seen = self._judge.image_features(pictures)
-        cosine = cosines(seen, self._judge.text_features([prompt.prompt for prompt in prompts]))
-        seeds = np.array([image_seed(self._maker.config.seed, prompt.source_id) for prompt in prompts])
-        place = np.repeat(np.arange(len(prompts)), [len(own) for own in source_ids])
-        sources = [source for own in source_ids for source in own]
-        frame = pd.DataFrame({"place": place, "source_id": sources, "image_seed": seeds[place]})
-        frame["clip_cosine"] = cosine[place]
-        frame[["clip_cosine_source", "source_rank"]] = self._against_sources(seen[place], sources)
-        return self._checked(frame, [drawings[own].flagged for own in place]), pictures
+        config = self._maker.config
+        drawn = [self._maker.draw(prompts, number) for number in range(config.per_prompt)]
+        of_prompts: list[tuple[Drawing, ...]] = list(zip(*drawn, strict=True))
+        counted = [
+            (place, drawing.image)
+            for place, own in enumerate(of_prompts)
+            for drawing in own
+            if not (drawing.flagged and config.safety_checker == "blank")
+        ]
+        of, seen = np.array([place for place, _ in counted], dtype=np.int64), self._seen([own for _, own in counted])
+        rows = self._judging.rows(seen, of, [prompt.prompt for prompt in prompts], source_ids)
+        seeds = np.array([image_seed(config.seed, prompt.source_id) for prompt in prompts], dtype=np.int64)
+        rows.insert(2, "image_seed", seeds[rows["place"]])
+        if config.safety_checker != "off":
+            rows["flagged"] = [any(drawing.flagged for drawing in of_prompts[place]) for place in rows["place"]]
+        return Illustrated(
+            rows=rows,
+            pictures=[[drawing.image for drawing in own] for own in of_prompts],
+            seen=[seen[of == place] for place in range(len(prompts))],
+        )
 
-    def _against_sources(self, seen: np.ndarray, source_ids: Sequence[str]) -> np.ndarray:
-        """Cosine with the source caption and its rank, `[row, 2]`; NaN where there is none."""
-        measured = np.full((len(seen), 2), np.nan)
-        captions = {row: self._sources[own] for row, own in enumerate(source_ids) if own in self._sources}
-        if captions:
-            rows, texts = list(captions), list(captions.values())
-            meant, own = self._texts(texts), np.array([self._candidates.place_of(text) for text in texts])
-            measured[rows, 0] = cosines(seen[rows], meant)
-            measured[rows, 1] = text_ranks(seen[rows], meant, self._others, own)
-        return measured
-
-    def _texts(self, captions: Sequence[str]) -> np.ndarray:
-        """Features of captions, each of which is read once."""
-        new = [caption for caption in dict.fromkeys(captions) if caption not in self._read]
-        if new:
-            self._read |= dict(zip(new, self._judge.text_features(new), strict=True))
-        return np.stack([self._read[caption] for caption in captions])
-
-    def _checked(self, frame: pd.DataFrame, flagged: list[bool | None]) -> pd.DataFrame:
-        policy = self._maker.config.safety_checker
-        if policy == "off":
-            return frame
-        frame["flagged"] = pd.Series(flagged, dtype=bool)
-        if policy == "blank":
-            frame.loc[frame["flagged"], MEASURES] = np.nan
-        return frame
+    def _seen(self, images: list[Image]) -> np.ndarray:
+        judge = self._judging.judge
+        return judge.image_features(images) if images else np.empty((0, judge.width), dtype=np.float32)

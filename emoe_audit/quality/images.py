@@ -1,4 +1,4 @@
-"""Images for the quality measures, seeded by caption, and the hash of everything that draws and judges.
+"""Images for the quality measures, seeded by caption.
 
 What a model draws is what is measured, so a pipeline's own safety checker is left out unless it is asked for.
 """
@@ -12,7 +12,6 @@ import logging
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import diffusers
@@ -24,13 +23,11 @@ from PIL.PngImagePlugin import PngInfo
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.devices import is_out_of_memory, resolve_device
 from emoe_audit.experts.drawer import who_draws
-from emoe_audit.experts.spec_reader import LOCAL_JUDGE
 from emoe_audit.mixture.profile import hold_needed
 from emoe_audit.mixture.shelf import shelf_of
 from emoe_audit.prompts.shipped import some_captions
-from emoe_audit.quality.autoencoder import files_of, with_autoencoder
 from emoe_audit.quality.pipelines import SCORE_ONLY, load_pipeline
-from emoe_audit.types import MIXTURE, EnsembleSpec, ImageConfig, Prompt
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
 
 log = logging.getLogger(__name__)
 PROFILED = 8
@@ -90,23 +87,27 @@ class ImageMaker:
         """The images of `draw`."""
         return [drawing.image for drawing in self.draw(prompts)]
 
-    def draw(self, prompts: Sequence[Prompt]) -> list[Drawing]:
+    def draw(self, prompts: Sequence[Prompt], number: int = 0) -> list[Drawing]:
         """One image a prompt, in order. Translations of one caption start from the same noise.
 
         `config.batch_size` are drawn at once, and from the first time that memory runs out half as many.
+
+        Args:
+            prompts: What is drawn.
+            number: Which image of each prompt it is; another one starts from another noise.
 
         Raises:
             QualityError: memory does not last for one image.
         """
         done: list[Drawing] = []
         while len(done) < len(prompts):
-            done += self._draw_if_memory_lasts(prompts[len(done) : len(done) + self._at_once])
+            done += self._draw_if_memory_lasts(prompts[len(done) : len(done) + self._at_once], number)
         return done
 
-    def _draw_if_memory_lasts(self, prompts: Sequence[Prompt]) -> list[Drawing]:
+    def _draw_if_memory_lasts(self, prompts: Sequence[Prompt], number: int) -> list[Drawing]:
         """Nothing where it did not; what a failed attempt held is free again after it."""
         try:
-            return self._checked(self._drawn(prompts))
+            return self._checked(self._drawn(prompts, number))
         except RuntimeError as error:
             if not is_out_of_memory(error):
                 raise
@@ -118,11 +119,12 @@ class ImageMaker:
         log.warning("%s: out of memory; going on with %d images at once", self._name, self._at_once)
         return []
 
-    def _drawn(self, prompts: Sequence[Prompt]) -> list[Image.Image]:
+    def _drawn(self, prompts: Sequence[Prompt], number: int) -> list[Image.Image]:
         if self._shelf is not None:
             languages = {prompt.language for prompt in prompts}
             self._shelf.begin(languages.pop() if len(languages) == 1 else "")
-        generators = [torch.Generator().manual_seed(image_seed(self.config.seed, p.source_id)) for p in prompts]
+        seeds = [image_seed(self.config.seed, prompt.source_id, number) for prompt in prompts]
+        generators = [torch.Generator().manual_seed(seed) for seed in seeds]
         with _without_warnings():
             images: list[Image.Image] = self._pipeline(
                 [prompt.prompt for prompt in prompts],
@@ -172,18 +174,21 @@ def _without_warnings() -> Iterator[None]:
             own.set_verbosity(level)
 
 
-def image_seed(seed: int, source_id: str) -> int:
-    """The seed of an image: the same for all translations of a caption, on every machine."""
-    return int.from_bytes(hashlib.sha256(f"{seed}:{source_id}".encode()).digest()[:4], "big")
+def image_seed(seed: int, source_id: str, number: int = 0) -> int:
+    """The seed of an image, by its number: the same for all translations of a caption, on every machine."""
+    named = f"{seed}:{source_id}:{number}" if number else f"{seed}:{source_id}"
+    return int.from_bytes(hashlib.sha256(named.encode()).digest()[:4], "big")
 
 
-def made_from(prompt: Prompt, spec: EnsembleSpec, config: ImageConfig, ensemble_hash: str) -> dict[str, str]:
+def made_from(
+    prompt: Prompt, spec: EnsembleSpec, config: ImageConfig, ensemble_hash: str, number: int = 0
+) -> dict[str, str]:
     """What an image was made from, for `png`: enough to make it again. The expert of an image of the base is `base`."""
     return {
         "prompt": prompt.prompt,
         "prompt_id": prompt.prompt_id,
         "language": prompt.language,
-        "seed": str(image_seed(config.seed, prompt.source_id)),
+        "seed": str(image_seed(config.seed, prompt.source_id, number)),
         "num_inference_steps": str(config.num_inference_steps),
         "guidance_scale": str(config.guidance_scale),
         "ensemble": spec.name,
@@ -201,61 +206,3 @@ def png(image: Image.Image, texts: Mapping[str, str]) -> bytes:
         about.add_itxt(keyword, text)
     image.save(content, "PNG", pnginfo=about)
     return content.getvalue()
-
-
-def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
-    """SHA-256 over what draws and judges: the files of pipeline, experts and judge; of a hub id its name.
-
-    An autoencoder counts as a part of the pipeline wherever it lies.
-    """
-    if config.n_images == 0:
-        return ""
-    from emoe_audit.quality.clip_score import weights_file
-
-    who, judge = who_draws(spec, config.expert), spec.judge or ""
-    drawn_by = [own for own in spec.experts if who in (MIXTURE, own.name)]
-    checkpoints = [(f"{own.source}@{own.revision or ''}", own.source) for own in (spec.base, *drawn_by)]
-    if who == MIXTURE:
-        checkpoints = list(dict.fromkeys(checkpoints))
-    sources = [*checkpoints, (judge, judge.removeprefix(LOCAL_JUDGE))]
-    if spec.vae is not None and not Path(spec.vae).exists():
-        sources.append((f"vae {spec.vae}", ""))
-    sources += [(lora, lora) for lora in spec.base.loras]
-    digest = hashlib.sha256()
-    if who == MIXTURE:
-        digest.update(repr((spec.moe_layers, spec.split, spec.mixture)).encode())
-    for index, (name, place) in enumerate(sources):
-        files = _files(place)
-        if not files:
-            digest.update(name.encode())
-        if index == 0:
-            files = with_autoencoder(files, spec.vae)
-        _add(digest, files)
-    for own in drawn_by:
-        digest.update(b"" if own.segmoe_expert is None else f"expert {own.segmoe_expert}".encode())
-        for lora in own.loras:
-            digest.update(lora.encode())
-            _add(digest, _files(lora))
-    weights = weights_file(spec.judge or "")
-    if weights is not None and weights.is_file():
-        digest.update(_file_digest(weights))
-    return digest.hexdigest()
-
-
-def _add(digest: Any, files: Mapping[Path, Path]) -> None:
-    for inside, file in sorted(files.items()):
-        digest.update(str(inside).encode())
-        digest.update(_file_digest(file))
-
-
-def _files(source: str) -> dict[Path, Path]:
-    """A single file, or those of a folder by their place there; none of what is not on this disk."""
-    path = Path(source)
-    if not source or not path.exists():
-        return {}
-    return {Path(): path} if path.is_file() else files_of(path)
-
-
-def _file_digest(file: Path) -> bytes:
-    with file.open("rb") as opened:
-        return hashlib.file_digest(opened, "sha256").digest()

@@ -44,11 +44,16 @@ class Pictures:
     row_errors: tuple[RowError, ...] = ()
 
 
-def reference_column(prompts: pd.DataFrame) -> str:
-    """The column that names real images. Raises `QualityError` where there is none."""
-    found = next((column for column in REFERENCE_COLUMNS if column in prompts), None)
+def reference_column(prompts: pd.DataFrame, *, brought: bool = False) -> str:
+    """The column that names real images; where images were brought along, their files are named in the second of them.
+
+    Raises:
+        QualityError: there is none.
+    """
+    found = next((column for column in REFERENCE_COLUMNS[: 1 if brought else None] if column in prompts), None)
     if found is None:
-        raise QualityError(f"the prompts name no real images; add a column {' or '.join(REFERENCE_COLUMNS)} to them")
+        names = REFERENCE_COLUMNS[:1] if brought else REFERENCE_COLUMNS
+        raise QualityError(f"the prompts name no real images; add a column {' or '.join(names)} to them")
     return found
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import warnings
 from pathlib import Path
 
@@ -12,6 +13,7 @@ from emoe_audit.errors import AuditError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 DEEPEST = 2**16 - 1
+LATER = re.compile(r"-\d+(\.[a-z]+)$")
 
 
 def open_picture(folder: Path, name: str, error: type[AuditError]) -> Image.Image:
@@ -66,6 +68,17 @@ def _on_white(image: Image.Image) -> Image.Image:
         return image.convert("RGB")
     drawn = image.convert("RGBA")
     return Image.alpha_composite(Image.new("RGBA", drawn.size, "white"), drawn).convert("RGB")
+
+
+def numbered(first: str, number: int) -> str:
+    """The name of one of several images of a prompt, by that of the first: `key.png`, `key-2.png`, `key-3.png`."""
+    stem, _, ending = first.rpartition(".")
+    return f"{stem}-{number}.{ending}" if number > 1 else first
+
+
+def first_of(name: str) -> str:
+    """The name of the first, by that of one of several."""
+    return LATER.sub(r"\1", name)
 
 
 def is_whole_png(path: Path) -> bool:

@@ -24,26 +24,34 @@ SIDES: dict[Side, tuple[str, str, str]] = {
     "unclear": ("not clearly different", SOFT, "circle-open"),
     "below": ("clearly below average", BLUE, "circle"),
 }
+TURNED: dict[Side, Side] = {"above": "below", "unclear": "unclear", "below": "above"}
 MAX_WORST, MAX_BEST = 30, 10
 ROW_HEIGHT = 21
 TICK_GAP = 0.14
 """The least distance of two ticks on a logarithmic axis, as a share of its length."""
 
 
-def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
-    """Groups as rows, most unsure first; a panel per measure with means, intervals and the overall mean.
+def sides_of(table: GroupTable) -> dict[Side, tuple[str, str, str]]:
+    """Words, colour and mark of each side of the average, what is worse in the colour of `above` in `SIDES`."""
+    if table.worse == "above":
+        return SIDES
+    return {side: (SIDES[side][0], *SIDES[TURNED[side]][1:]) for side in ("below", "unclear", "above")}
 
-    `narrow` keeps only the ranking score. Of more than 40 groups the 30 most unsure and the 10 surest are drawn.
+
+def groups_figure(table: GroupTable, *, narrow: bool = False) -> go.Figure:
+    """Groups as rows, worst first; a panel per measure with means, intervals and the overall mean.
+
+    `narrow` keeps only what ranks. Of more than 40 groups the 30 worst and the 10 best are drawn.
     """
     rows = shown_rows(table)
-    known = [m for m in (*side_by_side(table.score), table.quality) if m in table.overall]
+    known = [m for m in dict.fromkeys((*side_by_side(table.score), table.quality)) if m in table.overall]
     panels = (measured((row for _, row in rows), known) or [table.score])[: 1 if narrow else None]
     figure = make_subplots(
         cols=len(panels), shared_yaxes=True, horizontal_spacing=0.035, column_widths=[1.25, 1, 1][: len(panels)]
     )
     for column, measure in enumerate(panels, start=1):
-        for side in SIDES:
-            figure.add_trace(_group_marks(rows, measure, side), row=1, col=column)
+        for side, look in sides_of(table).items():
+            figure.add_trace(_group_marks(rows, measure, side, look), row=1, col=column)
         if measure in table.overall:
             _overall_line(figure, table.overall[measure], column)
         _panel_title(figure, measure_label(measure), column)
@@ -64,8 +72,8 @@ def shown_rows(table: GroupTable) -> list[tuple[int, GroupRow]]:
     return [*enumerate(rows[:MAX_WORST]), *enumerate(rows[-MAX_BEST:], start=MAX_WORST + 1)]
 
 
-def _group_marks(rows: list[tuple[int, GroupRow]], measure: str, side: Side) -> go.Scatter:
-    name, colour, symbol = SIDES[side]
+def _group_marks(rows: list[tuple[int, GroupRow]], measure: str, side: Side, look: tuple[str, str, str]) -> go.Scatter:
+    name, colour, symbol = look
     drawn = [
         (place, row, row.estimates[measure]) for place, row in rows if row.side == side and measure in row.estimates
     ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from emoe_audit.analysis.rows import records
+from emoe_audit.decisions.ranking import ranks_by_images
 from emoe_audit.report.data import Cloud, CloudPoint, side_by_side
 from emoe_audit.report.labels import clip_text
 from emoe_audit.runs.sql import Sql, sql
@@ -37,10 +38,12 @@ CELLS = """
 
 
 def collect_clouds(store: RunStore, ranking: str, quality: str) -> tuple[Cloud, ...]:
-    """The score that ranks and the plain one against a measure of quality, none where no image was judged.
+    """The score that ranks and the plain one against a measure of quality, none where no image was judged, or no score.
 
     Scores lie on a logarithmic axis.
     """
+    if ranks_by_images(ranking):
+        return ()
     return tuple(cloud for score in side_by_side(ranking) if (cloud := _cloud(store, score, quality)).n_prompts)
 
 

@@ -10,9 +10,10 @@ import pandas as pd
 
 from emoe_audit.analysis.intervals import Estimate
 from emoe_audit.analysis.rows import records, to_float
-from emoe_audit.analysis.summary import COVERAGE, SOURCE_QUALITY
+from emoe_audit.analysis.summary import COVERAGE
 from emoe_audit.decisions.evidence import read_standing
-from emoe_audit.decisions.ranking import count_values, ranking_score, read_validity
+from emoe_audit.decisions.judged import read_judge
+from emoe_audit.decisions.ranking import quality_measure, ranking_score, ranks_by_images, read_validity
 from emoe_audit.errors import StoreError
 from emoe_audit.report.cloud import collect_clouds
 from emoe_audit.report.collect_company import read_company
@@ -23,12 +24,12 @@ from emoe_audit.report.collect_findings import (
     confounders,
     expert_use,
     gap_tables,
+    image_agreements,
     refusal_tables,
     who_is_depicted,
 )
 from emoe_audit.report.data import (
     NOISY_SCORES,
-    QUALITY,
     Correlation,
     Extremes,
     Faults,
@@ -41,6 +42,7 @@ from emoe_audit.report.data import (
     scores_from,
 )
 from emoe_audit.report.gallery import collect_gallery
+from emoe_audit.report.image_verdict import image_verdict
 from emoe_audit.report.labels import clip_text, group_label
 from emoe_audit.report.limits import limits
 from emoe_audit.report.verdict import verdict
@@ -57,8 +59,8 @@ SCOPE = """
     SELECT count(*) AS n_prompts, count(*) FILTER (disagreement IS NOT NULL OR n_noise = 0) AS n_scored,
            count({ranking}) AS n_ranked,
            count(DISTINCT source_id) AS n_sources, count(DISTINCT language) AS n_languages,
-           count(DISTINCT region) AS n_regions, count(clip_cosine) AS n_judged,
-           count(*) FILTER (truncated) AS n_truncated,
+           count(DISTINCT region) AS n_regions, {judged} AS n_judged,
+           {images} AS n_images, count(*) FILTER (truncated) AS n_truncated,
            median({noise} / sqrt(n_noise)) / stddev_samp({ranking}) AS noise_share
     FROM results
 """
@@ -104,13 +106,25 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
     groups, scope = group_tables(store, ranking, quality), read_scope(store, ranking)
     columns = [table.by for table in groups]
     quartiles, correlations = quartile_tables(store, ranking), correlation_rows(store, ranking)
+    judge, agreement = read_judge(store), image_agreements(store)
+    extremes = None if groups and len(groups[0].rows) > 1 else read_extremes(store, ranking)
     return ReportData(
         run=store.path.name,
         complete=store.is_complete,
         manifest=manifest,
         ranking=ranking,
         quality=quality,
-        verdict=verdict(
+        verdict=image_verdict(
+            manifest.ensemble.name,
+            ranking,
+            groups,
+            standing=standing,
+            judge=judge,
+            agreement=agreement,
+            extremes=extremes,
+        )
+        if ranks_by_images(ranking)
+        else verdict(
             manifest.ensemble.name,
             ranking,
             groups,
@@ -118,15 +132,18 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
             correlations,
             standing=standing,
             scope=scope,
-            extremes=None if groups and len(groups[0].rows) > 1 else read_extremes(store, ranking),
+            extremes=extremes,
             validity=validity,
             quality=quality,
+            judge=judge,
         ),
         standing=standing,
+        judge=judge,
+        agreement=agreement,
         validity=validity,
         scope=scope,
         groups=groups,
-        gaps=gap_tables(store, columns, (ranking, quality)),
+        gaps=gap_tables(store, columns, tuple(dict.fromkeys((ranking, quality)))),
         refusals=refusal_tables(store, columns, ranking),
         confounders=confounders(store, (ranking, quality)),
         adjusted=adjusted(store, ranking),
@@ -138,27 +155,27 @@ def _collected(store: RunStore, gallery_concepts: int) -> ReportData:
         quartiles=quartiles,
         correlations=correlations,
         gallery=collect_gallery(store, ranking, gallery_concepts),
-        limits=limits(manifest, scope, groups, ranking=ranking, complete=store.is_complete),
+        limits=limits(manifest, scope, groups, ranking=ranking, judge=judge, complete=store.is_complete),
     )
 
 
 def read_extremes(store: RunStore, ranking: str) -> Extremes | None:
-    """The first and the last prompts by the score that ranks; None where these are not so many that they differ."""
-    ordered = [sql(EXTREMES, ranking=store.column(ranking), order=order) for order in (sql("DESC"), sql("ASC"))]
+    """The worst and the best prompts by what ranks; None where these are not so many that they differ."""
+    orders = (sql("ASC"), sql("DESC")) if ranks_by_images(ranking) else (sql("DESC"), sql("ASC"))
+    ordered = [sql(EXTREMES, ranking=store.column(ranking), order=order) for order in orders]
     unsure, sure = (tuple(store.query(select, [N_EXTREMES])["prompt"]) for select in ordered)
     return None if len(unsure) < N_EXTREMES or set(unsure) & set(sure) else Extremes(unsure=unsure, sure=sure)
-
-
-def quality_measure(store: RunStore) -> str:
-    """The first measure that was imported, else the judge's, by the source caption where there is one."""
-    is_judged = SOURCE_QUALITY in store.columns() and count_values(store, [store.column(SOURCE_QUALITY)]) != [0]
-    return next(iter(store.ratings()), SOURCE_QUALITY if is_judged else QUALITY)
 
 
 def read_scope(store: RunStore, ranking: str) -> Scope:
     """Count what was audited."""
     noise = store.column(f"{ranking}_noise_sd") if ranking in NOISY_SCORES else sql("NULL::DOUBLE")
-    row = store.query(sql(SCOPE, ranking=store.column(ranking), noise=noise)).iloc[0]
+    is_counted = "n_images" in store.columns()
+    shown = {
+        "judged": sql("count(*) FILTER (n_images > 0)") if is_counted else sql("count(clip_cosine)"),
+        "images": sql("coalesce(sum(n_images), 0)") if is_counted else sql("count(clip_cosine)"),
+    }
+    row = store.query(sql(SCOPE, ranking=store.column(ranking), noise=noise, **shown)).iloc[0]
     counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
     noise_share = to_float(row.noise_share)
     return Scope(**counts, noise_share=noise_share, company=read_company(store), faults=_faults(store.errors()))
@@ -180,7 +197,7 @@ def _in_words(error: RowError) -> str:
 
 
 def group_tables(store: RunStore, ranking: str, quality: str) -> tuple[GroupTable, ...]:
-    """One table per group column: language, region, then the others by name; most unsure group first."""
+    """One table per group column: language, region, then the others by name; worst group first."""
     frame = store.query(GROUPS, [ranking])
     order = [by for by in COLUMN_ORDER if (frame["by"] == by).any()]
     order += sorted(set(frame["by"]) - set(order))
@@ -195,7 +212,7 @@ def _group_table(by: str, ranking: str, quality: str, frame: pd.DataFrame, store
         score=ranking,
         quality=quality,
         overall=_overall(by, sorted(set(frame["measure"]) - {COVERAGE}), store),
-        rows=tuple(sorted(rows, key=lambda row: _most_unsure_first(row, ranking))),
+        rows=tuple(sorted(rows, key=lambda row: _worst_first(row, ranking))),
     )
 
 
@@ -208,9 +225,9 @@ def _overall(by: str, measures: list[str], store: RunStore) -> dict[str, float]:
     return {measure: float(row[measure]) for measure in measures if pd.notna(row[measure])}
 
 
-def _most_unsure_first(row: GroupRow, ranking: str) -> tuple[bool, float, str]:
-    mean = row.mean(ranking)
-    return (math.isnan(mean), -mean if not math.isnan(mean) else 0.0, row.group)
+def _worst_first(row: GroupRow, ranking: str) -> tuple[bool, float, str]:
+    mean, sign = row.mean(ranking), 1 if ranks_by_images(ranking) else -1
+    return (math.isnan(mean), sign * mean if not math.isnan(mean) else 0.0, row.group)
 
 
 def _group_row(by: str, group: str, ranking: str, part: pd.DataFrame) -> GroupRow:

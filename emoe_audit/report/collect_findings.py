@@ -10,6 +10,7 @@ import pandas as pd
 
 from emoe_audit.analysis.rows import records, to_float
 from emoe_audit.analysis.summary import SCORES
+from emoe_audit.decisions.ranking import ranks_by_images
 from emoe_audit.report.findings import (
     Abstention,
     Adjusted,
@@ -19,6 +20,7 @@ from emoe_audit.report.findings import (
     ExpertUse,
     Gap,
     GapTable,
+    ImageAgreement,
     Refusal,
     RefusalTable,
     RiskPoint,
@@ -74,6 +76,7 @@ def confounders(store: RunStore, measures: Sequence[str]) -> tuple[Confounder, .
 def adjusted(store: RunStore, ranking: str) -> tuple[Adjusted, ...]:
     """Every language at equal token counts in the ranking score, the largest difference first."""
     frame = store.query("SELECT * FROM adjusted WHERE measure = ? ORDER BY difference DESC NULLS LAST", [ranking])
+    frame = frame[::-1] if ranks_by_images(ranking) else frame
     return rows_as(frame.assign(label=[group_label("language", group) for group in frame["group"]]), Adjusted)
 
 
@@ -83,6 +86,15 @@ def against_real(store: RunStore) -> tuple[AgainstReal, ...]:
         return ()
     frame = store.query(AGAINST_REAL)
     return rows_as(_labelled(frame), AgainstReal)
+
+
+def image_agreements(store: RunStore) -> tuple[ImageAgreement, ...]:
+    """Whether the images of translations show the same, by language, the language in which they do least first."""
+    if not store.has_analysis("image_bounds"):
+        return ()
+    frame = store.query("SELECT * FROM image_bounds ORDER BY agreement NULLS LAST, language")
+    labels = [group_label("language", language) for language in frame["language"]]
+    return rows_as(frame.assign(label=labels), ImageAgreement)
 
 
 def expert_use(store: RunStore) -> tuple[ExpertUse, ...]:

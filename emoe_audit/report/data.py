@@ -13,7 +13,8 @@ from typing import Literal
 from emoe_audit.analysis.intervals import Estimate, Side, side
 from emoe_audit.analysis.summary import SCORES
 from emoe_audit.decisions.evidence import Standing
-from emoe_audit.decisions.ranking import RELATIVE_SCORE, Validity
+from emoe_audit.decisions.judged import Judge
+from emoe_audit.decisions.ranking import RELATIVE_SCORE, Validity, ranks_by_images
 from emoe_audit.report.findings import (
     Abstention,
     Adjusted,
@@ -22,8 +23,10 @@ from emoe_audit.report.findings import (
     Depicted,
     ExpertUse,
     GapTable,
+    ImageAgreement,
     RefusalTable,
 )
+from emoe_audit.report.gallery import Gallery
 from emoe_audit.types import RunManifest
 
 PLAIN_SCORE = "disagreement"
@@ -91,6 +94,16 @@ class GroupTable:
     overall: dict[str, float]
     """The mean over all prompts, by measure."""
     rows: tuple[GroupRow, ...]
+
+    @property
+    def worse(self) -> Side:
+        """The side of the average on which groups are that fare worse: high scores and low quality are bad."""
+        return "below" if ranks_by_images(self.score) else "above"
+
+    @property
+    def better(self) -> Side:
+        """The other side."""
+        return "above" if self.worse == "below" else "below"
 
     @property
     def ranked(self) -> tuple[GroupRow, ...]:
@@ -161,51 +174,6 @@ class Correlation:
 
 
 @dataclass(frozen=True, kw_only=True)
-class GalleryColumn:
-    """One language of the gallery."""
-
-    language: str
-    label: str
-    score: float
-    """The language's mean ranking score."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GalleryCell:
-    """One image: what was asked, and how well the judge finds it drawn."""
-
-    key: str
-    prompt: str
-    language: str
-    clip_cosine: float
-    image: str
-    """Path from the run folder."""
-    data_uri: str
-    """The image itself, small; left out of `report.json`."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class GalleryRow:
-    """One caption in every language of the gallery; None where it has no image."""
-
-    source_id: str
-    caption: str
-    cells: tuple[GalleryCell | None, ...]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Gallery:
-    """The same captions across languages: rows are captions, columns languages by falling score."""
-
-    columns: tuple[GalleryColumn, ...]
-    rows: tuple[GalleryRow, ...]
-    n_languages: int
-    """How many languages have images; the columns are spread evenly over their ranking."""
-    n_sources: int
-    """How many captions have images; the rows are spread evenly from best to worst drawn."""
-
-
-@dataclass(frozen=True, kw_only=True)
 class Faults:
     """The rows that were left out: how many per stage, and the first of them in words."""
 
@@ -240,6 +208,8 @@ class Scope:
     n_languages: int
     n_regions: int
     n_judged: int
+    """Prompts with judged images."""
+    n_images: int
     n_truncated: int
     noise_share: float
     """Median noise of one ranking score, as a share of the standard deviation of these scores between prompts.
@@ -278,13 +248,18 @@ class ReportData:
     complete: bool
     manifest: RunManifest
     ranking: str
-    """The score by which groups and prompts are ranked, see `decisions.ranking`."""
+    """The score by which groups and prompts are ranked, see `decisions.ranking`; a measure of images where nothing was
+    scored."""
     quality: str
     """What the verdict says of images: a measure that was imported, else the judge's, by the source caption if there is
     one."""
     verdict: Verdict
     standing: Standing
     """What the ranking rests on."""
+    judge: Judge | None
+    """Who judged the images, and which languages that one reads; None where none was judged."""
+    agreement: tuple[ImageAgreement, ...]
+    """Languages whose images show least of what those of other languages do first."""
     validity: Validity | None
     """None where the check was left out."""
     scope: Scope

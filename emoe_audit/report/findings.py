@@ -204,6 +204,21 @@ class Abstention:
 
 
 @dataclass(frozen=True, kw_only=True)
+class ImageAgreement:
+    """Whether the images of a language show what those of the same captions in other languages do."""
+
+    language: str
+    label: str
+    n_prompts: int
+    agreement: float
+    """1 where they do, 0 where they have nothing to do with them, see `analysis.image_agreement`."""
+    ceiling: float
+    """What a model that draws all languages alike would reach; NaN where prompts have one image each."""
+    floor: float
+    """The same measure against other captions."""
+
+
+@dataclass(frozen=True, kw_only=True)
 class AgainstReal:
     """A group's images, and the judge, against real images of what the prompts say."""
 

@@ -6,6 +6,7 @@ import base64
 import io
 import logging
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -14,9 +15,9 @@ import pandas as pd
 from PIL import Image
 
 from emoe_audit.analysis.rows import records, to_float
+from emoe_audit.decisions.ranking import quality_measure, ranks_by_images
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.pictures import open_picture
-from emoe_audit.report.data import Gallery, GalleryCell, GalleryColumn, GalleryRow
 from emoe_audit.report.labels import group_label
 from emoe_audit.runs.sql import sql
 from emoe_audit.runs.store import RunStore
@@ -34,10 +35,10 @@ SIZES = (160, 128, 96, 64, 48)
 LANGUAGES_WITH_IMAGES = """
     SELECT language, avg({ranking}) AS score FROM results
     WHERE language IN (SELECT language FROM results WHERE image IS NOT NULL)
-    GROUP BY language ORDER BY score DESC NULLS LAST, language
+    GROUP BY language ORDER BY score {order} NULLS LAST, language
 """
 SOURCES_WITH_IMAGES = """
-    SELECT source_id, count(DISTINCT language) AS n_languages, avg(clip_cosine) AS quality FROM results
+    SELECT source_id, count(DISTINCT language) AS n_languages, avg({quality}) AS quality FROM results
     WHERE image IS NOT NULL AND list_contains(?, language)
     GROUP BY source_id ORDER BY n_languages DESC, quality DESC, source_id
 """
@@ -52,6 +53,51 @@ CELLS = """
 """
 
 
+@dataclass(frozen=True, kw_only=True)
+class GalleryColumn:
+    """One language of the gallery."""
+
+    language: str
+    label: str
+    score: float
+    """The language's mean ranking score."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryCell:
+    """One image: what was asked, and how well the judge finds it drawn."""
+
+    key: str
+    prompt: str
+    language: str
+    clip_cosine: float
+    image: str
+    """Path from the run folder."""
+    data_uri: str
+    """The image itself, small; left out of `report.json`."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GalleryRow:
+    """One caption in every language of the gallery; None where it has no image."""
+
+    source_id: str
+    caption: str
+    cells: tuple[GalleryCell | None, ...]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Gallery:
+    """The same captions across languages: rows are captions, columns languages by falling score."""
+
+    columns: tuple[GalleryColumn, ...]
+    rows: tuple[GalleryRow, ...]
+    n_languages: int
+    """How many languages have images; the columns are spread evenly over their ranking."""
+    n_sources: int
+    """How many captions have images; the rows are spread evenly from best to worst drawn."""
+
+
 def collect_gallery(store: RunStore, ranking: str, n_concepts: int) -> Gallery:
     """Choose rows and columns evenly over their rankings, so that nobody picked them, and embed their images.
 
@@ -60,10 +106,14 @@ def collect_gallery(store: RunStore, ranking: str, n_concepts: int) -> Gallery:
     """
     if n_concepts == 0:
         return Gallery(columns=(), rows=(), n_languages=0, n_sources=0)
-    languages = store.query(sql(LANGUAGES_WITH_IMAGES, ranking=store.column(ranking)))
+    order = sql("ASC") if ranks_by_images(ranking) else sql("DESC")
+    languages = store.query(sql(LANGUAGES_WITH_IMAGES, ranking=store.column(ranking), order=order))
     chosen = spread(list(records(languages)), MAX_LANGUAGES)
     tags = [str(row.language) for row in chosen]
-    sources = store.query(SOURCES_WITH_IMAGES, (tags,)) if tags else pd.DataFrame({"source_id": []})
+    quality = store.column(quality_measure(store))
+    sources = (
+        store.query(sql(SOURCES_WITH_IMAGES, quality=quality), (tags,)) if tags else pd.DataFrame({"source_id": []})
+    )
     complete = sources[sources.n_languages == sources.n_languages.max()] if tags else sources
     source_ids = [str(s) for s in spread(complete.source_id.tolist(), n_concepts)]
     return Gallery(

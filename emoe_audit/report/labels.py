@@ -12,8 +12,10 @@ from langcodes import Language
 from langcodes.tag_parser import LanguageTagError
 
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
+from emoe_audit.analysis.image_agreement import IMAGE_AGREEMENT
 from emoe_audit.analysis.summary import COVERAGE, PUBLISHED_RECALL
 from emoe_audit.analysis.translations import RELIABILITY, TRANSLATION_SCORE
+from emoe_audit.decisions.ranking import ranks_by_images
 
 MEASURES = {
     TRANSLATION_SCORE: "Translation disagreement",
@@ -24,6 +26,7 @@ MEASURES = {
     "feature_power": "Feature power",
     "clip_cosine": "CLIP cosine",
     "clip_cosine_source": "CLIP cosine, source caption",
+    IMAGE_AGREEMENT: "Agreement of images",
     "n_tokens": "Tokens",
     "tokens_per_word": "Tokens per word",
     "truncated": "Cut short",
@@ -70,11 +73,41 @@ ALONE_WORDS = ScoreWords(
     high="the text encoder makes little of a prompt, against captions of its language that are known",
 )
 WORDS = {TRANSLATION_SCORE: TRANSLATION_WORDS, UNFAMILIARITY: ALONE_WORDS}
+IMAGE_WORDS = {
+    "clip_cosine_source": "an image shows what its source caption says",
+    "clip_cosine": "an image shows what its prompt says",
+    IMAGE_AGREEMENT: "images show what those of the same caption in other languages do",
+}
+"""What a measure of images says where it is high, after `high means that`."""
 
 
 def score_words(score: str) -> ScoreWords:
     """How a ranking by this score is told."""
     return WORDS.get(score, EXPERT_WORDS)
+
+
+def high_means(measure: str) -> str:
+    """What it says of prompts where what ranks is high, after `high means that`."""
+    if ranks_by_images(measure):
+        return IMAGE_WORDS.get(measure, "the prompt is drawn well")
+    return score_words(measure).high
+
+
+def verdict_titles(ranking: str) -> tuple[str, str, str, str]:
+    """What the four sentences of a verdict answer."""
+    if ranks_by_images(ranking):
+        return (
+            "Where it draws worst",
+            "Whether translations show the same",
+            "Whether the judge reads these languages",
+            "How far to trust this",
+        )
+    return (
+        "Where it is unsure",
+        "What that does to images",
+        "Whether the score is valid here",
+        "How far to trust this",
+    )
 
 
 def measure_label(measure: str) -> str:

@@ -6,7 +6,10 @@ from emoe_audit.analysis.crossed import MIN_CLUSTERS
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
+from emoe_audit.decisions.judged import Judge
+from emoe_audit.decisions.ranking import ranks_by_images
 from emoe_audit.report.data import LEVEL, Company, GroupTable, Scope
+from emoe_audit.report.image_verdict import judge_sentence
 from emoe_audit.report.labels import column_label, counted
 from emoe_audit.types import PrefixChoice, RunManifest
 
@@ -28,17 +31,32 @@ _OF_SCORES = {
 
 
 def limits(
-    manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, ranking: str, complete: bool
+    manifest: RunManifest,
+    scope: Scope,
+    groups: tuple[GroupTable, ...],
+    *,
+    ranking: str,
+    judge: Judge | None,
+    complete: bool,
 ) -> tuple[str, ...]:
     """The limits of a run, those that are particular to it first."""
-    return (*_of_this_run(manifest, scope, groups, complete=complete), *_of_the_method(manifest, ranking))
+    tells = judge is not None and (judge.shares_encoder or judge.of(reads=False)) and not ranks_by_images(ranking)
+    judged = [judge_sentence(judge)] if tells else []
+    return (*_of_this_run(manifest, scope, groups, complete=complete), *judged, *_of_the_method(manifest, ranking))
 
 
 def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, complete: bool) -> list[str]:
     said = []
     if not complete:
         said.append(f"The run is unfinished: {scope.n_scored:,} of {scope.n_prompts:,} prompts are scored.")
-    if scope.n_ranked < scope.n_scored:
+    if not manifest.is_scored:
+        said.append(
+            "Nothing was scored: images alone are known of this model, so nothing is said of what it is unsure of "
+            "before it draws."
+        )
+        if scope.n_judged < scope.n_prompts:
+            said.append(f"Images were judged of {scope.n_judged:,} of {counted(scope.n_prompts, 'prompt')}.")
+    elif scope.n_ranked < scope.n_scored:
         said.append(
             f"The score that ranks is defined for {scope.n_ranked:,} of {scope.n_scored:,} scored prompts; "
             "the ranking says nothing of the others."
@@ -50,19 +68,23 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
         said.append(f"Longer than the text encoder reads, and cut short: {counted(scope.n_truncated, 'prompt')}.")
     if 0 < scope.n_judged < scope.n_scored:
         said.append(
-            f"Images were made for {scope.n_judged:,} of {scope.n_scored:,} scored prompts, one each; "
-            "statements on quality rest on these."
+            f"Images were judged of {scope.n_judged:,} of {scope.n_scored:,} scored prompts; statements on quality "
+            "rest on these."
         )
-    if scope.n_judged and (scope.n_sources < MIN_CLUSTERS or 1 < scope.n_languages < MIN_CLUSTERS):
+    if (
+        manifest.is_scored
+        and scope.n_judged
+        and (scope.n_sources < MIN_CLUSTERS or 1 < scope.n_languages < MIN_CLUSTERS)
+    ):
         said.append(
             f"{counted(scope.n_sources, 'caption')} in {counted(scope.n_languages, 'language')} cannot tell whether "
             f"score and quality go together: that takes {MIN_CLUSTERS} of both, so no interval is drawn."
         )
     if manifest.scoring.prefix is not None:
         said.append(_of_a_part(manifest.scoring.prefix, len(manifest.asked), manifest.scoring.n_noise))
-    if manifest.scoring.n_noise == 0:
+    if manifest.is_scored and manifest.scoring.n_noise == 0:
         said.append("No expert was asked: the text encoder alone cannot say where the networks behind it are unsure.")
-    if manifest.scoring.n_noise == 1:
+    if manifest.is_scored and manifest.scoring.n_noise == 1:
         said.append("One noise per prompt: the noise floor of a score is not known in this run.")
     for table in groups:
         said += _of_a_table(table)
@@ -109,14 +131,20 @@ def _of_a_table(table: GroupTable) -> list[str]:
 
 
 def _of_the_method(manifest: RunManifest, ranking: str) -> list[str]:
-    says, reads = _OF_SCORES.get(ranking, _OF_EXPERTS)
+    scored = [] if ranks_by_images(ranking) else _of_the_score(ranking)
     return [
-        f"{says} It does not say why, and it is no measure of harm, bias or skill.",
-        "Scores compare prompts within one ensemble. They do not compare ensembles, and the plain score moves with the "
-        "size of the features.",
+        *scored,
         "Intervals cover the choice of captions, with all translations of a caption kept together, and where prompts "
         "of several languages are pooled that of languages; not that of experts, of translations or of the judge.",
         f"Image quality is what a judge model ({manifest.ensemble.judge or 'none in this run'}) sees; its own weakness "
         "in a language shows as low quality of that language.",
-        reads,
+    ]
+
+
+def _of_the_score(ranking: str) -> list[str]:
+    says, reads = _OF_SCORES.get(ranking, _OF_EXPERTS)
+    return [
+        f"{says} {reads} It does not say why, and it is no measure of harm, bias or skill.",
+        "Scores compare prompts within one ensemble. They do not compare ensembles, and the plain score moves with the "
+        "size of the features.",
     ]

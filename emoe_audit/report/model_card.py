@@ -17,6 +17,7 @@ import jinja2
 import yaml
 from markupsafe import Markup
 
+from emoe_audit.decisions.ranking import ranks_by_images
 from emoe_audit.report import labels
 from emoe_audit.report.data import GroupRow, GroupTable, ReportData, side_by_side
 from emoe_audit.report.export import NO_TEXT
@@ -31,6 +32,7 @@ MAX_TEXT, MAX_NAME = 1000, 60
 EACH_END = 5
 """Of more groups than twice as many, a table holds this many from each end."""
 SIDES = {"above": "clearly more unsure", "below": "clearly surer", "unclear": "not clear"}
+DRAWN_SIDES = {"above": "clearly better", "below": "clearly worse", "unclear": "not clear"}
 
 
 def write_model_card(data: ReportData, out: Path) -> Path:
@@ -96,7 +98,8 @@ def _ends(table: GroupTable) -> list[dict[str, Any]]:
     ranked, plural = table.ranked, labels.column_label(table.by, plural=True)
     if len(ranked) < 2:
         return []
-    ends = {"most unsure": ranked[0], "surest": ranked[-1]}
+    worst, best = ("drawn worst", "drawn best") if ranks_by_images(table.score) else ("most unsure", "surest")
+    ends = {worst: ranked[0], best: ranked[-1]}
     return [
         _metric(table.score, f"{row.label}, {place} of {len(ranked)} {plural}", row.mean(table.score))
         for place, row in ends.items()
@@ -109,7 +112,11 @@ def _metric(measure: str, of: str, value: float) -> dict[str, Any]:
 
 
 def _measures(table: GroupTable) -> list[str]:
-    return [m for m in (*side_by_side(table.score), table.quality) if any(m in row.estimates for row in table.rows)]
+    return [
+        m
+        for m in dict.fromkeys((*side_by_side(table.score), table.quality))
+        if any(m in row.estimates for row in table.rows)
+    ]
 
 
 def _estimate(table: GroupTable, row: GroupRow, measure: str) -> str:
@@ -147,7 +154,8 @@ def _environment() -> jinja2.Environment:
         "counted": labels.counted,
     }
     environment.globals |= {
-        "sides": SIDES,
+        "sides_of": lambda ranking: DRAWN_SIDES if ranks_by_images(ranking) else SIDES,
+        "verdict_titles": labels.verdict_titles,
         "name_length": MAX_NAME,
         "both_ends": both_ends,
         "measures": _measures,

@@ -18,13 +18,15 @@ from jinja2.utils import htmlsafe_json_dumps
 from markupsafe import Markup
 
 from emoe_audit.analysis.disparity import MIN_SOURCES
+from emoe_audit.analysis.intervals import Side
 from emoe_audit.analysis.summary import COVERAGE
-from emoe_audit.decisions.ranking import RELATIVE_SCORE
+from emoe_audit.decisions.ranking import RELATIVE_SCORE, ranks_by_images
 from emoe_audit.report import charts, labels
 from emoe_audit.report.collect import collect
 from emoe_audit.report.data import NOISY_SCORES, PLAIN_SCORE, GroupTable, ReportData, side_by_side
 from emoe_audit.report.gap_charts import WORDS, gaps_figure
 from emoe_audit.report.heat_map import experts_figure
+from emoe_audit.report.image_verdict import judge_sentence
 from emoe_audit.report.refusal_charts import refusal_figure
 from emoe_audit.runs.store import RunStore
 
@@ -35,8 +37,10 @@ SECTIONS = (
     ("gaps", "Gaps"),
     ("quality", "Image quality"),
     ("refusal", "Refusing"),
+    ("agreement", "Translations"),
     ("gallery", "Gallery"),
     ("abstention", "Abstaining"),
+    ("judge", "Judge"),
     ("real", "Real images"),
     ("depicted", "Who is depicted"),
     ("experts", "Experts"),
@@ -46,6 +50,8 @@ SECTIONS = (
     ("limits", "Limits"),
     ("reproduce", "Reproduce"),
 )
+OF_SCORES = ("quality", "refusal", "abstention", "experts", "correlations")
+"""Sections that say something of scores, and are left out where nothing was scored."""
 SPREAD_WORDS = {
     "max_minus_min": "Largest minus smallest mean",
     "worst_to_best_ratio": "Worst over best mean",
@@ -86,12 +92,18 @@ def render_html(data: ReportData) -> str:
         "report.html.j2",
         figures,
         data=data,
-        sections=SECTIONS,
+        sections=sections_of(data),
         created=_date(data.manifest.created),
-        side_names={side: text for side, (text, _, _) in charts.SIDES.items()},
         gallery_places=labels.decimals([column.score for column in data.gallery.columns]),
         heights={name: forms["wide"]["layout"]["height"] for name, forms in figures.items()},
     )
+
+
+def sections_of(data: ReportData) -> list[tuple[str, str]]:
+    """Anchor and title of each section of a report."""
+    absent = {*OF_SCORES} if ranks_by_images(data.ranking) else set()
+    absent |= {name for name, own in (("agreement", data.agreement), ("judge", data.judge)) if not own}
+    return [(anchor, title) for anchor, title in SECTIONS if anchor not in absent]
 
 
 def render_section(name: str, data: ReportData) -> str:
@@ -174,7 +186,12 @@ def _environment() -> jinja2.Environment:
         "places": _places,
         "measures_of": _measures_of,
         "noisy_scores": NOISY_SCORES,
-        "score_words": labels.score_words,
+        "high_means": labels.high_means,
+        "verdict_titles": labels.verdict_titles,
+        "group_label": labels.group_label,
+        "judge_sentence": judge_sentence,
+        "sides_of": charts.sides_of,
+        "tone": _tone,
         "without_interval": WITHOUT_INTERVAL,
         "plain_rank": _plain_rank,
         "gap_words": WORDS,
@@ -195,6 +212,11 @@ def table_measures(ranking: str, quality: str) -> tuple[str, ...]:
 
 def _measures_of(table: GroupTable) -> list[str]:
     return [m for m in table_measures(table.score, table.quality) if any(m in row.estimates for row in table.rows)]
+
+
+def _tone(table: GroupTable, side: Side) -> str:
+    """The class of a mark: what is worse has the colour of `above`."""
+    return {table.worse: "above", table.better: "below"}.get(side, "unclear")
 
 
 def _places(table: GroupTable, measure: str) -> int:

@@ -10,6 +10,7 @@ import math
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Estimate, Interval
 from emoe_audit.decisions.evidence import Standing, in_words
+from emoe_audit.decisions.judged import Judge
 from emoe_audit.decisions.ranking import Validity
 from emoe_audit.report.data import QUALITY, Correlation, Extremes, GroupRow, GroupTable, QuartileTable, Scope, Verdict
 from emoe_audit.report.labels import (
@@ -37,13 +38,14 @@ def verdict(
     extremes: Extremes | None = None,
     validity: Validity | None = None,
     quality: str = QUALITY,
+    judge: Judge | None = None,
 ) -> Verdict:
     """Say in plain words what the numbers support of a ranking by the score `ranking`, and nothing more."""
     table = next((t for t in quartiles if (t.score, t.measure) == (ranking, quality)), None)
     found = next((c for c in correlations if (c.x, c.y, c.level) == (ranking, quality, "prompt")), None)
     return Verdict(
         where=_where(ensemble, groups, None if standing.rung in ("none", "contradicted") else extremes),
-        quality=_quality(table, found, scope),
+        quality=_quality(table, found, scope, judge),
         validity=_validity(ranking, validity),
         trust=standing.sentence,
     )
@@ -120,7 +122,7 @@ def _times(row: GroupRow, table: GroupTable) -> str:
     return number(row.mean(table.score) / table.overall[table.score], 2)
 
 
-def _quality(table: QuartileTable | None, found: Correlation | None, scope: Scope) -> str:
+def _quality(table: QuartileTable | None, found: Correlation | None, scope: Scope, judge: Judge | None) -> str:
     asked = "whether unsure prompts come out worse as images"
     if found is None or not found.n:
         if scope.n_judged:
@@ -131,10 +133,10 @@ def _quality(table: QuartileTable | None, found: Correlation | None, scope: Scop
         return f"{known}, too few to say {asked}."
     if not math.isfinite(found.low):
         return f"{known}, which is not enough to say {asked}."
-    return _over_quarters(table, found, scope)
+    return _over_quarters(table, found, scope, judge)
 
 
-def _over_quarters(table: QuartileTable, found: Correlation, scope: Scope) -> str:
+def _over_quarters(table: QuartileTable, found: Correlation, scope: Scope, judge: Judge | None) -> str:
     first, last = table.quartiles[0].quality.mean, table.quartiles[-1].quality.mean
     more = score_words(table.score).more
     opening, verb = {
@@ -142,10 +144,11 @@ def _over_quarters(table: QuartileTable, found: Correlation, scope: Scope) -> st
         "above": (f"Images fit their captions better, not worse, {more}", "rises"),
         "unclear": ("The score and image quality are not clearly related in this run", "goes"),
     }[found.side]
-    unread = table.measure == QUALITY and scope.n_languages > 1
-    judge = ", by a judge of which it is not known how well it reads each language" if unread else ""
+    unknown = judge is None or judge.of(reads=None)
+    unread = table.measure == QUALITY and scope.n_languages > 1 and unknown
+    doubt = ", by a judge of which it is not known how well it reads each language" if unread else ""
     rho = in_words(Interval(value=found.rho, low=found.low, high=found.high))
     return (
         f"{opening}: from the surest quarter of prompts to the most unsure, mean {measure_label(table.measure)} {verb} "
-        f"from {number(first, 2)} to {number(last, 2)} ({rho}, over {found.n:,} prompts){judge}."
+        f"from {number(first, 2)} to {number(last, 2)} ({rho}, over {found.n:,} prompts){doubt}."
     )

@@ -21,7 +21,7 @@ from emoe_audit.runs.sql import Sql, identifier, joined, literal, one_file, sql
 from emoe_audit.runs.tables import TABLES, Kind
 
 ADVICE = "remove it, and the command that wrote it makes it again"
-UNREAD = ("readings", "noises")
+UNREAD = ("readings", "noises", "sights")
 """The tables whose cells of bytes are many, and not looked at before they are asked for."""
 MOST_KNOWN = 512
 """Sets of files of which it is kept that they were looked at; then the oldest is forgotten."""

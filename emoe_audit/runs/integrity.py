@@ -29,7 +29,7 @@ NOT_LISTED = re.compile(
     rf"{MANIFEST}|{FILES}|{JOURNAL}|{LOCK}|{WRITER}|({SHARES}|{SPILLED.pattern})/.*|.*\.[0-9a-f]{{16}}\.tmp"
 )
 """Files of a run that its record does not name: shares have their own, and the next writer removes torn ones."""
-SHARD = re.compile(r"(prompts|scores|readings|noises|quality)/part-.*\.parquet")
+SHARD = re.compile(r"(prompts|scores|readings|noises|sights|quality)/part-.*\.parquet")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -19,7 +19,10 @@ from emoe_audit.runs.ledger import PLAN
 from emoe_audit.runs.place import check_place
 from emoe_audit.types import Dtype, ImageConfig, RunManifest, ScoringConfig
 
-RUNS_ON = ("batch_size", "device", "check_pairs", "check", "memory_budget", "reference_images", "experts", "prefix")
+RUNS_ON = (
+    *("batch_size", "device", "check_pairs", "check", "memory_budget", "reference_images", "brought"),
+    *("experts", "prefix"),
+)
 """Settings that change no row of a run: how it is computed, whether its scores are tested, what hashes say anyway."""
 GROWS = ("n_noise",)
 """Settings by which a run grows: its rows stay those of the same prompts."""
@@ -30,9 +33,12 @@ def settings_hash(config: ScoringConfig) -> str:
     return _digest(_settings(config))
 
 
-def prompt_key(prompt: str, language: str, base_hash: str, settings: str) -> str:
-    """The key of a row: 32 hexadecimal digits of SHA-256 over what stays the same of its score while a run grows."""
-    return _digest([prompt, language, base_hash, settings])[:32]
+def prompt_key(prompt: str, language: str, base_hash: str, settings: str, *own: str) -> str:
+    """The key of a row: 32 hexadecimal digits of SHA-256 over what stays the same of its score while a run grows.
+
+    `own` is what tells rows of the same text apart: their ids, where each has images of its own.
+    """
+    return _digest([prompt, language, base_hash, settings, *own])[:32]
 
 
 def keyed_by(plan: RunManifest) -> tuple[str, str]:

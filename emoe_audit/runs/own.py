@@ -53,6 +53,7 @@ def named_sources(plan: RunManifest) -> list[tuple[str, str]]:
         ("training_coverage", spec.training_coverage),
         ("clusters", None if spec.emergent is None else spec.emergent.clusters),
         ("reference_images", plan.images.reference_images),
+        ("images", plan.images.brought),
     ]
     return [(what, source) for what, source in named if source]
 

@@ -38,7 +38,7 @@ class PlannedRun(RunReader):
 
     def load_from(self, ensemble: EnsembleSpec) -> None:
         """Load the parts of this ensemble wherever the plan would have others loaded."""
-        images = replace(self.plan().images, reference_images=None)
+        images = replace(self.plan().images, reference_images=None, brought=None)
         self._named = replace(self.plan(), ensemble=ensemble, images=images)
 
     def trust(self) -> None:

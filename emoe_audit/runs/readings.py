@@ -71,7 +71,7 @@ def compare_translations(store: RunStore) -> None:
     readers = fit_readers(store, sample)
     n_rows = int(store.query("SELECT count(*) AS n FROM prompts")["n"].iloc[0])
     rows = in_order_of_hash(store, sql(KEYED, captions=_translated()), "readings", "source_id", n_rows)
-    store.write_parts("translations", (_compared(store, readers, part) for part in _whole_captions(rows, SAMPLE)))
+    store.write_parts("translations", (_compared(store, readers, part) for part in whole_captions(rows, SAMPLE)))
 
 
 def fit_readers(store: RunStore, sample: Sequence[str] | None = None) -> Readers:
@@ -156,7 +156,7 @@ def _translated() -> Sql:
     return sql(TRANSLATED, least=literal(str(MIN_LANGUAGES)))
 
 
-def _whole_captions(parts: Iterable[pd.DataFrame], size: int) -> Iterator[pd.DataFrame]:
+def whole_captions(parts: Iterable[pd.DataFrame], size: int) -> Iterator[pd.DataFrame]:
     """Rows that come caption by caption: those of `size` captions at a time, in the end of up to twice as many."""
     held: list[pd.DataFrame] = []
     for part in parts:

@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
-from typing import Literal
+from typing import Literal, get_args
 
 import pandas as pd
 import pyarrow as pa
@@ -40,7 +40,7 @@ from emoe_audit.runs.views import JOINED, RESULTS
 from emoe_audit.types import RowError, RunManifest
 
 IN_ORDER = "SELECT * FROM {rows} ORDER BY prompt_id"
-Table = Literal["scores", "readings", "noises", "quality"]
+Table = Literal["scores", "readings", "noises", "sights", "quality"]
 
 
 class RunStore(PlannedRun):
@@ -294,8 +294,6 @@ class RunStore(PlannedRun):
 
     def finish(self) -> None:
         """Compact the shards, and write the table of files and the manifest: from now on the run is complete."""
-        self.compact("scores")
-        self.compact("readings")
-        self.compact("noises")
-        self.compact("quality")
+        for table in get_args(Table):
+            self.compact(table)
         self.ledger.seal()

@@ -50,13 +50,14 @@ _SCORES = _columns(
 )
 _QUALITY = _columns(
     label="key source_id",
-    text="image",
-    number="image_seed clip_cosine clip_cosine_source source_rank",
+    text="image image_stamp",
+    number="image_seed n_images clip_cosine clip_cosine_source source_rank",
     flag="flagged",
 )
 _TRANSLATIONS = _columns(
     label="key source_id", number="translation_disagreement translation_reliability", text="read_as"
 )
+_AGREEMENT = _columns(label="key source_id", number="image_agreement image_reliability")
 _BEYOND = ("placebo", "beyond", "beyond_low", "beyond_high")
 PUBLIC_READERS = ("ViT-L-14/openai", "ViT-H-14/laion2b_s32b_b79k", "ViT-bigG-14/laion2b_s39b_b160k")
 """The text encoders of which it is published how well they read a language, by open_clip's names."""
@@ -70,6 +71,7 @@ TABLES: dict[str, Table] = {
     "noises": Table(
         columns={"key": "label", "n_noise": "count", "features": "bytes"}, key=("key", "n_noise"), others="bytes"
     ),
+    "sights": Table(columns={"key": "label", "n_seen": "count", "features": "bytes"}, key=("key",)),
     "quality": _grown(_QUALITY, "key source_id", "key source_id"),
     "translations": _grown(_TRANSLATIONS, "key source_id", "key source_id"),
     "calibration": Table(
@@ -77,7 +79,16 @@ TABLES: dict[str, Table] = {
     ),
     "familiarity": Table(columns={"language": "label", "mean": "bytes", "length": "number"}, key=("language",)),
     "ratings": Table(columns={"prompt_id": "label"}, key=("prompt_id",), others="number"),
-    "results": _grown({**_TRANSLATIONS, **_SCORES, **_QUALITY, **_PROMPTS}, "", _NEEDED),
+    "image_agreement": _grown(_AGREEMENT, "key source_id", "key source_id"),
+    "image_bounds": _table("language", label="language", count="n_prompts", number="agreement ceiling floor"),
+    "judge_reading": _table(
+        "language",
+        label="language basis judge",
+        flag="reads is_source shares_encoder",
+        number="reading n_captions",
+        words={"basis": ("reference images", "published", "unknown")},
+    ),
+    "results": _grown({**_AGREEMENT, **_TRANSLATIONS, **_SCORES, **_QUALITY, **_PROMPTS}, "", _NEEDED),
     "groups": _table(
         "by group measure",
         label="by group measure",

@@ -25,7 +25,8 @@ COLUMNS: dict[str, str] = {
     "n_tokens BIGINT, tokens_per_word DOUBLE, truncated BOOLEAN",
     "readings": "key VARCHAR, reading BLOB",
     "noises": "key VARCHAR, n_noise BIGINT, features BLOB",
-    "quality": "key VARCHAR, source_id VARCHAR, image VARCHAR, image_seed BIGINT, clip_cosine DOUBLE, "
+    "sights": "key VARCHAR, n_seen BIGINT, features BLOB",
+    "quality": "key VARCHAR, source_id VARCHAR, image VARCHAR, image_seed BIGINT, n_images BIGINT, clip_cosine DOUBLE, "
     "clip_cosine_source DOUBLE, source_rank DOUBLE, flagged BOOLEAN",
 }
 """Columns of a table that has no shard yet."""
@@ -38,22 +39,40 @@ ANALYSES = (
     *("rejection_curves", "rejection", "thresholds", "trust"),
     *("real_images", "judge_bias", "kid", "confounders", "adjusted", "depicted"),
     *("expert_use", "expert_use_divergence", "abstain", "abstention", "calibration", "familiarity"),
+    *("image_bounds",),
 )
 RATINGS = "ratings"
 """Quality that was measured elsewhere, by `prompt_id`."""
 RESULTS = "results"
 """The table that `join` writes beside those of the analysis."""
-JOINED = ("translations", RATINGS)
+AGREEMENT = "image_agreement"
+"""Whether the images of translations show the same."""
+GUARD = "judge_reading"
+"""Which languages the judge of the images reads."""
+JOINED = ("translations", RATINGS, AGREEMENT, GUARD)
 """Those of the analysis that `results` is made of."""
 OF_RESULTS = ("prompts", "scores", "quality", *JOINED)
 JOIN = (
-    "CREATE TEMP VIEW results AS SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
+    "SELECT * FROM prompts LEFT JOIN translations USING (key, source_id) "
     "LEFT JOIN scores USING (key) LEFT JOIN quality USING (key, source_id)"
 )
+WITH_AGREEMENT = "{join} LEFT JOIN image_agreement USING (key, source_id)"
 WITH_RATINGS = "{join} LEFT JOIN ratings USING (prompt_id)"
+GUARDED = """
+    SELECT * REPLACE (
+        CASE WHEN language IN (SELECT language FROM judge_reading WHERE reads = false) THEN NULL
+             ELSE clip_cosine END AS clip_cosine,
+        CASE WHEN (SELECT coalesce(bool_or(reads = false), false) FROM judge_reading WHERE is_source) THEN NULL
+             ELSE clip_cosine_source END AS clip_cosine_source,
+        CASE WHEN (SELECT coalesce(bool_or(reads = false), false) FROM judge_reading WHERE is_source) THEN NULL
+             ELSE source_rank END AS source_rank)
+    FROM ({join})
+"""
+"""What a judge says of a language that it does not read is not shown: of prompts, and of the source captions."""
+RESULTS_VIEW = "CREATE TEMP VIEW results AS {join}"
 VIEW = "CREATE TEMP VIEW {table} AS SELECT {held} FROM {rows}"
 BOUNDED = "* REPLACE ({bounded})"
-BOUND = "CASE WHEN octet_length({c}) > 16384 THEN error('a reading is larger than 16,384 bytes') ELSE {c} END AS {c}"
+BOUND = "CASE WHEN octet_length({c}) > 16384 THEN error('a cell of bytes is larger than 16,384') ELSE {c} END AS {c}"
 """How a cell of `UNREAD` is bounded; a reading of an engine has a kibibyte."""
 WITH_LATER = "(SELECT *, NULL::DOUBLE AS {name} FROM {rows})"
 ONCE = "{rows} QUALIFY row_number() OVER (PARTITION BY {key}) = 1"
@@ -155,15 +174,17 @@ def _whole_rows(table: str, files: list[Path]) -> Sql:
 
 
 def _results_view(run: Path) -> Sql:
-    rated = has_analysis(run, RATINGS)
     _check_names(run)
-    return sql(WITH_RATINGS, join=sql(JOIN)) if rated else sql(JOIN)
+    joined = sql(JOIN)
+    for name, further in ((AGREEMENT, WITH_AGREEMENT), (RATINGS, WITH_RATINGS), (GUARD, GUARDED)):
+        joined = sql(further, join=joined) if has_analysis(run, name) else joined
+    return sql(RESULTS_VIEW, join=joined)
 
 
 def _check_names(run: Path) -> None:
     """Raise `StoreError` where two tables of a run have a column of the same name: one would stand for the other."""
     held: dict[str, str] = {}
-    for table in OF_RESULTS:
+    for table in (own for own in OF_RESULTS if own != GUARD):
         files = shards(run, table) if table in COLUMNS else [_analysis_file(run, table)]
         names = {name for file in files if file is not None for name in columns_of(table, file)}
         for name in sorted(names - {*TABLES[table].key}):

@@ -18,7 +18,10 @@ from emoe_audit.steps.shares import take_shares
 from emoe_audit.types import RunManifest
 
 log = logging.getLogger(__name__)
-KEPT = ("calibration", "translations", "text_encoder", "ratings", "real_images", "judge_bias", "kid", "depicted")
+KEPT = (
+    *("calibration", "translations", "text_encoder", "ratings", "real_images", "judge_bias", "kid", "depicted"),
+    "image_bounds",
+)
 """Tables of the analysis in which no expert has a say; all others are made anew."""
 PAGES = ("report.html", "report.json")
 

@@ -1,14 +1,14 @@
 """The images: whole captions are chosen, and every chosen prompt that has no image yet is drawn and judged.
 
-A text is drawn once, also where it is a translation of two captions, and judged against each of them.
+A text is drawn once, also where it is a translation of two captions, and judged against each of them. Where images were
+brought along, every prompt that has one is chosen, and all that is done is to judge.
 """
 
 from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import pandas as pd
 
@@ -16,16 +16,16 @@ from emoe_audit.errors import StoreError
 from emoe_audit.progress import Counted, Progress, chunks, silent
 from emoe_audit.prompts.captions import choose_captions, compact, too_large
 from emoe_audit.prompts.tags import SOURCE_LANGUAGE
-from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.sql import sql
 from emoe_audit.runs.store import RunStore
-from emoe_audit.steps.hands import Hands, Here, Row
+from emoe_audit.steps.brought import LOOKED_AT_ONCE, Looking, choose_brought
+from emoe_audit.steps.drawing import Drawing
+from emoe_audit.steps.hands import Hands, Here
 from emoe_audit.steps.shares import Work
-from emoe_audit.types import EnsembleSpec, ImageConfig, Stage
+from emoe_audit.types import ImageConfig
 
 if TYPE_CHECKING:
     from emoe_audit.quality.candidates import Candidates
-    from emoe_audit.quality.illustrator import Illustrator
 
 log = logging.getLogger(__name__)
 WANTED = "(? IS NULL OR source_id IN (SELECT unnest(?::VARCHAR[]))) AND language = coalesce(?, language)"
@@ -34,31 +34,6 @@ DRAWN = """
     SELECT key, source_id, prompt_id, prompt, language FROM prompts
     WHERE {wanted} AND source_id IN (SELECT unnest(?::VARCHAR[]))
 """
-
-
-@dataclass(frozen=True, kw_only=True)
-class Drawing:
-    """Prompts are drawn, and the images judged."""
-
-    ensemble: EnsembleSpec
-    images: ImageConfig
-    captions: Mapping[str, str]
-    """The source caption of each `source_id` that has one."""
-    candidates: Candidates
-    """What these are ranked among."""
-    stage: Stage = "image"
-
-    def load(self) -> Illustrator:
-        """Load pipeline and judge. Raises `QualityError`."""
-        from emoe_audit.quality.illustrator import Illustrator
-
-        return Illustrator(self.ensemble, self.images, self.captions, self.candidates)
-
-    def work(self, loaded: Illustrator, own: RunStore, rows: Sequence[Row]) -> None:
-        """Write images and a shard of what the judge says; each row has the `source_ids` that it is judged against."""
-        frames = one_by_one_if_it_fails(list(rows), lambda part: _draw_and_judge(own, loaded, part), self.stage, own)
-        if frames:
-            own.append("quality", pd.concat(frames, ignore_index=True))
 
 
 def judge_pending(
@@ -86,25 +61,27 @@ def judge_pending(
     images = store.plan().images
     if not images.n_images:
         return
-    own, chosen = (work.store if work else store), choose_for_images(store, images, among, language)
+    is_drawn = images.brought is None
+    own = work.store if work else store
+    chosen = choose_for_images(store, images, among, language) if is_drawn else choose_brought(store, own)
     if work is not None:
         chosen = chosen[chosen["key"].map(work.share.holds).astype(bool)]
-    drawn_as = chosen.drop_duplicates("key").set_index("key", drop=False)
+    judged_as = chosen.drop_duplicates("key").set_index("key", drop=False)
     pending = _unjudged([store, work.store] if work else [store], chosen)
-    report = Counted(progress=progress, stage="images", total=len(drawn_as), done=len(drawn_as) - len(pending))
+    report = Counted(progress=progress, stage="images", total=len(judged_as), done=len(judged_as) - len(pending))
     report(0)
     if not pending:
         return
     sources = store.sources()
-    job = Drawing(
+    job = (Drawing if is_drawn else Looking)(
         ensemble=sources.ensemble,
         images=sources.images,
         captions=_of(chosen["source_id"], source_captions(store)),
         candidates=candidates_of(store),
     )
     parts = (
-        [row | {"source_ids": pending[row["key"]]} for row in drawn_as.loc[chunk].to_dict("records")]
-        for chunk in chunks(list(pending), images.batch_size)
+        [row | {"source_ids": pending[row["key"]]} for row in judged_as.loc[chunk].to_dict("records")]
+        for chunk in chunks(list(pending), images.batch_size if is_drawn else LOOKED_AT_ONCE)
     )
     (hands or Here()).do(job, own, parts, report)
 
@@ -171,18 +148,3 @@ def _unjudged(stores: Sequence[RunStore], chosen: pd.DataFrame) -> dict[str, lis
     judged = pd.concat([store.query("SELECT key, source_id FROM quality") for store in stores])
     left = chosen[~pd.MultiIndex.from_frame(chosen[["key", "source_id"]]).isin(pd.MultiIndex.from_frame(judged))]
     return left.groupby("key", sort=False)["source_id"].agg(list).to_dict()
-
-
-def _draw_and_judge(store: RunStore, illustrator: Illustrator, rows: Sequence[dict[str, Any]]) -> pd.DataFrame:
-    from emoe_audit.quality.images import made_from, png
-
-    prompts = [as_prompt(row) for row in rows]
-    frame, pictures = illustrator.judge(prompts, [row["source_ids"] for row in rows])
-    names = [f"images/{row['key'][:2]}/{row['key']}.png" for row in rows]
-    plan = store.plan()
-    for prompt, name, picture in zip(prompts, names, pictures, strict=True):
-        store.write_image(name, png(picture, made_from(prompt, plan.ensemble, plan.images, plan.ensemble_hash)))
-    place = frame.pop("place")
-    frame.insert(0, "key", [rows[own]["key"] for own in place])
-    frame.insert(2, "image", [names[own] for own in place])
-    return frame

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 
 from emoe_audit.errors import StoreError
 from emoe_audit.readers.parquet import read_parquet
-from emoe_audit.readers.pictures import is_whole_png
+from emoe_audit.readers.pictures import first_of, is_whole_png
 from emoe_audit.runs import views
 from emoe_audit.runs.checked import columns_of
 from emoe_audit.runs.digests import files_in
@@ -19,14 +19,14 @@ from emoe_audit.runs.shards import shards
 from emoe_audit.runs.store import RunStore
 
 log = logging.getLogger(__name__)
-IMAGE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]{32}\.png")
+IMAGE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]{32}(-[0-9]{1,6})?\.png")
 AUDIT_MENDS = re.compile(
     r"missing: (?!plan\.json|files\.parquet).*"
     r"|changed: (manifest\.json|errors\.jsonl|report\.(json|html)|verification\.html"
-    r"|(prompts|scores|readings|noises|quality|images)/.*|analysis/(?!ratings|depicted|abst).*)"
+    r"|(prompts|scores|readings|noises|sights|quality|images)/.*|analysis/(?!ratings|depicted|abst).*)"
 )
 """Faults after which a whole audit makes the run whole again; what it does not make and is gone, was taken away."""
-DRAWING_MENDS = re.compile(r"(missing|changed): (images|quality)/.*")
+DRAWING_MENDS = re.compile(r"(missing|changed): (images|sights|quality)/.*")
 """Faults after which drawing and judging make it whole again."""
 ANALYSIS_MENDS = re.compile(
     r"missing: analysis/.*|changed: analysis/(?!ratings|depicted|abst|validity|real_images|judge_bias|kid|expert).*"
@@ -75,17 +75,21 @@ def _is_torn(store: RunStore, name: str) -> bool:
 def _take_out(store: RunStore, names: Sequence[str]) -> None:
     """First what stands alone, then rows that will lack something, then that: a kill leaves no row that lacks it."""
     images = {name for name in names if name.startswith("images/")}
-    readings = {name for name in names if name.startswith("readings/")}
+    readings, sights = ({name for name in names if name.startswith(f"{table}/")} for table in ("readings", "sights"))
     store.ledger.remove(f"analysis/{views.RESULTS}.parquet")
     for name in names:
-        if name not in images | readings:
+        if name not in images | readings | sights:
             _lose(store, name)
     if readings:
-        read = _keys_read(store, readings)
+        read = _keys_left(store, "readings", readings)
         store.keep("scores", lambda rows: rows["key"].isin(read))
+    if sights:
+        seen = _keys_left(store, "sights", sights)
+        store.keep("quality", lambda rows: rows["key"].isin(seen))
     if images:
-        store.keep("quality", lambda rows: ~rows.reindex(columns=["image"])["image"].isin(images))
-    for name in (*readings, *images):
+        firsts = set(map(first_of, images))
+        store.keep("quality", lambda rows: ~rows.reindex(columns=["image"])["image"].isin(firsts))
+    for name in (*readings, *sights, *images):
         _lose(store, name)
 
 
@@ -96,9 +100,9 @@ def _lose(store: RunStore, name: str) -> None:
         store.ledger.note(name, None)
 
 
-def _keys_read(store: RunStore, lost: set[str]) -> set[str]:
-    """The keys whose readings are not lost."""
-    left = [shard for shard in shards(store.path, "readings") if f"readings/{shard.name}" not in lost]
+def _keys_left(store: RunStore, table: str, lost: set[str]) -> set[str]:
+    """The keys whose rows in a table are not lost with some of its shards."""
+    left = [shard for shard in shards(store.path, table) if f"{table}/{shard.name}" not in lost]
     for shard in left:
-        columns_of("readings", shard)
+        columns_of(table, shard)
     return {key for shard in left for key in read_parquet(shard, StoreError, ["key"])["key"].to_pylist()}

@@ -6,6 +6,7 @@ import importlib.metadata
 import platform
 from dataclasses import replace
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from emoe_audit.errors import EnsembleError, QualityError
@@ -36,7 +37,7 @@ def plan_run(
     return RunManifest(
         ensemble=spec,
         scoring=scoring,
-        images=replace(images, expert=who_draws(spec, images.expert)) if images.n_images else images,
+        images=replace(images, expert=who_draws(spec, images.expert)) if _is_drawn(images) else images,
         ensemble_hash=ensemble_hash,
         base_hash=described.base_hash if described else "",
         expert_hashes=described.expert_hashes if described else (),
@@ -53,10 +54,14 @@ def plan_run(
     )
 
 
+def _is_drawn(images: ImageConfig) -> bool:
+    return images.n_images > 0 and images.brought is None
+
+
 def _quality_hash(spec: EnsembleSpec, images: ImageConfig) -> str:
     if not images.n_images:
         return ""  # as it would say, and no torch is loaded for that
-    from emoe_audit.quality.images import quality_hash
+    from emoe_audit.quality.hashes import quality_hash
 
     return quality_hash(spec, images)
 
@@ -82,8 +87,13 @@ def check_prefix(scoring: ScoringConfig, described: Described | None) -> None:
 
 
 def check_drawable(spec: EnsembleSpec, images: ImageConfig) -> None:
-    """Raise `QualityError` before anything is scored where the images that are asked for cannot be made."""
-    if images.n_images:
+    """Raise `QualityError` before anything is scored where the images that are asked for cannot be made, or judged."""
+    if images.brought is not None:
+        if spec.judge is None:
+            raise QualityError(f"{spec.name}: names no judge of the images; add `judge:` to its YAML, or give --judge")
+        if not Path(images.brought).is_dir():
+            raise QualityError(f"--images {images.brought}: no such folder")
+    elif images.n_images:
         from emoe_audit.quality.pipelines import check_source
 
         check_source(spec, images.expert, images.safety_checker)

@@ -30,6 +30,7 @@ class _Keyed:
     def __iter__(self) -> Iterator[pd.DataFrame]:
         by = keyed_by(self.plan)
         for part in self.prompts.parts:
-            pairs = zip(part["prompt"], part["language"], strict=True)
-            keys = [prompt_key(prompt, language, *by) for prompt, language in pairs]
+            own = ["prompt", "language"] if self.plan.images.brought is None else ["prompt", "language", "prompt_id"]
+            rows = part[own].itertuples(index=False)
+            keys = [prompt_key(row[0], row[1], *by, *row[2:]) for row in rows]
             yield part.assign(key=keys)

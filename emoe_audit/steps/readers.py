@@ -18,9 +18,14 @@ def keep_reader(store: RunStore, reader: PublicReader | None) -> None:
         store.write_analysis(TABLE, pd.DataFrame([asdict(reader)]))
 
 
+def reader_name(store: RunStore) -> str | None:
+    """The public text encoder of a run; None where it is none."""
+    return str(store.query("SELECT name FROM text_encoder")["name"].iloc[0]) if store.has_analysis(TABLE) else None
+
+
 def known_recall(store: RunStore) -> pd.Series | None:
     """Published recall by language of the run; None where its text encoder is no public one."""
-    if not store.has_analysis(TABLE):
+    name = reader_name(store)
+    if name is None:
         return None
-    name = str(store.query("SELECT name FROM text_encoder")["name"].iloc[0])
     return published_recall(name, store.query("SELECT DISTINCT language FROM prompts ORDER BY language")["language"])

@@ -14,6 +14,7 @@ from emoe_audit.errors import QualityError
 from emoe_audit.progress import Progress, silent
 from emoe_audit.runs.columns import group_columns_of
 from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.guard import forget_guard
 
 
 def measure_references(store: RunStore, progress: Progress = silent) -> None:
@@ -37,9 +38,12 @@ def measure_references(store: RunStore, progress: Progress = silent) -> None:
     from emoe_audit.quality.reference import judge_by_group, judge_references, read_pictures, reference_column
 
     progress("real images", 0, 1)
+    forget_guard(store)
     results = store.query("SELECT * FROM results")
     judge = ClipJudge(plan.ensemble.judge, device=plan.images.device)
-    real = read_pictures(results, Path(folder), reference_column(results), judge.image_features)
+    real = read_pictures(
+        results, Path(folder), reference_column(results, brought=plan.images.brought is not None), judge.image_features
+    )
     store.record_error(*real.row_errors)
     judged = results.join(judge_references(results, real, judge))
     store.write_analysis("real_images", judged[["prompt_id", *judged.columns.difference(results.columns)]])

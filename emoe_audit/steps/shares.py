@@ -26,6 +26,7 @@ from emoe_audit.types import RunManifest
 TAKEN = (
     *(re.compile(rf"{table}/part-[0-9a-f]{{32}}\.parquet") for table in ("noises", "readings", "scores")),
     IMAGE,
+    re.compile(r"sights/part-[0-9a-f]{32}\.parquet"),
     re.compile(r"quality/part-[0-9a-f]{32}\.parquet"),
 )
 """What is taken in of a share, in this order: a kill leaves no row that lacks its reading or image."""

@@ -38,7 +38,7 @@ def _check_same(store: RunStore, spec: EnsembleSpec) -> None:
     """By what draws and judges where the run makes images, else by the weights that are scored."""
     plan = store.plan()
     if plan.images.n_images:
-        from emoe_audit.quality.images import quality_hash
+        from emoe_audit.quality.hashes import quality_hash
 
         is_same = quality_hash(spec, plan.images) == plan.quality_hash
     else:

@@ -10,7 +10,9 @@ from emoe_audit.experts.coverage import read_coverage
 from emoe_audit.progress import Progress, silent
 from emoe_audit.runs.columns import ResultColumns, group_columns_of
 from emoe_audit.runs.readings import compare_translations
+from emoe_audit.runs.sights import compare_images
 from emoe_audit.runs.store import RunStore
+from emoe_audit.steps.guard import guard_judge
 from emoe_audit.steps.readers import known_recall
 from emoe_audit.types import AnalysisConfig
 
@@ -39,6 +41,8 @@ def summarize(store: RunStore, config: AnalysisConfig | None = None, progress: P
     store.compact("readings")
     store.compact("scores")
     compare_translations(store)
+    compare_images(store)
+    guard_judge(store)
     store.join()
     file = None if store.plan().ensemble.training_coverage is None else store.sources().ensemble.training_coverage
     coverage = None if file is None else read_coverage(file)

@@ -65,7 +65,7 @@ def drawn_and_judged(spec: EnsembleSpec, expert: str | None, chosen: pd.DataFram
         part = chosen.iloc[start : start + AT_ONCE]
         rows = zip(part["prompt"], part["language"], part["source_id"], strict=True)
         prompts = [Prompt(prompt_id="", prompt=text, language=tag, source_id=own) for text, tag, own in rows]
-        frame, _ = illustrator.judge(prompts, [[own] for own in part["source_id"]])
+        frame = illustrator.judge(prompts, [[own] for own in part["source_id"]]).rows
         judged.append(frame.assign(language=part["language"].to_numpy()))
     found = pd.concat(judged)
     found["right"] = found["source_rank"] <= READ

@@ -20,7 +20,8 @@ from emoe_audit.experts.gates import build_gates
 from emoe_audit.experts.segmoe_recipe import segmoe_folder_spec
 from emoe_audit.experts.spec import load_spec, save_spec
 from emoe_audit.prompts.emoji import default_prompts
-from emoe_audit.quality.images import ImageMaker, made_from, quality_hash
+from emoe_audit.quality.hashes import quality_hash
+from emoe_audit.quality.images import ImageMaker, made_from
 from emoe_audit.quality.pipelines import check_source, load_pipeline
 from emoe_audit.types import MIXTURE, EnsembleSpec, GatePrompts, ImageConfig, MixtureSpec, Prompt, ScoringConfig
 from tests import naive_segmoe

@@ -15,7 +15,8 @@ from safetensors.torch import load_file, save_file
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.quality.autoencoder import WEIGHTS, load_autoencoder
-from emoe_audit.quality.images import ImageMaker, quality_hash
+from emoe_audit.quality.hashes import quality_hash
+from emoe_audit.quality.images import ImageMaker
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt
 from tests.experts.original import original_vae
 

@@ -29,7 +29,7 @@ class BlindMaker:
     def __init__(self, _spec: EnsembleSpec, config: ImageConfig) -> None:
         self.config = config
 
-    def draw(self, prompts: Sequence[Prompt]) -> list[Drawing]:
+    def draw(self, prompts: Sequence[Prompt], _number: int) -> list[Drawing]:
         return [Drawing(image=Image.new("RGB", (1, 1)))] * len(prompts)
 
 
@@ -64,7 +64,7 @@ def test_random_images_are_misread_as_often_in_a_run_of_any_size(
     sources = {str(place): names[place % len(names)] for place in range(n_captions)}
     prompts = [Prompt(prompt_id=str(n), prompt="x", source_id=str(n % n_captions)) for n in range(N_IMAGES)]
     illustrator = Illustrator(tiny_spec, ImageConfig(), sources, candidates)
-    frame, _ = illustrator.judge(prompts, [[prompt.source_id] for prompt in prompts])
+    frame = illustrator.judge(prompts, [[prompt.source_id] for prompt in prompts]).rows
     risk = judged(frame.assign(score=0.0), "score", [])["loss"].mean()
     assert CHANCE == 0.9
     assert risk == pytest.approx(1 - 10 / 100, abs=4 * np.sqrt(0.9 * 0.1 / N_IMAGES))

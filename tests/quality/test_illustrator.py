@@ -13,7 +13,8 @@ import pytest
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.quality.candidates import draw_candidates
 from emoe_audit.quality.clip_score import ClipJudge
-from emoe_audit.quality.illustrator import MEASURES, Illustrator
+from emoe_audit.quality.illustrator import Illustrator
+from emoe_audit.quality.judging import MEASURES
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, SafetyPolicy
 from tests.quality.safety_checker import ALWAYS, NEVER, write_safety_checker
 
@@ -25,8 +26,8 @@ SOURCES = {"dog": "dog", "cat": "cat"}
 def judged(spec: EnsembleSpec, policy: SafetyPolicy) -> tuple[pd.DataFrame, bool]:
     """The rows, and whether every image is black."""
     illustrator = Illustrator(spec, replace(CONFIG, safety_checker=policy), SOURCES, draw_candidates(spec))
-    frame, images = illustrator.judge(PROMPTS, [[prompt.source_id] for prompt in PROMPTS])
-    return frame, all(np.asarray(image).max() == 0 for image in images)
+    made = illustrator.judge(PROMPTS, [[prompt.source_id] for prompt in PROMPTS])
+    return made.rows, all(np.asarray(image).max() == 0 for own in made.pictures for image in own)
 
 
 @pytest.fixture
@@ -64,7 +65,8 @@ def test_an_image_is_judged_against_every_caption_of_its_text(tiny_spec: Ensembl
     sources = {"1": "dog", "2": "cat"}
     illustrator = Illustrator(tiny_spec, CONFIG, sources, draw_candidates(tiny_spec))
     prompt = Prompt(prompt_id="p", prompt="kuusi", language="fi", source_id="1")
-    frame, images = illustrator.judge([prompt, PROMPTS[0]], [["1", "2"], ["3"]])
+    made = illustrator.judge([prompt, PROMPTS[0]], [["1", "2"], ["3"]])
+    frame, images = made.rows, [image for own in made.pictures for image in own]
     assert len(images) == 2
     assert frame["place"].tolist() == [0, 0, 1]
     assert frame["source_id"].tolist() == ["1", "2", "3"]

@@ -18,7 +18,8 @@ from emoe_audit.audit import run_audit
 from emoe_audit.errors import QualityError
 from emoe_audit.experts.spec import load_spec
 from emoe_audit.prompts.emoji import default_prompts
-from emoe_audit.quality.images import ImageMaker, SafetyChecker, image_seed, made_from, png, quality_hash
+from emoe_audit.quality.hashes import quality_hash
+from emoe_audit.quality.images import ImageMaker, SafetyChecker, image_seed, made_from, png
 from emoe_audit.quality.pipelines import check_source
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, SafetyPolicy
 from tests.quality.safety_checker import ALWAYS, NEVER, write_safety_checker

@@ -23,7 +23,8 @@ from transformers import CLIPTextConfig, CLIPTextModel
 from emoe_audit.errors import QualityError
 from emoe_audit.experts import single_file
 from emoe_audit.experts.sources import read_json
-from emoe_audit.quality.images import ImageMaker, quality_hash
+from emoe_audit.quality.hashes import quality_hash
+from emoe_audit.quality.images import ImageMaker
 from emoe_audit.quality.pipelines import check_source, load_pipeline
 from emoe_audit.quality.single_file_pipeline import load_single_file
 from emoe_audit.types import EnsembleSpec, ExpertSpec, ImageConfig, Prompt

@@ -36,7 +36,8 @@ def correlation(y: str, rho: float, half: float = 0.1, *, n: int = 40, score: st
 def counted(n_judged: int = 40, n_languages: int = 10) -> Scope:
     return Scope(
         n_prompts=400, n_scored=400, n_ranked=400, n_sources=40, n_languages=n_languages, n_regions=2,
-        n_judged=n_judged, n_truncated=0, noise_share=0.1, faults=Faults(total=0, by_stage={}, examples=()),
+        n_judged=n_judged, n_images=n_judged, n_truncated=0, noise_share=0.1,
+        faults=Faults(total=0, by_stage={}, examples=()),
         company=Company(n_unjudged=0, missing=(), n_read_as=0, read_as=()),
     )  # fmt: skip
 

@@ -1,0 +1,234 @@
+"""Images that were made elsewhere: which of a folder belong to which prompt, and what a judge makes of them.
+
+A prompt names its images in the column `image_file`, a file or a folder of several. Where it names none, its images are
+the files called by its `prompt_id`: `ID.png`, with a number behind it where there are several (`ID_0.png`,
+`ID-seed7.jpg`), or all that lie in a folder of that name.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import unicodedata
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from PIL import Image
+from torch import Tensor
+
+from emoe_audit.errors import QualityError
+from emoe_audit.progress import chunks
+from emoe_audit.quality.judging import Judging
+from emoe_audit.readers.pictures import inside, open_picture
+from emoe_audit.types import RowError
+
+COLUMN = "image_file"
+ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
+NUMBERED = re.compile(r"(?P<id>.+?)[-_. ]+(?:seed|sample|image|img)?[-_. ]?(?P<number>\d{1,19})")
+SHORT_EDGE, LONG_EDGE = 256, 1024
+"""Pixels of the copy of an image that a run keeps: it is made smaller until its short edge has the first, and its long
+edge at most the second."""
+READ_AT_ONCE = 64
+"""Images that are held as pixels of the judge."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Found:
+    """The images of a folder."""
+
+    files: Mapping[str, tuple[str, ...]]
+    """By `prompt_id`: names from the folder, by number."""
+    unused: tuple[str, ...]
+    """Those that belong to no prompt."""
+    row_errors: tuple[RowError, ...]
+    """Prompts that have none."""
+
+
+def find_images(prompts: pd.DataFrame, folder: Path) -> Found:
+    """The images of each prompt.
+
+    Args:
+        prompts: With `prompt_id`, and where there is one the column `image_file`.
+        folder: No link out of it is followed.
+
+    Raises:
+        QualityError: there is no such folder, or no image in it belongs to a prompt.
+    """
+    if not folder.is_dir():
+        raise QualityError(f"--images {folder}: no such folder")
+    there = sorted(_images_under(folder), key=_by_number)
+    named = prompts[COLUMN].fillna("").astype(str) if COLUMN in prompts else pd.Series("", index=prompts.index)
+    by_name = dict(zip(prompts["prompt_id"], named.str.strip(), strict=True))
+    by_id = _by_id(there, [own for own, name in by_name.items() if not name])
+    within = _by_folder(there)
+    files: dict[str, tuple[str, ...]] = {}
+    errors = []
+    for own, name in by_name.items():
+        found = by_id.get(own, []) if not name else _named(name, folder, within)
+        if found:
+            files[own] = tuple(found)
+        else:
+            said = f"{name[:200]!r} is not in {folder}" if name else f"no image of this name in {folder}"
+            errors.append(RowError(stage="image", prompt_id=own, column=COLUMN if name else None, message=said))
+    if by_name and not files:
+        raise QualityError(_nothing_fits(folder, there, next(iter(by_name.items()))))
+    used = {name for own in files.values() for name in own}
+    return Found(files=files, unused=tuple(name for name in there if name not in used), row_errors=tuple(errors))
+
+
+def _images_under(folder: Path) -> Iterator[str]:
+    for place, folders, names in os.walk(folder):
+        folders[:] = [own for own in folders if not own.startswith(".")]
+        inner = Path(place).relative_to(folder)
+        yield from (
+            (inner / name).as_posix()
+            for name in names
+            if not name.startswith(".") and Path(name).suffix.lower() in ENDINGS
+        )
+
+
+def _by_number(name: str) -> tuple[str, int, str]:
+    """`a_10` comes after `a_9`."""
+    stem = name.rpartition(".")[0]
+    found = NUMBERED.fullmatch(stem)
+    return (found["id"], int(found["number"]), name) if found else (stem, -1, name)
+
+
+def _by_id(there: Iterable[str], ids: Iterable[str]) -> dict[str, list[str]]:
+    """The files of each prompt that are called by its id; of several ids that fit, the longest."""
+    known = {unicodedata.normalize("NFC", own): own for own in ids}
+    found: dict[str, list[str]] = {}
+    for name in there:
+        own = next((known[way] for way in _ways(name) if way in known), None)
+        if own is not None:
+            found.setdefault(own, []).append(name)
+    return found
+
+
+def _ways(name: str) -> Iterator[str]:
+    """What a file may be called by: all of its name, that without a number, the folders that it lies in."""
+    stem = unicodedata.normalize("NFC", name.rpartition(".")[0])
+    yield stem
+    numbered = NUMBERED.fullmatch(stem)
+    if numbered:
+        yield numbered["id"]
+    parts = stem.split("/")
+    yield from ("/".join(parts[:n]) for n in range(len(parts) - 1, 0, -1))
+
+
+def _by_folder(there: Iterable[str]) -> dict[str, list[str]]:
+    held: dict[str, list[str]] = {}
+    for name in there:
+        held.setdefault(name.rpartition("/")[0], []).append(name)
+    return held
+
+
+def _named(name: str, folder: Path, within: Mapping[str, list[str]]) -> list[str]:
+    """A file, whatever it is called, or the images in a folder; nothing for what is not there."""
+    try:
+        if inside(folder, name, QualityError).is_file():
+            return [name]
+    except QualityError:
+        return []
+    return within.get(os.path.normpath(name).replace(os.sep, "/"), [])
+
+
+def _nothing_fits(folder: Path, there: Sequence[str], first: tuple[str, str]) -> str:
+    held = f"{len(there):,} images, {there[0][:100]!r} first" if there else "no image"
+    wanted = f"{first[1][:100]!r}" if first[1] else f"'{first[0][:100]}.png'"
+    return (
+        f"--images {folder}: holds {held}, and none that belongs to a prompt; expected is {wanted} for the prompt "
+        f"{first[0][:60]!r}, or name the files in a column {COLUMN}"
+    )
+
+
+def stamp_of(folder: Path, names: Iterable[str]) -> str:
+    """16 hexadecimal digits of how some files lie on the disk: other ones where a file was written anew."""
+    seen = []
+    for name in names:
+        try:
+            about = (folder / name).stat()
+            seen.append((name, about.st_size, about.st_mtime_ns))
+        except (OSError, ValueError):
+            seen.append((name, -1, -1))
+    return hashlib.sha256(repr(seen).encode("utf-8", "surrogatepass")).hexdigest()[:16]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Looked:
+    """Images of some prompts, as they were judged."""
+
+    rows: pd.DataFrame
+    """As `Judging.rows` gives them."""
+    copies: list[list[bytes]]
+    """Of each prompt: small PNG files."""
+    seen: list[np.ndarray]
+    """What the judge sees in those of each prompt, `[image, feature]`."""
+    faults: list[tuple[int, str]]
+    """The place of a prompt, and what is wrong with an image of it."""
+
+
+class Onlooker:
+    """Judges images of a folder, by as many threads as there are cores; few are held at once."""
+
+    def __init__(self, judging: Judging, folder: Path) -> None:
+        """`folder` is where files are named from."""
+        self._judging, self._folder = judging, folder
+
+    def judge(
+        self, texts: Sequence[str], source_ids: Sequence[Sequence[str]], files: Sequence[Sequence[str]]
+    ) -> Looked:
+        """A row for each caption that a prompt is a translation of.
+
+        Args:
+            texts: The prompts.
+            source_ids: The captions of each.
+            files: The images of each, by name. One that cannot be read is left out, and said.
+        """
+        wanted = [(place, name) for place, own in enumerate(files) for name in own]
+        copies: list[list[bytes]] = [[] for _ in texts]
+        seen, of, faults = [np.empty((0, self._judging.judge.width), dtype=np.float32)], [], []
+        with ThreadPoolExecutor(os.cpu_count()) as readers:
+            for part in chunks(wanted, READ_AT_ONCE):
+                read = list(readers.map(self._read, [name for _, name in part]))
+                pixels = []
+                for (place, _), own in zip(part, read, strict=True):
+                    if isinstance(own, str):
+                        faults.append((place, own))
+                    else:
+                        pixels.append(own[0])
+                        copies[place].append(own[1])
+                        of.append(place)
+                if pixels:
+                    seen.append(self._judging.judge.features_of(pixels))
+        features, places = np.concatenate(seen), np.array(of, dtype=np.int64)
+        return Looked(
+            rows=self._judging.rows(features, places, texts, source_ids),
+            copies=copies,
+            seen=[features[places == place] for place in range(len(texts))],
+            faults=faults,
+        )
+
+    def _read(self, name: str) -> tuple[Tensor, bytes] | str:
+        """The pixels that the judge is given, and the copy; or what is wrong with the file."""
+        try:
+            image = open_picture(self._folder, name, QualityError)
+            return self._judging.judge.pixels(image), _copy(image)
+        except QualityError as fault:
+            return str(fault)
+
+
+def _copy(image: Image.Image) -> bytes:
+    """A PNG of the image, made smaller where it is large."""
+    scale = min(1.0, SHORT_EDGE / min(image.size), LONG_EDGE / max(image.size))
+    width, height = (max(1, round(edge * scale)) for edge in image.size)
+    content = io.BytesIO()
+    small = image if scale == 1 else image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
+    small.save(content, "PNG", compress_level=1)
+    return content.getvalue()

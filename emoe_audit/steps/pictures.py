@@ -1,0 +1,51 @@
+"""Judged images become part of a run: the files, what the judge sees in them, and what it says."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+import pandas as pd
+
+from emoe_audit.readers.pictures import numbered
+from emoe_audit.runs.store import RunStore
+
+MOST_SEEN = 8
+"""Images of a prompt whose features are kept."""
+LARGEST = 16_384
+"""Bytes of these at most."""
+
+
+def keep_pictures(
+    store: RunStore,
+    rows: Sequence[dict[str, Any]],
+    files: Sequence[Sequence[bytes]],
+    seen: Sequence[np.ndarray],
+    judged: pd.DataFrame,
+) -> pd.DataFrame:
+    """Write the images of some prompts and a shard of `sights`; returns the rows for the table `quality`.
+
+    Args:
+        store: Where they go.
+        rows: The prompts, with their `key`.
+        files: The images of each as PNG.
+        seen: What the judge sees in those of each that it judged, `[image, feature]`.
+        judged: Rows with the `place` of their prompt, see `quality.judging.Judging`.
+    """
+    names = [f"images/{row['key'][:2]}/{row['key']}.png" for row in rows]
+    for first, own in zip(names, files, strict=True):
+        for number, content in enumerate(own, start=1):
+            store.write_image(numbered(first, number), content)
+    sights = [_sight(row["key"], own) for row, own in zip(rows, seen, strict=True) if len(own)]
+    if sights:
+        store.append("sights", pd.DataFrame(sights))
+    place = judged.pop("place")
+    judged.insert(0, "key", [rows[own]["key"] for own in place])
+    judged.insert(2, "image", [names[own] for own in place])
+    return judged
+
+
+def _sight(key: str, seen: np.ndarray) -> dict[str, Any]:
+    kept = seen[: max(1, min(MOST_SEEN, LARGEST // (2 * seen.shape[1])))]
+    return {"key": key, "n_seen": len(kept), "features": kept.astype(np.float16).tobytes()}
