@@ -18,7 +18,7 @@ WORKERS := -n 3 --dist loadfile --no-loadscope-reorder
 unexport PYTHONDONTWRITEBYTECODE
 FAST := -m 'not slow and not browser and not benchmark'
 
-.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-residency bench-elastic bench-scale bench-ten-million bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard check-gpu schema licences verification ablations recipes example clean
+.PHONY: help audit test check newest test-newest test-oldest constraints lint docs dashboard dist bench bench-house bench-residency bench-elastic bench-brought bench-scale bench-ten-million bench-hostile bench-sd15 bench-statistics bench-experts bench-dashboard check-gpu schema licences verification ablations recipes example clean
 
 help: ## what each target does
 	@grep -E '^[a-z0-9-]+:.*##' Makefile | sed 's/:.*##/\t/' | expand -t 20
@@ -89,6 +89,9 @@ bench-residency: $(STAMP) ## measure the mixture that draws, its memory budget a
 
 bench-elastic: $(STAMP) ## measure what parts of an ensemble are worth, and what growing costs; figures go to reports/benchmarks/elastic.json
 	SD15_FOLDER=build/sd15 $(BIN)/python -m pytest tests/benchmarks/test_elastic.py -m benchmark -n 0 -s
+
+bench-brought: $(STAMP) ## measure images that were brought along; figures go to reports/benchmarks/brought.json
+	$(BIN)/python -m pytest tests/benchmarks/test_brought.py -m benchmark -n 0 -s
 
 bench-hostile: $(STAMP) ## hostile files against every reader, flipped bits and kills; figures go to reports/benchmarks/hostile.json
 	OMP_NUM_THREADS=1 $(BIN)/python -m pytest tests/benchmarks/test_hostile.py tests/benchmarks/test_hostile_runs.py -m benchmark -n 0 -s

@@ -63,7 +63,11 @@ def find_images(prompts: pd.DataFrame, folder: Path) -> Found:
     if not folder.is_dir():
         raise QualityError(f"--images {folder}: no such folder")
     there = sorted(_images_under(folder), key=_by_number)
-    named = prompts[COLUMN].fillna("").astype(str) if COLUMN in prompts else pd.Series("", index=prompts.index)
+    named = (
+        prompts[COLUMN].astype(object).where(prompts[COLUMN].notna(), "").astype(str)
+        if COLUMN in prompts
+        else pd.Series("", index=prompts.index)
+    )
     by_name = dict(zip(prompts["prompt_id"], named.str.strip(), strict=True))
     by_id = _by_id(there, [own for own, name in by_name.items() if not name])
     within = _by_folder(there)

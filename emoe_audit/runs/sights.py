@@ -45,12 +45,9 @@ def compare_images(store: RunStore) -> None:
     images = store.plan().images
     if not images.n_images or (images.brought is None and images.per_prompt < 2):
         return
-    drawn = sql(DRAWN, least=literal(str(MIN_LANGUAGES)))
-    sample = store.query(sql(IN_MOST, drawn=drawn), [SAMPLE])["source_id"].to_list()
-    if not sample:
+    drawn, sights = sql(DRAWN, least=literal(str(MIN_LANGUAGES))), sights_of(store)
+    if not len(sights.first.sources):
         return
-    held = store.query(sql(IN_ORDER, keyed=sql(KEYED, captions=sql(NAMED))), [sample])
-    sights = _sights(store, held)
     readers = Readers.fit(sights.first)
     store.write_analysis(BOUNDS, agreement_bounds(readers, sights))
     n_rows = int(store.query(COUNT)["n"].iloc[0])
@@ -62,6 +59,13 @@ def compare_images(store: RunStore) -> None:
             for part in whole_captions(rows, SAMPLE)
         ),
     )
+
+
+def sights_of(store: RunStore) -> Sights:
+    """What was seen of at most `SAMPLE` captions, those in most languages first."""
+    drawn = sql(DRAWN, least=literal(str(MIN_LANGUAGES)))
+    sample = store.query(sql(IN_MOST, drawn=drawn), [SAMPLE])["source_id"].to_list()
+    return _sights(store, store.query(sql(IN_ORDER, keyed=sql(KEYED, captions=sql(NAMED))), [sample]))
 
 
 def _sights(store: RunStore, rows: pd.DataFrame) -> Sights:

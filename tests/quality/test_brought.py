@@ -49,7 +49,7 @@ def prompts(*ids: str, **columns: list[str | None]) -> pd.DataFrame:
 def test_images_are_found_by_the_id_of_their_prompt(there: list[str], found: list[str], tmp_path: Path) -> None:
     images = find_images(prompts("a", "b"), touched(tmp_path, *there, "b.png"))
     assert list(images.files["a"]) == found
-    assert images.unused == images.row_errors == ()
+    assert not images.unused and not images.row_errors
 
 
 def test_of_two_ids_that_fit_the_longer_one_has_the_image(tmp_path: Path) -> None:
