@@ -13,6 +13,7 @@ Stage = Literal["read", "score", "image"]
 SafetyPolicy = Literal["off", "flag", "blank"]
 CheckPolicy = Literal["once", "again"]
 SplitParts = Literal["unet", "unet+text"]
+TextEncoders = Literal["base", "own"]
 MIXTURE = "mixture"
 """What draws where all experts do, so no expert has this name."""
 SET_ASIDE = " (yours)"
@@ -99,6 +100,10 @@ class EnsembleSpec:
     """A COCO captions file from which the default prompts are drawn."""
     training_coverage: str | None = None
     """A CSV of what the ensemble was trained on, where that is known: a row per group, with `by, group, coverage`."""
+    text_encoders: TextEncoders = "base"
+    """Whose text states an expert is given: the base's, as in SegMoE, or those of the text encoders that it brings."""
+    clip_skip: int | None = None
+    """Layers at the end of the text encoders that are left out, as diffusers counts them: 1 is called 2 elsewhere."""
     published: str | None = None
     """The public text encoder that the base's is, or was fine-tuned from, as its open_clip model is called."""
     emergent: EmergentSpec | None = None

@@ -40,13 +40,19 @@ class Measured:
         """Of the engine of the whole.
 
         Raises:
-            EnsembleError: it has gated paths, on which an expert's features depend on the others, or too many experts.
+            EnsembleError: it has gated paths, on which an expert's features depend on the others, text encoders of the
+                experts' own, or too many experts.
         """
         own = engine.ensemble
         if own.spec.top_k is not None:
             raise EnsembleError(
                 f"{own.spec.name}: on gated paths (`top_k`) an expert's features depend on the others, so that a part "
                 "of the ensemble is no prefix of it; leave `top_k` out"
+            )
+        if own.own_texts:
+            raise EnsembleError(
+                f"{own.spec.name}: with text encoders of the experts' own (`text_encoders: own`) what a prompt is read "
+                "as rests on which are asked, so that a part of the ensemble is no prefix of it"
             )
         if len(own.experts) > MOST_EXPERTS:
             raise EnsembleError(f"{own.spec.name}: {len(own.experts)} experts; orders are measured for {MOST_EXPERTS}")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from pathlib import Path
 
@@ -16,9 +16,9 @@ from emoe_audit.errors import EnsembleError
 from emoe_audit.experts.checkpoint import Base, read_base
 from emoe_audit.experts.devices import is_out_of_memory, resolve_device, resolve_dtype
 from emoe_audit.experts.emergent import Members, read_members
-from emoe_audit.experts.hashing import TEXT_FIELDS, UNET_FIELDS, TensorHasher, json_digest, tokenizer_digest
+from emoe_audit.experts.hashing import UNET_FIELDS, TensorHasher, json_digest
 from emoe_audit.experts.models import build_unet
-from emoe_audit.experts.own_texts import warn_of_own_texts
+from emoe_audit.experts.own_texts import OwnTexts, describe, find_own_texts, warn_of_own_texts
 from emoe_audit.experts.paths import read_path
 from emoe_audit.experts.public_readers import PublicReader, recognise
 from emoe_audit.experts.residency import Footprint, Residency, Streamed, TensorMover, choose_residency
@@ -42,7 +42,9 @@ class Ensemble:
     max_length: int
     """Tokens of a prompt, begin and end included; what is longer is cut."""
     text_encoders: Sequence[TextEncoder]
-    """The base's, whose states all experts are given: one, or the two of SDXL."""
+    """The base's, whose states experts are given: one, or the two of SDXL."""
+    own_texts: Mapping[int, Sequence[TextEncoder]]
+    """By its place in `unets` those of an expert that is given the states of its own."""
     public_reader: PublicReader | None
     """The public text encoder that these are, or look like; None for any other."""
     scheduler: SchedulerMixin
@@ -79,10 +81,10 @@ def load_ensemble(
     `independent` gives every expert its whole UNet. `shared_trunk` is SegMoE's way (segmind/segmoe): attention
     projections and feed-forwards (`moe_layers`) of the down blocks are each expert's own, everything else, the
     mid-block too, is the base's. In both the base's is what comes before down block `split`. `top_k` takes part in the
-    hash; the engine routes by it. Text encoder, tokenizer and scheduler are the base's in both: every expert is given
-    the same states of a prompt, as in SegMoE, so an expert's own text encoder takes no part; one on this disk that
-    differs is warned of. Where the spec is `emergent`, the experts are members of one checkpoint, see
-    `emoe_audit.experts.emergent`.
+    hash; the engine routes by it. Scheduler and counted tokens are the base's in both, and by default so is the text
+    encoder: every expert is given the same states of a prompt, as in SegMoE, and an expert's own on this disk that
+    differs is warned of. With `text_encoders: own` it takes part in that expert's path, see `own_texts`. Where the spec
+    is `emergent`, the experts are members of one checkpoint, see `emoe_audit.experts.emergent`.
 
     An ensemble that does not fit into `memory_budget` bytes is streamed: experts and text encoders are read again
     each time they are needed, one at a time; where there is room for two experts, the next one while one is used. What
@@ -123,21 +125,22 @@ def _put_together(spec: EnsembleSpec, parts: _Parts, memory_budget: int | None, 
     base, texts = parts.base, parts.texts
     with _told_of_memory(spec.name):
         digests, unets = parts.paths(residency)
-        text_encoders = parts.text_encoders(residency)
+        text_encoders, own_texts = parts.text_encoders(residency), parts.own_text_encoders(residency)
     return Ensemble(
         spec=spec,
         experts=tuple(spec.experts[place].name for place in parts.loads),
         tokenizer=texts[0].tokenizer,
         max_length=texts[0].max_length,
         text_encoders=text_encoders,
+        own_texts=own_texts,
         public_reader=recognise(texts, spec.published),
         scheduler=base.scheduler,
         unets=unets,
         footprint=footprint,
         memory_budget=memory_budget,
         residency=residency,
-        ensemble_hash=_ensemble_hash(base, digests, texts, spec.top_k),
-        base_hash=_ensemble_hash(base, (), texts, spec.top_k),
+        ensemble_hash=_ensemble_hash(base, digests, texts, spec),
+        base_hash=_ensemble_hash(base, (), texts, spec),
         expert_hashes=tuple(digests),
         latent_shape=latent_shape(base.unet),
         device=parts.place[0],
@@ -167,6 +170,8 @@ class _Parts:
     members: Members | None
     """Where the ensemble is emergent."""
     texts: Sequence[TextEncoderWeights]
+    own: Mapping[int, OwnTexts]
+    """Of the experts that are given the states of their own text encoders, by their places in the ensemble."""
     loads: Mapping[int, Callable[[], UNetWeights]]
     """What reads each expert's path, by its place in the ensemble."""
     place: tuple[torch.device, torch.dtype]
@@ -179,19 +184,25 @@ class _Parts:
         warn_of_own_texts(spec, base.read_texts)
         if spec.emergent is not None:
             members, base = read_members(spec, base)
-        loads = _loads(spec, base, members)
+        loads, texts = _loads(spec, base, members), base.read_texts()
         return cls(
             base=base,
             members=members,
-            texts=base.read_texts(),
+            texts=texts,
+            own=find_own_texts(spec, asked, texts),
             loads={place: cache(loads[place]) if keeps_weights else loads[place] for place in asked},
             place=place,
         )
 
     def footprint(self, n_noise: int) -> Footprint:
         """Raises `EnsembleError` for parts that do not fit together."""
-        n_states = 1 if self.members is None else self.members.n_states
-        return survey_of([*self.loads.values()], self.texts, self.base.unet, self.place[1].itemsize, n_noise, n_states)
+        n_states = 1 + len(self.own) if self.members is None else self.members.n_states
+        size = self.place[1].itemsize
+        found = survey_of([*self.loads.values()], self.texts, self.base.unet, size, n_noise, n_states)
+        own = [texts.n_bytes[size] for texts in self.own.values()]
+        return replace(
+            found, texts=max([found.texts, *own]), own_texts=found.texts + sum(own) - max([found.texts, *own])
+        )
 
     def paths(self, residency: Residency) -> tuple[list[str], Sequence[UNet2DConditionModel]]:
         """The digest of each expert's path, and its UNet. One path is read at a time."""
@@ -200,7 +211,7 @@ class _Parts:
         digests, unets = [], []
         for index, load in self.loads.items():
             path = load()
-            digests.append(_path_digest(path, hasher, members, index))
+            digests.append(_path_digest(path, hasher, members, index, self.own.get(index)))
             if residency == "all":
                 unets.append(_unet(path, mover, members, index))
             del path
@@ -212,6 +223,30 @@ class _Parts:
     def text_encoders(self, residency: Residency) -> Sequence[TextEncoder]:
         """The base's, all in memory where all experts are."""
         return _text_encoders(self.base, self.texts, TensorMover(*self.place), residency == "all", self.members)
+
+    def own_text_encoders(self, residency: Residency) -> dict[int, Sequence[TextEncoder]]:
+        """Those of experts that are given the states of their own, by their places among those that are asked."""
+        places = {place: index for index, place in enumerate(self.loads)}
+        return {
+            places[place]: _built(texts.read, self.place, n=len(self.texts), is_resident=residency == "all")
+            for place, texts in self.own.items()
+        }
+
+
+def _built(
+    read: Callable[[], Sequence[TextEncoderWeights]],
+    place: tuple[torch.device, torch.dtype],
+    *,
+    n: int,
+    is_resident: bool,
+) -> Sequence[TextEncoder]:
+    def load(index: int) -> TextEncoder:
+        weights = read()[index]
+        return build_text_encoder(weights, TensorMover(*place).move(weights.tensors))
+
+    return (
+        [load(index) for index in range(n)] if is_resident else Streamed([partial(load, index) for index in range(n)])
+    )
 
 
 def _loads(spec: EnsembleSpec, base: Base, members: Members | None) -> list[Callable[[], UNetWeights]]:
@@ -251,28 +286,22 @@ def _text_encoders(
     return Streamed([partial(load, index) for index in range(len(texts))])
 
 
-def _path_digest(path: UNetWeights, hasher: TensorHasher, members: Members | None, index: int) -> str:
-    own = [] if members is None else [members.digest(index)]
+def _path_digest(
+    path: UNetWeights, hasher: TensorHasher, members: Members | None, index: int, texts: OwnTexts | None
+) -> str:
+    own = [*([] if members is None else [members.digest(index)]), *([] if texts is None else [texts.digest])]
     return json_digest([hasher.state(path.tensors), {field: path.config[field] for field in UNET_FIELDS}, *own])
 
 
-def _ensemble_hash(base: Base, experts: Sequence[str], texts: Sequence[TextEncoderWeights], top_k: int | None) -> str:
+def _ensemble_hash(base: Base, experts: Sequence[str], texts: Sequence[TextEncoderWeights], spec: EnsembleSpec) -> str:
     """The hash is of effective paths: the same experts assembled or stored in another way give the same hash."""
-    hasher = TensorHasher({})
     scheduler = {key: value for key, value in base.scheduler_config.items() if key != "_diffusers_version"}
     return json_digest(
         {
             "experts": sorted(experts),
-            "texts": [
-                [
-                    hasher.state(text.tensors),
-                    {field: getattr(text.config, field, None) for field in TEXT_FIELDS},
-                    tokenizer_digest(text.tokenizer, text.max_length),
-                ]
-                for text in texts
-            ],
+            "texts": describe(texts),
             "scheduler": scheduler,
             "latent_shape": latent_shape(base.unet),
         }
-        | ({} if top_k is None else {"top_k": top_k})
+        | {name: own for name in ("top_k", "clip_skip") if (own := getattr(spec, name)) is not None}
     )

@@ -69,7 +69,9 @@ class Footprint:
     """Bytes of an ensemble in memory, in the number type in which it is scored."""
 
     texts: int
-    """The text encoders."""
+    """The text encoders of the base, or of the expert whose own take most."""
+    own_texts: int = 0
+    """Those of all experts that bring others, beside the base's."""
     all_paths: int
     """Every expert's path, what they share counted once."""
     largest_path: int
@@ -88,7 +90,7 @@ class Footprint:
         """What is in memory at a time; the text encoders take the place of an expert that is streamed."""
         match residency:
             case "all":
-                return self.texts + self.all_paths
+                return self.texts + self.own_texts + self.all_paths
             case "two":
                 return self.largest_path + max(self.texts, self.largest_path)
             case "one":

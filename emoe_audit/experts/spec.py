@@ -95,6 +95,8 @@ def save_spec(spec: EnsembleSpec, folder: Path) -> Path:
         "vae": _relative(spec.vae, folder),
         "judge": _relative(spec.judge.removeprefix(LOCAL_JUDGE), folder) if spec.judge else None,
         "captions": _relative(spec.captions, folder),
+        "text_encoders": None if spec.text_encoders == "base" else spec.text_encoders,
+        "clip_skip": spec.clip_skip,
         "training_coverage": _relative(spec.training_coverage, folder),
         "emergent": _emergent_entry(spec.emergent, folder),
     }

@@ -28,6 +28,7 @@ from emoe_audit.types import (
     MixtureSpec,
     MoeLayers,
     SplitParts,
+    TextEncoders,
 )
 
 SPEC_KEYS = (
@@ -43,6 +44,8 @@ SPEC_KEYS = (
     "judge",
     "captions",
     "training_coverage",
+    "text_encoders",
+    "clip_skip",
     "published",
     "emergent",
 )
@@ -84,6 +87,8 @@ class SpecReader:
             judge=self._judge(nodes.get("judge")),
             captions=self._file(nodes.get("captions")),
             training_coverage=self._file(nodes.get("training_coverage")),
+            text_encoders=cast(TextEncoders, self._choice(nodes.get("text_encoders"), get_args(TextEncoders), "base")),
+            clip_skip=self._number(nodes["clip_skip"], 0) if "clip_skip" in nodes else None,
             published=self._choice(nodes["published"], PUBLIC_READERS, "") if "published" in nodes else None,
             emergent=self._emergent(nodes["emergent"]) if "emergent" in nodes else None,
         )

@@ -48,7 +48,7 @@ def noise_variance(engine: ScoringEngine) -> Baseline:
     """One expert, several noises: variance of its mid-block over the noises, over its mean square."""
 
     def compute(texts: Sequence[str]) -> np.ndarray:
-        states = engine.text_states(texts)
+        states = engine.text_states(texts).of(0)
         unet = engine.ensemble.unets[0]
         over_noises = torch.stack([mid_block_features(unet, starts[0], states) for starts in engine.starts])
         return _relative_variance(over_noises)
@@ -64,7 +64,7 @@ def mc_dropout(engine: ScoringEngine) -> Baseline:
     """
 
     def compute(texts: Sequence[str]) -> np.ndarray:
-        states = engine.text_states(texts)
+        states = engine.text_states(texts).of(0)
         unet, start = engine.ensemble.unets[0], engine.starts[0][0]
         samples = []
         for number in range(DROPOUT_SAMPLES):
@@ -109,11 +109,12 @@ def router_entropy(engine: ScoringEngine) -> Baseline:
     the layer, averaged over tokens and normalised. A prompt's logits are the mean inputs of the first path times gates.
     """
     unets, starts = engine.ensemble.unets, engine.starts[0]
-    empty = [_feed_forward_inputs(unets[i], start, engine.text_states([""])) for i, start in enumerate(starts)]
+    nothing = engine.text_states([""])
+    empty = [_feed_forward_inputs(unets[i], start, nothing.of(i)) for i, start in enumerate(starts)]
     gates = {layer: F.normalize(torch.cat([own[layer] for own in empty]), dim=-1) for layer in empty[0]}
 
     def compute(texts: Sequence[str]) -> np.ndarray:
-        inputs = _feed_forward_inputs(unets[0], starts[0], engine.text_states(texts))
+        inputs = _feed_forward_inputs(unets[0], starts[0], engine.text_states(texts).of(0))
         shares = torch.stack([F.softmax(inputs[layer] @ gate.T, dim=-1) for layer, gate in gates.items()])
         return _numbers(torch.special.entr(shares).sum(dim=-1).mean(dim=0))
 
@@ -163,8 +164,8 @@ def _whole_unets(engine: ScoringEngine) -> Callable[[TextStates], Tensor]:
     @torch.inference_mode()
     def predict(states: TextStates) -> Tensor:
         latents = latent.to(own.device).expand(len(states), -1, -1, -1)
-        given = (latents, timestep.to(own.device), states.embeds.float())
-        return torch.stack([unet(*given).sample for unet in unets])
+        given = [(latents, timestep.to(own.device), states.of(place).embeds.float()) for place in range(len(unets))]
+        return torch.stack([unet(*of).sample for unet, of in zip(unets, given, strict=True)])
 
     return predict
 

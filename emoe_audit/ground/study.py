@@ -43,12 +43,14 @@ class Study:
         """Load what is needed.
 
         Raises:
-            EnsembleError: the ensemble is of SDXL's kind, has one expert, a split, gated paths or emergent members.
+            EnsembleError: the ensemble is of SDXL's kind, has one expert, a split, gated paths, emergent members or
+                text encoders of the experts' own.
             QualityError: base or experts are no pipelines that can draw, so there are no whole UNets.
         """
-        if spec.split or spec.top_k is not None or spec.emergent is not None:
+        if spec.split or spec.top_k is not None or spec.emergent is not None or spec.text_encoders == "own":
             raise EnsembleError(
-                f"{spec.name}: ensembles with split, gated paths or emergent members are not taken apart"
+                f"{spec.name}: ensembles with split, gated paths, emergent members or text encoders of the experts' "
+                "own are not taken apart"
             )
         self.engine = load_engine(spec, ScoringConfig(seed=seed, batch_size=BATCH, device=device))
         if len(self.engine.ensemble.text_encoders) == 2:

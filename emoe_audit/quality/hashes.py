@@ -25,7 +25,8 @@ def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
     if config.n_images == 0:
         return ""
     if config.brought is not None:
-        spec, config = replace(spec, base=BROUGHT, experts=(), vae=None), replace(config, expert=None)
+        spec = replace(spec, base=BROUGHT, experts=(), vae=None, text_encoders="base", clip_skip=None)
+        config = replace(config, expert=None)
     who, judge = who_draws(spec, config.expert), spec.judge or ""
     drawn_by = [own for own in spec.experts if who in (MIXTURE, own.name)]
     checkpoints = [(f"{own.source}@{own.revision or ''}", own.source) for own in (spec.base, *drawn_by)]
@@ -36,6 +37,8 @@ def quality_hash(spec: EnsembleSpec, config: ImageConfig) -> str:
         sources.append((f"vae {spec.vae}", ""))
     sources += [(lora, lora) for lora in spec.base.loras]
     digest = hashlib.sha256()
+    if (spec.text_encoders, spec.clip_skip) != ("base", None):
+        digest.update(repr((spec.text_encoders, spec.clip_skip)).encode())
     if who == MIXTURE:
         digest.update(repr((spec.moe_layers, spec.split, spec.mixture)).encode())
     for index, (name, place) in enumerate(sources):

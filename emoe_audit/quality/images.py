@@ -66,6 +66,9 @@ class ImageMaker:
             device=resolve_device(config.device),
             memory_budget=config.memory_budget,
         )
+        self._text_options = {} if spec.clip_skip is None else {"clip_skip": spec.clip_skip}
+        if spec.clip_skip is not None:
+            let_layers_be_left_out(self._pipeline.text_encoder)
         self._pipeline.set_progress_bar_config(disable=True)
         self._shelf = shelf_of(self._pipeline.unet)
         if config.lossy:
@@ -131,6 +134,7 @@ class ImageMaker:
                 generator=generators,
                 num_inference_steps=self.config.num_inference_steps,
                 guidance_scale=self.config.guidance_scale,
+                **self._text_options,
             ).images
         return images
 
@@ -142,6 +146,12 @@ class ImageMaker:
             Drawing(image=Image.new("RGB", image.size) if flag and blanks else image, flagged=flag)
             for image, flag in zip(images, flags, strict=True)
         ]
+
+
+def let_layers_be_left_out(text_encoder: Any) -> None:
+    """Let diffusers find the last layer norm, which it looks for in a part that transformers 5 has no more."""
+    if not hasattr(text_encoder, "text_model"):
+        text_encoder.__dict__["text_model"] = text_encoder  # as a module of its own it would be in itself
 
 
 class SafetyChecker:

@@ -11,13 +11,15 @@ import transformers
 from diffusers import DiffusionPipeline, UNet2DConditionModel
 
 from emoe_audit.errors import EnsembleError, MissingPackageError, QualityError
-from emoe_audit.experts.checkpoint import read_expert, read_whole_unet, whole
+from emoe_audit.experts.checkpoint import read_base, read_expert, read_whole_unet, whole
 from emoe_audit.experts.drawer import who_draws
 from emoe_audit.experts.models import build_unet
+from emoe_audit.experts.own_texts import find_own_texts
 from emoe_audit.experts.residency import TensorMover
 from emoe_audit.experts.segmoe_recipe import is_segmoe_folder
 from emoe_audit.experts.single_file import NO_VAE, holds_vae
 from emoe_audit.experts.sources import UNetWeights, read_json
+from emoe_audit.experts.text_encoders import build_text_encoder
 from emoe_audit.mixture.mixed import mixed
 from emoe_audit.quality.autoencoder import PART, load_autoencoder
 from emoe_audit.quality.pipeline_folder import check_pipeline
@@ -131,7 +133,26 @@ def _drawn_by(
         return mixed(spec, load, halves=2 if is_guided else 1, device=device, memory_budget=memory_budget)
     base = read_whole_unet(spec.base)
     weights = base if who is None else _expert(spec, who, base)
+    parts = parts if who is None else parts | _own_text_parts(spec, who)
     return load(build_unet(weights.config, TensorMover(device, torch.float32).move(weights.tensors), weights.where))
+
+
+def _own_text_parts(spec: EnsembleSpec, name: str) -> dict[str, Any]:
+    """The text encoders and tokenizers that an expert draws by, where these are its own."""
+    place = next(place for place, own in enumerate(spec.experts) if own.name == name)
+    if spec.text_encoders == "base":
+        return {}
+    found = find_own_texts(spec, [place], read_base(spec.base).read_texts())
+    texts = found[place].read() if place in found else ()
+    parts = zip(("", "_2"), texts, strict=False)
+    return {
+        f"{part}{suffix}": own
+        for suffix, weights in parts
+        for part, own in (
+            ("text_encoder", build_text_encoder(weights, weights.tensors).model),
+            ("tokenizer", weights.tokenizer),
+        )
+    }
 
 
 def _expert(spec: EnsembleSpec, name: str, base: UNetWeights) -> UNetWeights:

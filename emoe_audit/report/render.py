@@ -66,7 +66,7 @@ TRUST_WORDS = {
 }
 WITHOUT_INTERVAL = (COVERAGE, "n_tokens")
 NOT_IN_JSON = {"data_uri", "files_sha256"}
-OPTIONAL_IN_JSON = {"vae", "mixture", "prefix"}
+OPTIONAL_IN_JSON = {"vae", "mixture", "prefix", "clip_skip"}
 """Left out where they are None."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from typing import Any, TypeVar
 
 import numpy as np
@@ -136,7 +136,13 @@ class ScoringEngine:
 
     def text_states(self, texts: Sequence[str]) -> TextStates:
         """What the experts are given of each text."""
-        return encode_prompts(texts, self.ensemble.text_encoders)
+        own = self.ensemble
+        encode = partial(encode_prompts, texts, clip_skip=own.spec.clip_skip)
+        states = encode(own.text_encoders)
+        if not own.own_texts:
+            return states
+        read = {place: encode(encoders) for place, encoders in own.own_texts.items()}
+        return states.with_own([read.get(place, states) for place in range(len(own.experts))])
 
     def read_texts(self, texts: Sequence[str], progress: Progress = silent) -> Float[np.ndarray, "text bucket"]:
         """The first part of the readings, for which no expert is asked; equal texts are read once."""
@@ -158,7 +164,7 @@ class ScoringEngine:
     def features(self, states: TextStates, noise_index: int) -> Float[Tensor, "expert batch channel height width"]:
         """The mid-block of every expert after the first step from one noise."""
         starts, unets = self.starts[noise_index], self.ensemble.unets
-        return torch.stack([mid_block_features(unets[i], start, states) for i, start in enumerate(starts)])
+        return torch.stack([mid_block_features(unets[i], start, states.of(i)) for i, start in enumerate(starts)])
 
     def _counts(self, texts: list[str]) -> dict[str, np.ndarray]:
         counts = count_tokens(texts, self.ensemble.tokenizer, self.ensemble.max_length)
@@ -217,7 +223,7 @@ class ScoringEngine:
             unet = self.ensemble.unets[expert]
             for of_noise, paths in zip(features, starts, strict=True):
                 for of_batch, batch in zip(of_noise, batches, strict=True):
-                    of_batch.append(mid_block_features(unet, paths[expert], batch))
+                    of_batch.append(mid_block_features(unet, paths[expert], batch.of(expert)))
             del unet  # where experts are streamed, this one goes before the next one comes
         values = [torch.cat([self._measured(torch.stack(own)) for own in of_noise], dim=1) for of_noise in features]
         means = [_mean_features([of_noise[batch] for of_noise in features]) for batch in range(len(batches)) if starts]
@@ -235,7 +241,7 @@ class ScoringEngine:
         own = self.ensemble
         if own.residency != "all":
             raise EnsembleError(f"{own.spec.name}: gated paths need all experts in memory; leave out the memory budget")
-        empty = encode_prompts([""], own.text_encoders)
+        empty = self.text_states([""])
         return gated_paths(
             own.unets,
             own.spec.moe_layers,

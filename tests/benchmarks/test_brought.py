@@ -247,6 +247,6 @@ def test_no_hostile_image_is_misjudged() -> None:
         else:
             is_right = own.colour is None and (number in refused or not own.refused)
         wrong += [] if is_right else [{"what": "hostile image", "name": own.name}]
-    figures = {"hostile_images_tried": len(images), "hostile_images_wrong": len(wrong)}
+    figures = {"hostile_images_tried": float(len(images)), "hostile_images_wrong": float(len(wrong))}
     merge_record("brought", "hostile", figures, wrong)
     assert not wrong

@@ -192,9 +192,9 @@ def test_equal_texts_are_computed_once(tiny_spec: EnsembleSpec, monkeypatch: pyt
     engine = ScoringEngine(load_ensemble(tiny_spec, device="cpu"), CONFIG)
     encoded: list[str] = []
 
-    def encode(texts: list[str], *args: Any) -> TextStates:
+    def encode(texts: list[str], *args: Any, **options: Any) -> TextStates:
         encoded.extend(texts)
-        return encode_prompts(texts, *args)
+        return encode_prompts(texts, *args, **options)
 
     monkeypatch.setattr("emoe_audit.scoring.engine.encode_prompts", encode)
     frame = engine.score(prompts(["b", "a", "b", "b"]))

@@ -118,6 +118,7 @@ class Drawn:
             base=Base(unet=base, read_texts=lambda: self.texts, scheduler_config=config, scheduler=scheduler),
             members=None,
             texts=self.texts,
+            own={},
             loads={place: partial(_scored, base, own) for place, own in enumerate(self.own)},
             place=(device, dtype),
         )
