@@ -13,7 +13,7 @@ import os
 import re
 import unicodedata
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,19 +23,20 @@ from PIL import Image
 from torch import Tensor
 
 from emoe_audit.errors import QualityError
-from emoe_audit.progress import chunks
 from emoe_audit.quality.judging import Judging
-from emoe_audit.readers.pictures import inside, open_picture
+from emoe_audit.readers.pictures import JPEG_START, inside, open_picture
 from emoe_audit.types import RowError
 
 COLUMN = "image_file"
 ENDINGS = frozenset((".png", ".jpg", ".jpeg", ".webp", ".gif", ".bmp", ".tif", ".tiff"))
 NUMBERED = re.compile(r"(?P<id>.+?)[-_. ]+(?:seed|sample|image|img)?[-_. ]?(?P<number>\d{1,19})")
 SHORT_EDGE, LONG_EDGE = 256, 1024
-"""Pixels of the copy of an image that a run keeps: it is made smaller until its short edge has the first, and its long
-edge at most the second."""
+"""Pixels that the edges of the copy of a large image have: at least the first, unless the long edge had more than the
+second."""
+JPEG_QUALITY = 90
+"""Of copies that were made smaller; others are kept to the last value."""
 READ_AT_ONCE = 64
-"""Images that are held as pixels of the judge."""
+"""Images that are held as pixels of the judge, and judged at once."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -168,18 +169,24 @@ def stamp_of(folder: Path, names: Iterable[str]) -> str:
 class Looked:
     """Images of some prompts, as they were judged."""
 
+    prompts: slice
+    """Which of those that were given these are."""
     rows: pd.DataFrame
-    """As `Judging.rows` gives them."""
+    """As `Judging.rows` gives them, with the `place` of a prompt among these."""
     copies: list[list[bytes]]
-    """Of each prompt: small PNG files."""
+    """Of each prompt: PNG files, or JPEG files where one of them had to be made smaller."""
     seen: list[np.ndarray]
     """What the judge sees in those of each prompt, `[image, feature]`."""
     faults: list[tuple[int, str]]
-    """The place of a prompt, and what is wrong with an image of it."""
+    """The place of a prompt among these, and what is wrong with an image of it."""
+
+
+Read = tuple[Tensor, bytes] | str
+"""The pixels that a judge is given of a file, and a copy of it; or what is wrong with it."""
 
 
 class Onlooker:
-    """Judges images of a folder, by as many threads as there are cores; few are held at once."""
+    """Judges images of a folder; files are read by as many threads as there are cores."""
 
     def __init__(self, judging: Judging, folder: Path) -> None:
         """`folder` is where files are named from."""
@@ -187,40 +194,48 @@ class Onlooker:
 
     def judge(
         self, texts: Sequence[str], source_ids: Sequence[Sequence[str]], files: Sequence[Sequence[str]]
-    ) -> Looked:
-        """A row for each caption that a prompt is a translation of.
+    ) -> Iterator[Looked]:
+        """Some prompts at a time, with a row for each caption that a prompt is a translation of.
+
+        While the caller has one part, the next one is read.
 
         Args:
             texts: The prompts.
             source_ids: The captions of each.
             files: The images of each, by name. One that cannot be read is left out, and said.
         """
-        wanted = [(place, name) for place, own in enumerate(files) for name in own]
-        copies: list[list[bytes]] = [[] for _ in texts]
-        seen, of, faults = [np.empty((0, self._judging.judge.width), dtype=np.float32)], [], []
+        parts = list(_parts([len(own) for own in files]))
         with ThreadPoolExecutor(os.cpu_count()) as readers:
-            for part in chunks(wanted, READ_AT_ONCE):
-                read = list(readers.map(self._read, [name for _, name in part]))
-                pixels = []
-                for (place, _), own in zip(part, read, strict=True):
-                    if isinstance(own, str):
-                        faults.append((place, own))
-                    else:
-                        pixels.append(own[0])
-                        copies[place].append(own[1])
-                        of.append(place)
-                if pixels:
-                    seen.append(self._judging.judge.features_of(pixels))
-        features, places = np.concatenate(seen), np.array(of, dtype=np.int64)
+
+            def begin(part: slice) -> list[list[Future[Read]]]:
+                return [[readers.submit(self._read, name) for name in own] for own in files[part]]
+
+            coming = begin(parts[0]) if parts else []
+            for part, following in zip(parts, [*parts[1:], None], strict=True):
+                read = [[own.result() for own in of_prompt] for of_prompt in coming]
+                judged = self._judged(part, texts[part], source_ids[part], read)  # for which all cores are left
+                coming = begin(following) if following else []
+                yield judged
+
+    def _judged(
+        self, part: slice, texts: Sequence[str], source_ids: Sequence[Sequence[str]], read: list[list[Read]]
+    ) -> Looked:
+        whole = [[own for own in of_prompt if not isinstance(own, str)] for of_prompt in read]
+        places = np.repeat(np.arange(len(texts)), [len(own) for own in whole])
+        features = self._features([pixels for own in whole for pixels, _ in own])
         return Looked(
+            prompts=part,
             rows=self._judging.rows(features, places, texts, source_ids),
-            copies=copies,
+            copies=[_of_one_kind([copy for _, copy in own]) for own in whole],
             seen=[features[places == place] for place in range(len(texts))],
-            faults=faults,
+            faults=[(place, own) for place, of in enumerate(read) for own in of if isinstance(own, str)],
         )
 
-    def _read(self, name: str) -> tuple[Tensor, bytes] | str:
-        """The pixels that the judge is given, and the copy; or what is wrong with the file."""
+    def _features(self, pixels: list[Tensor]) -> np.ndarray:
+        judge = self._judging.judge
+        return judge.features_of(pixels) if pixels else np.empty((0, judge.width), dtype=np.float32)
+
+    def _read(self, name: str) -> Read:
         try:
             image = open_picture(self._folder, name, QualityError)
             return self._judging.judge.pixels(image), _copy(image)
@@ -228,11 +243,39 @@ class Onlooker:
             return str(fault)
 
 
+def _parts(n_images: Sequence[int]) -> Iterator[slice]:
+    """Prompts one after the other, so many that they have `READ_AT_ONCE` images, or one that has more."""
+    start, held = 0, 0
+    for place, own in enumerate(n_images):
+        if held and held + own > READ_AT_ONCE:
+            yield slice(start, place)
+            start, held = place, 0
+        held += own
+    if start < len(n_images):
+        yield slice(start, len(n_images))
+
+
 def _copy(image: Image.Image) -> bytes:
-    """A PNG of the image, made smaller where it is large."""
-    scale = min(1.0, SHORT_EDGE / min(image.size), LONG_EDGE / max(image.size))
-    width, height = (max(1, round(edge * scale)) for edge in image.size)
+    """A PNG of the image, or of a large one a JPEG that was made smaller by a whole factor, which is fast."""
+    factor, content = max(min(image.size) // SHORT_EDGE, -(-max(image.size) // LONG_EDGE)), io.BytesIO()
+    if factor < 2:
+        image.save(content, "PNG", compress_level=1)
+    else:
+        image.reduce(factor).save(content, "JPEG", quality=JPEG_QUALITY)
+    return content.getvalue()
+
+
+def _of_one_kind(copies: list[bytes]) -> list[bytes]:
+    """All PNG, or where one is a JPEG all JPEG: the images of a prompt are called alike."""
+    if len({copy[:2] for copy in copies}) < 2:
+        return copies
+    return [_as_jpeg(copy) for copy in copies]
+
+
+def _as_jpeg(copy: bytes) -> bytes:
+    if copy.startswith(JPEG_START):
+        return copy
     content = io.BytesIO()
-    small = image if scale == 1 else image.resize((width, height), Image.Resampling.LANCZOS, reducing_gap=2.0)
-    small.save(content, "PNG", compress_level=1)
+    with Image.open(io.BytesIO(copy), formats=("PNG",)) as image:
+        image.save(content, "JPEG", quality=JPEG_QUALITY)
     return content.getvalue()

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import re
-import warnings
 from pathlib import Path
 
 import numpy as np
-from PIL import Image, ImageOps
+from PIL import ExifTags, Image, ImageOps
 
 from emoe_audit.errors import AuditError
 
 FORMATS = ("PNG", "JPEG", "WEBP", "GIF", "BMP", "TIFF")
 DEEPEST = 2**16 - 1
+JPEG_START = b"\xff\xd8"
 LATER = re.compile(r"-\d+(\.[a-z]+)$")
 
 
@@ -30,11 +30,18 @@ def open_picture(folder: Path, name: str, error: type[AuditError]) -> Image.Imag
     if not path.is_file():
         raise error(f"{shown} is not in {folder}")
     try:
-        too_large = Image.DecompressionBombWarning
-        with warnings.catch_warnings(action="error", category=too_large), Image.open(path, formats=FORMATS) as image:
-            return _on_white(_of_eight_bits(ImageOps.exif_transpose(image)))
+        with Image.open(path, formats=FORMATS) as image:
+            _check_pixels(image)
+            return _on_white(_of_eight_bits(_upright(image)))
     except Exception as fault:  # what a decoder raises for a broken image is not documented
         raise error(f"{shown} is not an image that can be read ({', '.join(FORMATS)}): {fault}") from fault
+
+
+def _check_pixels(image: Image.Image) -> None:
+    """Raise `ValueError` before more is unfolded than Pillow only warns of, on whichever thread this is."""
+    most = Image.MAX_IMAGE_PIXELS
+    if most is not None and image.width * image.height > most:
+        raise ValueError(f"has {image.width:,} times {image.height:,} pixels, more than {most:,} are not read")
 
 
 def inside(folder: Path, name: str, error: type[AuditError]) -> Path:
@@ -49,6 +56,10 @@ def inside(folder: Path, name: str, error: type[AuditError]) -> Path:
     if not is_inside:
         raise error(f"{shown} lies outside {folder}; only files inside it are read")
     return path
+
+
+def _upright(image: Image.Image) -> Image.Image:
+    return image if image.getexif().get(ExifTags.Base.Orientation, 1) == 1 else ImageOps.exif_transpose(image)
 
 
 def _of_eight_bits(image: Image.Image) -> Image.Image:
@@ -79,6 +90,11 @@ def numbered(first: str, number: int) -> str:
 def first_of(name: str) -> str:
     """The name of the first, by that of one of several."""
     return LATER.sub(r"\1", name)
+
+
+def ending_of(content: bytes) -> str:
+    """How the name of a PNG or a JPEG ends, by its first bytes."""
+    return "jpg" if content.startswith(JPEG_START) else "png"
 
 
 def is_whole_png(path: Path) -> bool:

@@ -77,7 +77,12 @@ CONTEXT: dict[str, Any] = {
     "transform": "cr:transform",
 }
 """As the specification has it."""
-DELIMITED = {".csv": "text/csv", ".tsv": "text/tab-separated-values", ".parquet": PARQUET, ".jsonl": "application/jsonlines"}
+DELIMITED = {
+    ".csv": "text/csv",
+    ".tsv": "text/tab-separated-values",
+    ".parquet": PARQUET,
+    ".jsonl": "application/jsonlines",
+}
 ID = re.compile(r"[^\w.-]+", re.ASCII)
 
 

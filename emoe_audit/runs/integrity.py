@@ -143,7 +143,7 @@ def _quick_faults(run: Path, listed: Listed) -> Iterator[Fault]:
     for name in _sample(fitting, sizes):
         if state_of(run / name) not in listed.states[name]:
             yield Fault(path=name, kind="changed")
-    for table in ("prompts", "scores", "readings", "noises", "quality"):
+    for table in ("prompts", "scores", "readings", "noises", "sights", "quality"):
         for name, _ in files_in(run / table) if (run / table).is_dir() else ():
             if f"{table}/{name}" not in listed.states and SHARD.fullmatch(f"{table}/{name}"):
                 yield Fault(path=f"{table}/{name}", kind="unknown")

@@ -33,7 +33,7 @@ PLAN, MANIFEST, ERRORS, LOCK, WRITER = "plan.json", "manifest.json", "errors.jso
 FILES, JOURNAL = "files.parquet", "files.jsonl"
 OWN = re.compile(
     r"plan\.json|errors\.jsonl|report\.(json|html)|verification\.html"
-    r"|(prompts|scores|readings|noises|quality|analysis|images|abstain)/.*(?<!\.tmp)"
+    r"|(prompts|scores|readings|noises|sights|quality|analysis|images|abstain)/.*(?<!\.tmp)"
 )
 """What a run of an earlier version holds that is its own."""
 SCHEMA = pa.schema([("path", pa.string()), ("bytes", pa.int64()), ("sha256", pa.string())])

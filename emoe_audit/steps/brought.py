@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -18,7 +19,7 @@ from emoe_audit.steps.pictures import keep_pictures
 from emoe_audit.types import EnsembleSpec, ImageConfig, RowError, Stage
 
 if TYPE_CHECKING:
-    from emoe_audit.quality.brought import Onlooker
+    from emoe_audit.quality.brought import Looked, Onlooker
     from emoe_audit.quality.candidates import Candidates
 
 log = logging.getLogger(__name__)
@@ -50,20 +51,21 @@ class Looking:
 
     def work(self, loaded: Onlooker, own: RunStore, rows: Sequence[Row]) -> None:
         """Write copies of the images and a shard of what the judge says; an image that cannot be read is recorded."""
-        looked = loaded.judge(
-            [row["prompt"] for row in rows], [row["source_ids"] for row in rows], [row["files"] for row in rows]
-        )
-        own.record_error(
-            *(
-                RowError(stage=self.stage, prompt_id=rows[place]["prompt_id"], message=why)
-                for place, why in looked.faults
-            )
-        )
+        given = ([row[name] for row in rows] for name in ("prompt", "source_ids", "files"))
+        with ThreadPoolExecutor(1) as writer:  # which waits for the disk while the next images are judged
+            kept = [writer.submit(self._kept, own, rows[part.prompts], part) for part in loaded.judge(*given)]
+        found = [own.result() for own in kept]
+        judged = pd.concat([rows for rows in found if len(rows)] or found[:1])
+        if len(judged):
+            own.append("quality", judged)
+
+    def _kept(self, own: RunStore, rows: Sequence[Row], looked: Looked) -> pd.DataFrame:
+        """Write what is kept of some prompts beside what the judge says, which is given back."""
+        faults = [(rows[place]["prompt_id"], why) for place, why in looked.faults]
+        own.record_error(*(RowError(stage=self.stage, prompt_id=prompt_id, message=why) for prompt_id, why in faults))
         stamps = [rows[place]["image_stamp"] for place in looked.rows["place"]]
         judged = keep_pictures(own, rows, looked.copies, looked.seen, looked.rows.assign(image_stamp=stamps))
-        seen = judged[judged["n_images"] > 0]
-        if len(seen):
-            own.append("quality", seen)
+        return judged[judged["n_images"] > 0]
 
 
 def choose_brought(store: RunStore, own: RunStore) -> pd.DataFrame:

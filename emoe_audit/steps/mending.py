@@ -19,7 +19,7 @@ from emoe_audit.runs.shards import shards
 from emoe_audit.runs.store import RunStore
 
 log = logging.getLogger(__name__)
-IMAGE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]{32}(-[0-9]{1,6})?\.png")
+IMAGE = re.compile(r"images/[0-9a-f]{2}/[0-9a-f]{32}(-[0-9]{1,6})?\.(png|jpg)")
 AUDIT_MENDS = re.compile(
     r"missing: (?!plan\.json|files\.parquet).*"
     r"|changed: (manifest\.json|errors\.jsonl|report\.(json|html)|verification\.html"
@@ -69,7 +69,7 @@ def _to_be_made(faults: Sequence[Fault], store: RunStore, mends: re.Pattern[str]
 
 
 def _is_torn(store: RunStore, name: str) -> bool:
-    return IMAGE.fullmatch(name) is not None and not is_whole_png(store.path / name)
+    return name.endswith(".png") and IMAGE.fullmatch(name) is not None and not is_whole_png(store.path / name)
 
 
 def _take_out(store: RunStore, names: Sequence[str]) -> None:

@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pandas as pd
 
-from emoe_audit.readers.pictures import numbered
+from emoe_audit.readers.pictures import ending_of, numbered
 from emoe_audit.runs.store import RunStore
 
 MOST_SEEN = 8
@@ -29,11 +29,14 @@ def keep_pictures(
     Args:
         store: Where they go.
         rows: The prompts, with their `key`.
-        files: The images of each as PNG.
+        files: The images of each, all as PNG or all as JPEG.
         seen: What the judge sees in those of each that it judged, `[image, feature]`.
         judged: Rows with the `place` of their prompt, see `quality.judging.Judging`.
     """
-    names = [f"images/{row['key'][:2]}/{row['key']}.png" for row in rows]
+    names = [
+        f"images/{row['key'][:2]}/{row['key']}.{ending_of(own[0]) if own else 'png'}"
+        for row, own in zip(rows, files, strict=True)
+    ]
     for first, own in zip(names, files, strict=True):
         for number, content in enumerate(own, start=1):
             store.write_image(numbered(first, number), content)

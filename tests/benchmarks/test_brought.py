@@ -34,10 +34,7 @@ from emoe_audit.experts.spec_reader import LOCAL_JUDGE
 from emoe_audit.prompts.emoji import default_prompts
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.quality.attributes import SHOWN_TONE, subject_prompts, subjects
-from emoe_audit.quality.brought import Onlooker
-from emoe_audit.quality.candidates import Candidates
 from emoe_audit.quality.clip_score import ClipJudge
-from emoe_audit.quality.judging import Judging
 from emoe_audit.readers.pictures import numbered
 from emoe_audit.runs.sights import sights_of
 from emoe_audit.runs.store import RunStore
@@ -46,7 +43,7 @@ from emoe_audit.steps.images import judge_pending
 from emoe_audit.types import ImageConfig, ScoringConfig
 from tests.benchmarks.record import merge_record
 from tests.benchmarks.sd15 import all_cores
-from tests.quality.hostile_images import write_hostile_images
+from tests.quality.hostile_images import look_at, write_hostile_images
 
 pytestmark = [pytest.mark.benchmark, pytest.mark.timeout(0)]
 WORLD = "emoji-b"
@@ -237,16 +234,7 @@ def test_no_hostile_image_is_misjudged() -> None:
     with tempfile.TemporaryDirectory() as place:
         images = write_hostile_images(Path(place) / "images")
         judge = ClipJudge(str(load_spec(WORLD).judge), device="cpu")
-        onlooker = Onlooker(Judging(judge, {}, Candidates(("dog",))), Path(place) / "images")
-        looked = onlooker.judge(["a"] * len(images), [["s"]] * len(images), [[own.name] for own in images])
-    refused, wrong = {place for place, _ in looked.faults}, []
-    for number, own in enumerate(images):
-        if own.colour is not None and number not in refused:
-            expected = judge.image_features([Image.new("RGB", (64, 64), own.colour)])[0]
-            is_right = bool(looked.seen[number][0] @ expected > 0.99)
-        else:
-            is_right = own.colour is None and (number in refused or not own.refused)
-        wrong += [] if is_right else [{"what": "hostile image", "name": own.name}]
+        wrong = [{"what": "hostile image", "name": own.name} for own in look_at(judge, Path(place) / "images", images)]
     figures = {"hostile_images_tried": float(len(images)), "hostile_images_wrong": float(len(wrong))}
     merge_record("brought", "hostile", figures, wrong)
     assert not wrong

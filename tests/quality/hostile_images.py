@@ -9,18 +9,25 @@ import io
 import os
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 from PIL import Image, PngImagePlugin
 
+from emoe_audit.quality.brought import Onlooker
+from emoe_audit.quality.candidates import Candidates
+from emoe_audit.quality.clip_score import ClipJudge
+from emoe_audit.quality.judging import Judging
+
 SIZE = (24, 16)
 COLOUR = (200, 60, 20)
 FORMATS = {"PNG": "png", "JPEG": "jpg", "WEBP": "webp", "GIF": "gif", "BMP": "bmp", "TIFF": "tif"}
 CUTS = (0, 1, 7, 20, 33, 60, 100)
 """Bytes that are left of a file; none is enough for an image."""
+ALIKE = 0.99
+"""Cosine from which a judge sees a picture of one colour in a file."""
 FLIPS = 20
 """Copies of each format with other bytes in places."""
 ROTATED = {1: None, 2: "FLIP_LEFT_RIGHT", 3: "ROTATE_180", 6: "ROTATE_270", 8: "ROTATE_90"}
@@ -172,3 +179,18 @@ def _other_things(folder: Path) -> Iterator[HostileImage]:
     yield from (
         HostileImage(name=f"{own}.png", refused=True) for own in ("outside", "nowhere", "itself", "device", "pipe")
     )
+
+
+def look_at(judge: ClipJudge, folder: Path, images: Sequence[HostileImage]) -> list[HostileImage]:
+    """Those of which not that became which was to become of them, or of which nothing was said."""
+    onlooker, wrong = Onlooker(Judging(judge, {}, Candidates(("dog",))), folder), []
+    for looked in onlooker.judge(["a"] * len(images), [["s"]] * len(images), [[own.name] for own in images]):
+        refused = {place for place, _ in looked.faults}
+        for place, own in enumerate(images[looked.prompts]):
+            is_seen = len(looked.seen[place]) == 1
+            is_right = is_seen != (place in refused) and not (own.refused and is_seen)
+            if own.colour is not None:
+                expected = judge.image_features([Image.new("RGB", (64, 64), own.colour)])[0]
+                is_right = is_seen and bool(looked.seen[place][0] @ expected > ALIKE)
+            wrong += [] if is_right else [own]
+    return wrong
