@@ -200,7 +200,7 @@ def verify_ensemble(
     """Hold every score and baseline against the known training coverage of an ensemble."""
     from emoe_audit.experts.spec import load_spec
     from emoe_audit.ground.page import write_page
-    from emoe_audit.ground.verify import NOISES, verify
+    from emoe_audit.ground.verify import NOISES, PER_PROMPT, verify
     from emoe_audit.runs.store import RunStore
     from emoe_audit.types import ImageConfig
 
@@ -216,7 +216,7 @@ def verify_ensemble(
         folder,
         n_concepts=concepts,
         scoring=ScoringConfig(device=device, n_noise=NOISES),
-        images=ImageConfig(n_images=n_images, device=device),
+        images=ImageConfig(n_images=n_images, device=device, per_prompt=PER_PROMPT),
         command=command_line(),
         progress=progress_of(quiet),
     )

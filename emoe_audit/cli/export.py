@@ -1,4 +1,4 @@
-"""The command that takes a finished run elsewhere: into a spreadsheet, or into a model card."""
+"""The command that takes a finished run elsewhere: into a spreadsheet, a model card, or a catalogue of datasets."""
 
 from __future__ import annotations
 
@@ -15,16 +15,19 @@ from emoe_audit.cli.options import option, output_options, run_argument
 @run_argument
 @option(
     "--what",
-    type=click.Choice(["csv", "groups", "model-card"]),
+    type=click.Choice(["csv", "groups", "model-card", "croissant"]),
     required=True,
     show_default=False,
-    help="Every prompt as CSV, the means of groups as CSV, or a section of a model card as Markdown.",
+    help="Every prompt as CSV, the means of groups as CSV, a section of a model card as Markdown, or what others need "
+    "to load the run's tables, as Croissant 1.1.",
 )
 @option("--out", type=Target(), required=True, show_default=False, help="The file.")
+@option("--license", default=None, show_default="none", help="Of a dataset, as a name or an address.")
 @output_options
-def export(run_folder: Path, what: str, out: Path, as_json: bool, quiet: bool) -> int:
-    """Write a run as CSV or as a section of a model card."""
+def export(run_folder: Path, what: str, out: Path, license: str | None, as_json: bool, quiet: bool) -> int:
+    """Write a run as CSV, as a section of a model card, or as the description of a dataset."""
     from emoe_audit.report.collect import collect
+    from emoe_audit.report.croissant import describe_run
     from emoe_audit.report.export import export_groups, export_results
     from emoe_audit.report.model_card import write_model_card
     from emoe_audit.runs.store import RunStore
@@ -34,6 +37,8 @@ def export(run_folder: Path, what: str, out: Path, as_json: bool, quiet: bool) -
         export_results(store, out)
     elif what == "groups":
         export_groups(store, out)
+    elif what == "croissant":
+        describe_run(store, collect(store), out, license)
     else:
         write_model_card(collect(store), out)
     print_result({"file": str(out)}, as_json)

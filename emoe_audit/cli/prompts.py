@@ -69,6 +69,20 @@ def check_prompts(table: Path, encoder: str | None, device: str, as_json: bool, 
     return EXIT_ROW_ERRORS if read.row_errors else 0
 
 
+@prompts.command("croissant")
+@click.argument("table", type=click.Path(path_type=Path))
+@option("--out", type=Target(), required=True, show_default=False, help="JSON file.")
+@option("--license", default=None, show_default="none", help="Of the table, as a name or an address.")
+@output_options
+def croissant_prompts(table: Path, out: Path, license: str | None, as_json: bool, quiet: bool) -> int:
+    """Describe a prompt table so that others find and load it, as Croissant 1.1."""
+    from emoe_audit.prompts.read import read_prompts
+    from emoe_audit.report.croissant import describe_table
+
+    print_result({"file": str(describe_table(read_prompts(table), table, out, license))}, as_json)
+    return 0
+
+
 def _warn_of_translations(frame: pd.DataFrame, encoder: str, device: str, quiet: bool) -> int:
     """Name the prompts that an encoder reads as another caption, and the languages that it cannot judge; how many."""
     from functools import partial

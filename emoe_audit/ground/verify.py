@@ -6,6 +6,7 @@ It is an audit whose engine adds a column for each baseline, so it is stored, re
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import islice
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ import pandas as pd
 import regex
 
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
+from emoe_audit.analysis.image_agreement import IMAGE_AGREEMENT
 from emoe_audit.analysis.refusal import TOP
 from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import start_run
@@ -27,6 +29,7 @@ from emoe_audit.ground.one_language import ONE_LANGUAGE, Candidate
 from emoe_audit.ground.table import Verification, tabulate
 from emoe_audit.progress import Progress, chunks, silent
 from emoe_audit.prompts.emoji import IMAGE_COLUMNS, caption_matrix, default_prompts, is_plain
+from emoe_audit.prompts.table import PromptTable
 from emoe_audit.scoring.disagreement import SCORES
 from emoe_audit.scoring.engine import ScoringEngine
 from emoe_audit.scoring.flops import gflop
@@ -34,17 +37,21 @@ from emoe_audit.scoring.loading import load_engine
 from emoe_audit.steps.checks import check_pending, find_languages, know_languages
 from emoe_audit.steps.images import judge_pending
 from emoe_audit.steps.summary import summarize
-from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
+from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, RunManifest, ScoringConfig
 from emoe_audit.validity.signs import oriented_scores
 
 RELATED_WORDS = 0.05
 """Share of its words that a never-seen language has in common with seen ones from which it counts as related."""
 WORD = regex.compile(r"\p{L}[\p{L}\p{M}\u200c\u200d]*")
 READABILITY = "text_recall_at_10"
+IMAGE_DISAGREEMENT = "image_disagreement"
+"""The row of 1 minus the agreement of images, which is no score: it takes images."""
 TRAINING_CAPTIONS = 2000
 COUNTED_PROMPTS = 8
 NOISES = 4
 """With which all records were made."""
+PER_PROMPT = 2
+"""Images of a prompt, from two noises: whether translations show the same cannot be told from one."""
 
 
 class BenchEngine:
@@ -124,12 +131,35 @@ def verify(
     columns = oriented_scores() | {name: (name, 1.0) for name in engine.baselines}
     ground = lay_ground(results, coverage, captions)
     grids = {name: sign * _grid(results, column) for name, (column, sign) in columns.items()}
+    if IMAGE_AGREEMENT in results:
+        grids[IMAGE_DISAGREEMENT] = _in_all_concepts(1 - _grid(results, IMAGE_AGREEMENT))
     scores = {name: grid for name, grid in grids.items() if not np.isnan(grid).all()}
     counted = engine.gflop(list(prompts.frame["prompt"].unique()[:COUNTED_PROMPTS]))
+    if IMAGE_DISAGREEMENT in scores:
+        counted[IMAGE_DISAGREEMENT] = gflop_of_images(store.sources(), prompts)
     validity = read_validity(store)
     ranking = ranking_score(store, validity)
     signs = {own.score: own.sign for own in validity.scores} if validity else {}
     return tabulate(spec.name, ground, scores, counted, default_score=ranking, signs=signs, n_boot=n_boot)
+
+
+def gflop_of_images(plan: RunManifest, prompts: PromptTable) -> float:
+    """Billions of floating-point operations in which the images of a prompt are drawn and seen."""
+    from emoe_audit.quality.clip_score import ClipJudge
+    from emoe_audit.quality.images import ImageMaker
+
+    maker, judge = (
+        ImageMaker(plan.ensemble, plan.images),
+        ClipJudge(str(plan.ensemble.judge), device=plan.images.device),
+    )
+    sample = list(islice(prompts.prompts(), 2))
+    return plan.images.per_prompt * gflop(lambda: judge.image_features(maker.make(sample))) / len(sample)
+
+
+def _in_all_concepts(grid: np.ndarray) -> np.ndarray:
+    """What is known of drawn concepts alone, with the mean of its language where a concept was not drawn."""
+    means = np.array([np.nanmean(own) if np.isfinite(own).any() else np.nan for own in grid])
+    return np.where(np.isnan(grid), means[:, None], grid)
 
 
 def known_coverage(spec: EnsembleSpec) -> pd.DataFrame:

@@ -63,7 +63,8 @@ def workshop(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     (tmp_path / "my_score.py").write_text(block(README, "python", "register_score"))
     for file in ("photo.safetensors", "pencil-lora.safetensors"):
         (tmp_path / file).touch()
-    (tmp_path / "val2017").mkdir()
+    for folder in ("val2017", "images"):
+        (tmp_path / folder).mkdir()
     monkeypatch.chdir(tmp_path)
     return tmp_path
 
