@@ -37,14 +37,16 @@ def test_verify_prints_its_table_as_json_with_registered_scores_in_it(
     own = tmp_path / "own.py"
     own.write_text(
         "from emoe_audit import register_score\n"
-        "@register_score('first_expert')\n"
-        "def first_expert(features):\n    return features[0].square().mean(dim=(1, 2, 3))\n"
+        "@register_score('turned')\n"
+        "def turned(features):\n    return -features.float().var(dim=0).mean(dim=(1, 2, 3))\n"
     )
     words = ["--concepts", "2", "--n-images", "0", "--register", str(own), "--out", str(tmp_path / "run"), "--json"]
     done = CliRunner().invoke(cli, ["ensemble", "verify", folder, *words], catch_exceptions=False)
     found = json.loads(done.stdout)
     assert found["ensemble"] == "tiny"
-    assert {"first_expert", "relative_disagreement", "token_count"} <= {row["name"] for row in found["scores"]}
+    rows = {row["name"]: row for row in found["scores"]}
+    assert {"relative_disagreement", "token_count"} <= set(rows)
+    assert rows["turned"]["language_rho"] == -rows["disagreement"]["language_rho"] != 0
     assert "scoring: 24 of 24" in done.stderr
 
 

@@ -142,17 +142,6 @@ def test_a_second_bench_computes_nothing(
     assert run(known_spec, out).to_json()["scores"][0] == found.to_json()["scores"][0]
 
 
-def test_a_registered_score_has_its_row(
-    known_spec: EnsembleSpec, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    scores = dict(disagreement_module.SCORES)
-    for module in ("scoring.disagreement", "scoring.engine", "ground.verify", "validity.signs"):
-        monkeypatch.setattr(f"emoe_audit.{module}.SCORES", scores)
-    disagreement_module.register_score("turned")(lambda features: -disagreement_module.disagreement(features))
-    rows = {row.name: row.figures for row in run(known_spec, tmp_path / "run", check_pairs=0).scores}
-    assert rows["turned"]["language_rho"].value == -rows["disagreement"]["language_rho"].value
-
-
 def test_an_ensemble_of_unknown_training_is_refused(tiny_spec: EnsembleSpec, tmp_path: Path) -> None:
     with pytest.raises(EnsembleError, match="tiny: says not what it was trained on"):
         verify(tiny_spec, tmp_path / "run")

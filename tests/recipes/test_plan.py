@@ -53,8 +53,9 @@ def test_a_proposed_plan_is_not_confounded_with_tokens(tokens: pd.DataFrame) -> 
     assert abs(spearmanr(shares, tokens["tokens_per_word"][shares.index]).statistic) < 0.1
 
 
-def test_a_plan_survives_writing_and_reading(tmp_path: Path, tokens: pd.DataFrame) -> None:
-    plan = propose_plan("x", seed=1, tokens=tokens)
+@pytest.mark.parametrize("path", PLANS, ids=lambda path: path.stem)
+def test_a_plan_survives_writing_and_reading(path: Path, tmp_path: Path) -> None:
+    plan = Plan.read(path)
     plan.write(tmp_path / "plan.yaml")
     assert Plan.read(tmp_path / "plan.yaml") == plan
 

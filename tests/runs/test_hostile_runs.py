@@ -22,7 +22,7 @@ from tests.runs.written import files_of
 pytestmark = pytest.mark.slow
 
 N_FLIPS = 60
-AUDITS = 3
+AUDITS = 2
 
 
 @pytest.fixture(scope="module")
