@@ -147,7 +147,8 @@ def _picture(run: Path, image: str, prompt: str) -> str:
 
 
 def _with_noise(row: Any, score: str) -> str:
-    value, spread = float(row[score]), float(row.get(f"{score}_noise_sd", math.nan)) / math.sqrt(max(1, row.n_noise))
+    n_noise = 1 if pd.isna(row.n_noise) else max(1, row.n_noise)
+    value, spread = float(row[score]), float(row.get(f"{score}_noise_sd", math.nan)) / math.sqrt(n_noise)
     if not math.isfinite(spread):
         return _rounded(value)
     places = decimals([value])
@@ -159,7 +160,8 @@ def _percent(share: float) -> str:
 
 
 def _rounded(value: float, places: int | None = None) -> str:
-    return number(float(value), decimals([float(value)]) if places is None else places)
+    known = math.nan if pd.isna(value) else float(value)
+    return number(known, decimals([known]) if places is None else places)
 
 
 def wrap(body: str) -> str:

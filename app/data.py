@@ -36,8 +36,8 @@ WATCHED = ("", "prompts", "scores", "readings", "quality", "analysis")
 """Folders of a run, its own among them, whose files make what is shown."""
 PAGE_SIZE = 25
 MAX_TRANSLATIONS = 60
-Order = Literal["most unsure", "surest", "as written"]
-"""The first two from the worst to the best, and from the best to the worst, by whatever ranks."""
+Order = Literal["worst", "best", "as written"]
+"""By whatever ranks: the worst first, or the best."""
 HIGHEST, LOWEST = "{ranking} DESC NULLS LAST, prompt_id", "{ranking} ASC NULLS LAST, prompt_id"
 AS_WRITTEN = "prompt_id"
 TABLE_PAGE = """
@@ -154,7 +154,7 @@ def prompts_page(run: Path, chosen: PromptFilter, order: Order, page: int) -> pd
 
 def prompt_rows(run: Path, prompt_id: str) -> pd.DataFrame:
     """A prompt and its translations, worst first; empty when the run has no such prompt."""
-    rows = sql(PROMPT_ROWS, order=_order(run, "most unsure"))
+    rows = sql(PROMPT_ROWS, order=_order(run, "worst"))
     return _query(str(run), stamp(run), rows, (prompt_id, prompt_id, MAX_TRANSLATIONS))
 
 
@@ -247,7 +247,7 @@ def _order(run: Path, order: Order) -> Sql:
     if order == "as written":
         return sql(AS_WRITTEN)
     ranked_by = ranking(run)
-    is_lowest = ranks_by_images(ranked_by) == (order == "most unsure")
+    is_lowest = ranks_by_images(ranked_by) == (order == "worst")
     return sql(LOWEST if is_lowest else HIGHEST, ranking=column(run, ranked_by))
 
 

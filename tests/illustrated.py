@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -10,8 +11,12 @@ import pandas as pd
 from PIL import Image
 
 from emoe_audit.analysis.summary import analyze
+from emoe_audit.experts.images_alone import BROUGHT
+from emoe_audit.quality.judging import MEASURES
+from emoe_audit.readers.pictures import numbered
 from emoe_audit.runs.store import RunStore
-from emoe_audit.types import AnalysisConfig, RowError
+from emoe_audit.steps.summary import summarize
+from emoe_audit.types import AnalysisConfig, EnsembleSpec, ImageConfig, RowError
 from tests.made_once import made_once
 from tests.synthetic import LANGUAGES, synthetic_frame, synthetic_plan
 
@@ -68,6 +73,25 @@ def illustrated_run(
         RowError(stage="read", message="not BCP-47: " + HOSTILE[0], prompt_id="p7", line=8, column="language")
     )
     if complete:
+        store.finish()
+    return store
+
+
+@made_once
+def images_alone_run(path: Path, n_prompts: int = 200) -> RunStore:
+    """Write a run of a model of which images alone are known: quality that differs by language, and no score."""
+    frame = illustrated_frame(n_prompts)
+    model = EnsembleSpec(name="closed", base=BROUGHT, experts=(), judge="hf-hub:nobody/judge")
+    plan = replace(synthetic_plan(), ensemble=model, ensemble_hash="", images=ImageConfig(brought="/nowhere/images"))
+    store = RunStore.open(path, plan=plan)
+    store.write_prompts([frame[["key", "prompt_id", "source_id", "prompt", "language", "region"]]])
+    drawn = frame[frame["image"].notna()]
+    store.append("quality", drawn[["key", "source_id", "image", *MEASURES]].assign(n_images=2))
+    for place, image in enumerate(drawn["image"]):
+        for number in (1, 2):
+            store.write_image(numbered(image, number), _drawn(place))
+    with store.locked():
+        summarize(store, AnalysisConfig(n_boot=20, min_sources=2))
         store.finish()
     return store
 

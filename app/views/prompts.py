@@ -68,11 +68,7 @@ def choose_prompts(run: Path) -> tuple[data.PromptFilter, data.Order]:
         picked = group_box.selectbox(label, list(names), key="group", bind="query-params", on_change=_first_page)
         group = names.get(str(picked), "")
     text = text_box.text_input("Containing", key="containing", bind="query-params", on_change=_first_page)
-    words = {"most unsure": "worst drawn", "surest": "best drawn"} if ranks_by_images(data.ranking(run)) else {}
-    order = order_box.selectbox(
-        "Order", get_args(data.Order), key="order", bind="query-params", on_change=_first_page,
-        format_func=lambda own: words.get(own, own),
-    )  # fmt: skip
+    order = order_box.selectbox("Order", get_args(data.Order), key="order", bind="query-params", on_change=_first_page)
     return data.PromptFilter(by=by if group else "", group=group, text=text or ""), order
 
 

@@ -108,7 +108,7 @@ def test_a_group_of_the_address_is_the_group_that_is_shown(open_app: Open) -> No
 
 
 def test_words_and_order_choose_prompts(open_app: Open) -> None:
-    app = open_app(run="plain", containing="S0000003", order="surest")
+    app = open_app(run="plain", containing="S0000003", order="best")
     expected = FRAME[FRAME.source_id == "s0000003"].sort_values("relative_disagreement")
     assert list(rows(app).key) == list(expected.key)
 
