@@ -135,10 +135,8 @@ def _images(run: Path, row: Any) -> str:
     """The images of a prompt, the first of them where they are many."""
     if not isinstance(row.image, str):
         return ""
-    n = int(row.n_images) if pd.notna(row.get("n_images")) else 1
-    return "".join(
-        _picture(run, numbered(row.image, number), row.prompt) for number in range(1, max(1, min(n, MOST_IMAGES)) + 1)
-    )
+    n = max(1, int(min(row.n_images, MOST_IMAGES))) if pd.notna(row.get("n_images")) else 1
+    return "".join(_picture(run, numbered(row.image, number), row.prompt) for number in range(1, n + 1))
 
 
 def _picture(run: Path, image: str, prompt: str) -> str:

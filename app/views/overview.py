@@ -30,8 +30,9 @@ def page() -> None:
     st.caption(f"Ranked by {score_name(report.ranking)}; a mark says what survives a test of all groups at once.")
     for table in report.groups:
         show_worst(table)
-    st.subheader("Which score to trust")
-    show_validity(report)
+    if report.manifest.is_scored:
+        st.subheader("Which score to trust")
+        show_validity(report)
     st.subheader("Scope")
     st.html(cards.scope(report))
 

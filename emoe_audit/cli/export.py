@@ -32,6 +32,8 @@ def export(run_folder: Path, what: str, out: Path, license: str | None, as_json:
     from emoe_audit.report.model_card import write_model_card
     from emoe_audit.runs.store import RunStore
 
+    if license is not None and what != "croissant":
+        raise click.UsageError("--license is that of a dataset: give it with --what croissant")
     store = RunStore.open(run_folder)
     if what == "csv":
         export_results(store, out)

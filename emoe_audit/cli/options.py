@@ -290,8 +290,6 @@ def configs(settings: dict[str, Any]) -> tuple[ScoringConfig, ImageConfig]:
     images = {**settings, "num_inference_steps": settings["image_steps"], "expert": settings["image_expert"]}
     images |= {"lossy": settings["lossy_mixture"], "brought": settings["images"]}
     images["per_prompt"] = settings["images_per_prompt"]
-    if settings["images"] is not None and not settings["n_images"]:
-        raise click.UsageError("--images are judged, and --n-images 0 asks for none: leave out one of them")
     if images["lossy"] and settings["memory_budget"] is None:
         raise click.UsageError("--lossy-mixture draws by what fits into a memory budget: give --memory-budget, too")
     images["batch_size"] = settings["batch_size"] or ImageConfig().batch_size

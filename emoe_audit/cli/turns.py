@@ -90,7 +90,7 @@ def work_of(table: PromptTable, spec: EnsembleSpec, scoring: ScoringConfig, imag
     from emoe_audit.prompts.captions import choose_captions, compact
 
     n_scored, n_images = table.n_prompts if spec.experts else 0, table.n_prompts
-    if images.brought is None:
+    if images.brought is None or not images.n_images:
         chosen = choose_captions(compact(table.parts), images.n_images, images.seed) if images.n_images else None
         n_images = chosen.n_images if chosen else 0
     return Watched(key_of(spec, scoring, images), {"scoring": n_scored, "images": n_images})

@@ -20,7 +20,7 @@ from emoe_audit.analysis.multiplicity import adjusted
 from emoe_audit.analysis.permutation import N_PERMUTATIONS, sign_flip_p
 from emoe_audit.analysis.rows import records
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
-from emoe_audit.analysis.summary import MEASURES, QUALITY
+from emoe_audit.analysis.summary import MEASURES, QUALITY, SOURCE_QUALITY
 from emoe_audit.decisions.comparison import ComparedRun, Comparison, GroupChange, ImagePair, Outcome
 from emoe_audit.decisions.ranking import count_values, quality_measure, ranking_score, read_validity
 from emoe_audit.errors import StoreError
@@ -104,7 +104,8 @@ def choose_score(a: RunStore, b: RunStore, score: str | None) -> str:
     measured = {store.path: _measured(store) for store in (a, b)}
     chosen = score or ranking_score(a, read_validity(a))
     if score is None and not (a.plan().is_scored and b.plan().is_scored):
-        chosen = quality_measure(a)
+        wanted = (quality_measure(a), SOURCE_QUALITY, *QUALITY)
+        chosen = next((name for name in wanted if all(name in known for known in measured.values())), wanted[0])
     for path, own in measured.items():
         if chosen not in own:
             common = [name for name in measured[a.path] if name in measured[b.path]]
@@ -237,7 +238,7 @@ def _verdict(difference: float, p_bh: float, fdr: float) -> Outcome:
 def _measured(store: RunStore) -> list[str]:
     """The measures that a run has values of."""
     columns = store.columns()
-    known = [name for name in (*MEASURES, RANK) if name in columns]
+    known = [name for name in (*MEASURES, RANK, *store.ratings()) if name in columns]
     counts = count_values(store, [known_column(name, columns, store.path) for name in known])
     return [name for name, n in zip(known, counts, strict=True) if n]
 

@@ -7,18 +7,22 @@ from collections.abc import Sequence
 from dataclasses import replace
 from itertools import islice
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pandas as pd
 from PIL import Image
 
 from emoe_audit.progress import in_words
 from emoe_audit.prompts.captions import choose_captions, compact
+from emoe_audit.prompts.columns import listed
 from emoe_audit.prompts.table import PromptTable
 from emoe_audit.runs.manifest import stored_dtype
 from emoe_audit.scoring.loading import load_engine, settle_dtype
 from emoe_audit.types import EnsembleSpec, ImageConfig, Prompt, ScoringConfig
 from emoe_audit.validity.probes import MOST_TEXTS
+
+if TYPE_CHECKING:
+    from emoe_audit.quality.brought import Found
 
 PROBE_PROMPTS, PROBE_IMAGES = 32, 4
 IMAGE_KIB = 5
@@ -39,6 +43,7 @@ def estimate(
         "experts": len(spec.experts if scoring.experts is None else scoring.experts) if scoring.n_noise else 0,
         "noises": scoring.n_noise if spec.experts else 0,
         "images": n_images,
+        **({} if images.brought is None else {"without_an_image": n_without(prompts, images)}),
         "judge": judge_cost(spec.judge if n_images else None, sorted(languages)),
         "from_the_hub": to_fetch or "nothing",
         "stored_in": str(out),
@@ -55,14 +60,24 @@ def n_shown(prompts: PromptTable, images: ImageConfig) -> int:
     Raises:
         QualityError: there is no such folder, or no image in it belongs to a prompt.
     """
+    if not images.n_images:
+        return 0
     if images.brought is not None:
-        from emoe_audit.quality.brought import COLUMN, find_images
+        return sum(map(len, _found(prompts, images.brought).files.values()))
+    return choose_captions(compact(prompts.parts), images.n_images, images.seed).n_images * images.per_prompt
 
-        parts = [part.reindex(columns=["prompt_id", COLUMN]) for part in prompts.parts]
-        found = find_images(pd.concat(parts), Path(images.brought))
-        return sum(map(len, found.files.values()))
-    chosen = choose_captions(compact(prompts.parts), images.n_images, images.seed) if images.n_images else None
-    return chosen.n_images * images.per_prompt if chosen else 0
+
+def n_without(prompts: PromptTable, images: ImageConfig) -> str:
+    """How many prompts have no image among those that were brought, with the first of them."""
+    missing = [str(error.prompt_id) for error in _found(prompts, str(images.brought)).row_errors]
+    return f"{len(missing)}: {listed(missing)}" if missing else "none"
+
+
+def _found(prompts: PromptTable, folder: str) -> Found:
+    from emoe_audit.quality.brought import COLUMN, find_images
+
+    parts = [part.reindex(columns=["prompt_id", COLUMN]) for part in prompts.parts]
+    return find_images(pd.concat(parts), Path(folder))
 
 
 def seconds_each(

@@ -69,12 +69,14 @@ def read_judge(store: RunReader) -> Judge | None:
     if not store.has_analysis("judge_reading"):
         return None
     frame = store.query(READINGS)
+    if frame.empty:
+        return None
     readings = tuple(
         JudgeReading(
             language=r.language,
             basis=r.basis,
             reading=to_float(r.reading),
-            n_captions=int(r.n_captions),
+            n_captions=0 if pd.isna(r.n_captions) else int(r.n_captions),
             reads=None if pd.isna(r.reads) else bool(r.reads),
             is_source=bool(r.is_source),
         )

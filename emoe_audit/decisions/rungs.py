@@ -32,7 +32,8 @@ LADDER: dict[Rung, RungWords] = {
     ),
     "measured": RungWords(
         word="Measured on images",
-        rests_on="nothing is scored, groups are ranked by their images, and the judge is known to read the captions",
+        rests_on="nothing is scored, groups are ranked by their images, and the judge is known to read the captions, "
+        "or has not to",
         sentence="Act on the ranking where images count: {basis}",
     ),
     "published": RungWords(

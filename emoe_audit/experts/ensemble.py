@@ -18,7 +18,7 @@ from emoe_audit.experts.devices import is_out_of_memory, resolve_device, resolve
 from emoe_audit.experts.emergent import Members, read_members
 from emoe_audit.experts.hashing import UNET_FIELDS, TensorHasher, json_digest
 from emoe_audit.experts.models import build_unet
-from emoe_audit.experts.own_texts import OwnTexts, describe, find_own_texts, warn_of_own_texts
+from emoe_audit.experts.own_texts import OwnTexts, check_clip_skip, describe, find_own_texts, warn_of_own_texts
 from emoe_audit.experts.paths import read_path
 from emoe_audit.experts.public_readers import PublicReader, recognise
 from emoe_audit.experts.residency import Footprint, Residency, Streamed, TensorMover, choose_residency
@@ -185,6 +185,7 @@ class _Parts:
         if spec.emergent is not None:
             members, base = read_members(spec, base)
         loads, texts = _loads(spec, base, members), base.read_texts()
+        check_clip_skip(spec, texts)
         return cls(
             base=base,
             members=members,

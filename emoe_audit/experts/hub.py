@@ -34,7 +34,8 @@ class HubSource:
 def hub_sources(spec: EnsembleSpec) -> tuple[HubSource, ...]:
     """Ask the hub about every source that is not on this disk, each once. Raises `EnsembleError`."""
     wanted: dict[tuple[str, str | None], list[HubFiles]] = {}
-    for own, files in [(spec.base, BASE_FILES), *((expert, _files_of(spec, expert)) for expert in _experts(spec))]:
+    whole = [(expert, BASE_FILES) for expert in spec.experts] if spec.text_encoders == "own" else []
+    for own, files in [(spec.base, BASE_FILES), *((expert, EXPERT_FILES) for expert in _experts(spec)), *whole]:
         if not is_on_disk(own.source):
             wanted.setdefault((own.source, own.revision), []).append(files)
     return tuple(_ask(source, revision, files) for (source, revision), files in wanted.items())
@@ -50,11 +51,6 @@ def fetch_notice(spec: EnsembleSpec) -> str:
             f"{own.source} at commit {own.commit[:12]}, {gib(own.n_bytes)}, licence {own.licence}"
             for own in hub_sources(spec)
         )
-
-
-def _files_of(spec: EnsembleSpec, expert: ExpertSpec) -> HubFiles:
-    """Of an expert whose own text encoders are read, as of a base."""
-    return BASE_FILES if spec.text_encoders == "own" and expert in spec.experts else EXPERT_FILES
 
 
 def _experts(spec: EnsembleSpec) -> Iterable[ExpertSpec]:

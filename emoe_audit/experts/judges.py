@@ -41,7 +41,7 @@ def judge_cost(judge: str | None, languages: Iterable[str]) -> str:
     if judge is None:
         return "none"
     if judge not in COSTS:
-        return f"{judge}, of which nothing is published here"
+        return f"{judge}, of which no cost is published here"
     millions, image, caption = COSTS[judge]
     recall = published_recall(judge, languages)
     reads = f"; reads {int((recall >= READS).sum())} of {len(recall)} languages of which that is published"

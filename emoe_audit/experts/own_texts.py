@@ -65,6 +65,14 @@ def find_own_texts(spec: EnsembleSpec, asked: Sequence[int], base: Sequence[Text
     return found
 
 
+def check_clip_skip(spec: EnsembleSpec, texts: Sequence[TextEncoderWeights]) -> None:
+    """Raise `EnsembleError` where more layers are left out than there are."""
+    for text in texts:
+        if spec.clip_skip is not None and spec.clip_skip >= text.config.num_hidden_layers:
+            n_layers = text.config.num_hidden_layers
+            raise EnsembleError(f"{spec.name}: clip_skip is {spec.clip_skip}, and {text.where} has {n_layers} layers")
+
+
 def describe(texts: Sequence[TextEncoderWeights]) -> list[list[object]]:
     """What some text encoders make of a prompt depends on: weights, settings and tokenizer, as hashes."""
     hasher = TensorHasher({})

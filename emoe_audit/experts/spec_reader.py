@@ -88,7 +88,7 @@ class SpecReader:
             captions=self._file(nodes.get("captions")),
             training_coverage=self._file(nodes.get("training_coverage")),
             text_encoders=cast(TextEncoders, self._choice(nodes.get("text_encoders"), get_args(TextEncoders), "base")),
-            clip_skip=self._number(nodes["clip_skip"], 0) if "clip_skip" in nodes else None,
+            clip_skip=(self._number(nodes["clip_skip"], 0) or None) if "clip_skip" in nodes else None,
             published=self._choice(nodes["published"], PUBLIC_READERS, "") if "published" in nodes else None,
             emergent=self._emergent(nodes["emergent"]) if "emergent" in nodes else None,
         )

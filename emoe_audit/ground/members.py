@@ -162,7 +162,9 @@ def _of_members(engine: ScoringEngine, members: Members, clusters: Clusters) -> 
     own, (weights,) = engine.ensemble, _base(engine).read_texts()
     split = split_weights(weights.tensors, {k: rows for k, rows in clusters.items() if k not in _unet_part(clusters)})
     encoder = members.text_encoder(weights, TensorMover(own.device, own.dtype).move(split))
-    return _disagreement(engine, unets, lambda texts: encode_prompts(texts, [encoder]))
+    return _disagreement(
+        engine, unets, functools.partial(encode_prompts, encoders=[encoder], clip_skip=own.spec.clip_skip)
+    )
 
 
 def _unet_part(clusters: Clusters) -> Clusters:

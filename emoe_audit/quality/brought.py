@@ -23,6 +23,7 @@ from PIL import Image
 from torch import Tensor
 
 from emoe_audit.errors import QualityError
+from emoe_audit.experts.devices import is_out_of_memory
 from emoe_audit.quality.judging import Judging
 from emoe_audit.readers.pictures import JPEG_START, inside, open_picture
 from emoe_audit.types import RowError
@@ -35,6 +36,10 @@ SHORT_EDGE, LONG_EDGE = 256, 1024
 second."""
 JPEG_QUALITY = 90
 """Of copies that were made smaller; others are kept to the last value."""
+MOST_IMAGES = 64
+"""Of a prompt."""
+MOST_LONG = 64
+"""Times as long as wide."""
 READ_AT_ONCE = 64
 """Images that are held as pixels of the judge, and judged at once."""
 
@@ -76,8 +81,11 @@ def find_images(prompts: pd.DataFrame, folder: Path) -> Found:
     errors = []
     for own, name in by_name.items():
         found = by_id.get(own, []) if not name else _named(name, folder, within)
+        if len(found) > MOST_IMAGES:
+            message = f"{len(found)} images, of which the first {MOST_IMAGES} are judged"
+            errors.append(RowError(stage="image", prompt_id=own, message=message))
         if found:
-            files[own] = tuple(found)
+            files[own] = tuple(found[:MOST_IMAGES])
         else:
             said = f"{name[:200]!r} is not in {folder}" if name else f"no image of this name in {folder}"
             errors.append(RowError(stage="image", prompt_id=own, column=COLUMN if name else None, message=said))
@@ -233,14 +241,25 @@ class Onlooker:
 
     def _features(self, pixels: list[Tensor]) -> np.ndarray:
         judge = self._judging.judge
-        return judge.features_of(pixels) if pixels else np.empty((0, judge.width), dtype=np.float32)
+        try:
+            return judge.features_of(pixels) if pixels else np.empty((0, judge.width), dtype=np.float32)
+        except RuntimeError as error:
+            if not is_out_of_memory(error):
+                raise
+            raise QualityError(
+                "out of memory while images are judged; give --device cpu, or a smaller judge"
+            ) from error
 
     def _read(self, name: str) -> Read:
         try:
             image = open_picture(self._folder, name, QualityError)
+            if max(image.size) > MOST_LONG * min(image.size):
+                return f"{name[:200]!r} has {image.width} times {image.height} pixels, which is no picture for a judge"
             return self._judging.judge.pixels(image), _copy(image)
         except QualityError as fault:
             return str(fault)
+        except Exception as fault:  # what a judge's own preparation makes of a strange image is not documented
+            return f"{name[:200]!r} cannot be prepared for the judge: {fault}"
 
 
 def _parts(n_images: Sequence[int]) -> Iterator[slice]:
@@ -257,6 +276,7 @@ def _parts(n_images: Sequence[int]) -> Iterator[slice]:
 
 def _copy(image: Image.Image) -> bytes:
     """A PNG of the image, or of a large one a JPEG that was made smaller by a whole factor, which is fast."""
+    image.info = {}  # no profile and no text goes into the copy
     factor, content = max(min(image.size) // SHORT_EDGE, -(-max(image.size) // LONG_EDGE)), io.BytesIO()
     if factor < 2:
         image.save(content, "PNG", compress_level=1)

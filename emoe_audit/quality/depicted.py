@@ -32,6 +32,8 @@ MIN_FOUND = 0.5
 """The judge must find a subject in such a share of a group's images."""
 CHUNK = 64
 """Images held at once."""
+MOST_IMAGES = 64
+"""Of a prompt."""
 
 
 class Judge(Protocol):
@@ -142,7 +144,7 @@ def who_is_depicted(
 def one_row_an_image(results: pd.DataFrame) -> pd.DataFrame:
     """The rows of a run that have an image, each as often as it has images, and with the name of one of them."""
     n_images = results["n_images"] if "n_images" in results else pd.Series(1, index=results.index)
-    rows = results.loc[results.index.repeat(n_images.fillna(1).clip(lower=1).astype(int))]
+    rows = results.loc[results.index.repeat(n_images.fillna(1).clip(1, MOST_IMAGES).astype(int))]
     number = rows.groupby(level=0).cumcount() + 1
     return rows.assign(image=[numbered(str(image), own) for image, own in zip(rows["image"], number, strict=True)])
 

@@ -23,8 +23,8 @@ class Illustrated:
 
     rows: pd.DataFrame
     """As `Judging.rows` gives them, with `image_seed` of the first image, and `flagged` where a safety checker runs."""
-    pictures: list[list[Image]]
-    """Of each prompt."""
+    pictures: list[list[tuple[int, Image]]]
+    """Of each prompt by their numbers, those that are judged first."""
     seen: list[np.ndarray]
     """What the judge sees in those of each prompt that it judges, `[image, feature]`."""
 
@@ -63,12 +63,8 @@ class Illustrator:
         config = self._maker.config
         drawn = [self._maker.draw(prompts, number) for number in range(config.per_prompt)]
         of_prompts: list[tuple[Drawing, ...]] = list(zip(*drawn, strict=True))
-        counted = [
-            (place, drawing.image)
-            for place, own in enumerate(of_prompts)
-            for drawing in own
-            if not (drawing.flagged and config.safety_checker == "blank")
-        ]
+        in_order = [sorted(enumerate(own), key=lambda numbered: self._is_blank(numbered[1])) for own in of_prompts]
+        counted = [(place, one.image) for place, own in enumerate(of_prompts) for one in own if not self._is_blank(one)]
         of, seen = np.array([place for place, _ in counted], dtype=np.int64), self._seen([own for _, own in counted])
         rows = self._judging.rows(seen, of, [prompt.prompt for prompt in prompts], source_ids)
         seeds = np.array([image_seed(config.seed, prompt.source_id) for prompt in prompts], dtype=np.int64)
@@ -77,9 +73,12 @@ class Illustrator:
             rows["flagged"] = [any(drawing.flagged for drawing in of_prompts[place]) for place in rows["place"]]
         return Illustrated(
             rows=rows,
-            pictures=[[drawing.image for drawing in own] for own in of_prompts],
+            pictures=[[(number, drawing.image) for number, drawing in own] for own in in_order],
             seen=[seen[of == place] for place in range(len(prompts))],
         )
+
+    def _is_blank(self, drawing: Drawing) -> bool:
+        return bool(drawing.flagged) and self._maker.config.safety_checker == "blank"
 
     def _seen(self, images: list[Image]) -> np.ndarray:
         judge = self._judging.judge

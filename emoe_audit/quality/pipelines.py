@@ -63,6 +63,8 @@ def check_source(spec: EnsembleSpec, expert: str | None, safety_checker: SafetyP
 
 def _check_mixture(spec: EnsembleSpec) -> None:
     n = len(spec.experts)
+    if spec.text_encoders == "own":
+        raise QualityError(f"{spec.name}: a mixture draws by one text encoder; draw with one expert, or the base")
     if spec.assembly != "shared_trunk":
         raise QualityError(
             f"{spec.name}: experts are mixed layer by layer, which takes the assembly shared_trunk; draw with one of "

@@ -72,6 +72,10 @@ EXTREMES = """
     SELECT prompt FROM results WHERE {ranking} IS NOT NULL
     GROUP BY prompt ORDER BY avg({ranking}) {order}, prompt LIMIT ?
 """
+WITH_COSINE = "count(clip_cosine)"
+JUDGED = "count(*) FILTER (coalesce(n_images, (clip_cosine IS NOT NULL)::INT) > 0)"
+SHOWN = "coalesce(sum(least(coalesce(n_images, (clip_cosine IS NOT NULL)::INT), 64)), 0)"
+"""Prompts with judged images, and these; runs of before say not how many there are of one prompt."""
 N_EXTREMES = 3
 """Prompts that are named at either end."""
 OVERALL = "SELECT {means} FROM results WHERE {by} IS NOT NULL"
@@ -171,11 +175,8 @@ def read_scope(store: RunStore, ranking: str) -> Scope:
     """Count what was audited."""
     noise = store.column(f"{ranking}_noise_sd") if ranking in NOISY_SCORES else sql("NULL::DOUBLE")
     is_counted = "n_images" in store.columns()
-    shown = {
-        "judged": sql("count(*) FILTER (n_images > 0)") if is_counted else sql("count(clip_cosine)"),
-        "images": sql("coalesce(sum(n_images), 0)") if is_counted else sql("count(clip_cosine)"),
-    }
-    row = store.query(sql(SCOPE, ranking=store.column(ranking), noise=noise, **shown)).iloc[0]
+    judged, images = (sql(JUDGED), sql(SHOWN)) if is_counted else (sql(WITH_COSINE), sql(WITH_COSINE))
+    row = store.query(sql(SCOPE, ranking=store.column(ranking), noise=noise, judged=judged, images=images)).iloc[0]
     counts = {name: int(row[name]) for name in row.index if str(name).startswith("n_")}
     noise_share = to_float(row.noise_share)
     return Scope(**counts, noise_share=noise_share, company=read_company(store), faults=_faults(store.errors()))

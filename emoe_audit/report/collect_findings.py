@@ -75,8 +75,8 @@ def confounders(store: RunStore, measures: Sequence[str]) -> tuple[Confounder, .
 
 def adjusted(store: RunStore, ranking: str) -> tuple[Adjusted, ...]:
     """Every language at equal token counts in the ranking score, the largest difference first."""
-    frame = store.query("SELECT * FROM adjusted WHERE measure = ? ORDER BY difference DESC NULLS LAST", [ranking])
-    frame = frame[::-1] if ranks_by_images(ranking) else frame
+    frame = store.query("SELECT * FROM adjusted WHERE measure = ?", [ranking])
+    frame = frame.sort_values("difference", ascending=ranks_by_images(ranking), kind="stable", na_position="last")
     return rows_as(frame.assign(label=[group_label("language", group) for group in frame["group"]]), Adjusted)
 
 

@@ -11,7 +11,6 @@ import plotly.graph_objects as go
 
 from emoe_audit.analysis.skewed import MIN_FOR_INTERVAL
 from emoe_audit.decisions.comparison import Comparison, GroupChange, ImagePair, Outcome
-from emoe_audit.decisions.ranking import ranks_by_images
 from emoe_audit.report import charts
 from emoe_audit.report.gallery import BYTE_BUDGET, embed_image
 from emoe_audit.report.labels import chart_text, clip_text, group_label, measure_label
@@ -23,8 +22,6 @@ MARKS: dict[Outcome, tuple[str, str]] = {
     "fell": (charts.BLUE, "circle"),
     "no clear change": (charts.SOFT, "circle-open"),
 }
-TURNED: dict[Outcome, Outcome] = {"rose": "fell", "fell": "rose"}
-"""Of measures of which more is better."""
 HEADINGS = ("prompts", "captions", "difference", "95% interval", "p", "p_bh", "p_by", "verdict")
 MAX_EACH_WAY = 20
 """Of more groups than twice as many, a chart draws this many from each end."""
@@ -85,8 +82,7 @@ def changes_figure(found: Comparison, *, narrow: bool = False) -> dict[str, Any]
     """Groups as rows, largest rise first, with mean differences and their intervals, as Plotly JSON."""
     drawn = shown_changes(found)
     figure = go.Figure()
-    for verdict in MARKS:
-        colour, symbol = MARKS[TURNED.get(verdict, verdict) if ranks_by_images(found.score) else verdict]
+    for verdict, (colour, symbol) in MARKS.items():
         rows = [(place, change) for place, change in enumerate(drawn) if change.verdict == verdict]
         figure.add_trace(_marks(rows, found.by, verdict, colour, symbol))
     figure.add_vline(x=0, line={"color": charts.INK, "width": 1, "dash": "dot"}, layer="below")

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mimetypes
 import os
 import re
 from collections.abc import Mapping, Sequence
@@ -171,7 +170,6 @@ def _dataset(
 def _file_object(own: _Described, out: Path) -> dict[str, Any]:
     with own.file.open("rb") as content:
         digest = hashlib.file_digest(content, "sha256").hexdigest()
-    kind = DELIMITED.get(own.file.suffix.lower()) or mimetypes.guess_type(own.file.name)[0]
     return {
         "@type": "cr:FileObject",
         "@id": f"file-{own.name}",
@@ -179,7 +177,7 @@ def _file_object(own: _Described, out: Path) -> dict[str, Any]:
         "description": own.words,
         "contentUrl": Path(os.path.relpath(own.file.resolve(), out.resolve().parent)).as_posix(),
         "contentSize": f"{own.file.stat().st_size} B",
-        "encodingFormat": kind,
+        "encodingFormat": DELIMITED[own.file.suffix.lower()],
         "sha256": digest,
     }
 

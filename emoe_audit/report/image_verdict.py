@@ -41,9 +41,7 @@ def judge_sentence(judge: Judge | None) -> str:
     unread, unknown = judge.of(reads=False), judge.of(reads=None)
     said = []
     if unread:
-        said.append(
-            f"does not read {_named(unread)}, so that images there are held against their source captions alone"
-        )
+        said.append(f"does not read {_named(unread)}, so that what it says of prompts in these is not shown")
     if unknown:
         said.append(f"is not known to read {_named(unknown)}")
     if not said:

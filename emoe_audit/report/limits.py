@@ -47,7 +47,7 @@ def limits(
 
 def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, ...], *, complete: bool) -> list[str]:
     said = []
-    if not complete:
+    if not complete and manifest.is_scored:
         said.append(f"The run is unfinished: {scope.n_scored:,} of {scope.n_prompts:,} prompts are scored.")
     if not manifest.is_scored:
         said.append(
@@ -86,6 +86,11 @@ def _of_this_run(manifest: RunManifest, scope: Scope, groups: tuple[GroupTable, 
         said.append("No expert was asked: the text encoder alone cannot say where the networks behind it are unsure.")
     if manifest.is_scored and manifest.scoring.n_noise == 1:
         said.append("One noise per prompt: the noise floor of a score is not known in this run.")
+    if manifest.images.brought is not None and scope.n_images <= scope.n_judged:
+        said.append(
+            "Each prompt has one image: if translations were drawn from one seed, their images resemble each other "
+            "whatever they show."
+        )
     for table in groups:
         said += _of_a_table(table)
     return said

@@ -71,8 +71,9 @@ def check_same(old: RunManifest, new: RunManifest, path: Path) -> None:
 
 
 def _different(old: RunManifest, new: RunManifest) -> list[str]:
+    names = [own.ensemble_hash or own.ensemble.name for own in (old, new)]
     pairs = {
-        "ensemble": (old.ensemble_hash, new.ensemble_hash),
+        "ensemble" if new.is_scored else "model": (names[0], names[1]),
         "prompts": (old.prompts_hash, new.prompts_hash),
         "scoring": (_settings(old.scoring), _settings(new.scoring)),
         "images": (_settings(old.images), _settings(new.images)),

@@ -34,6 +34,8 @@ class PlannedRun(RunReader):
             check_own(self.path / PLAN, plan)
             return plan
         images = plan.images if is_own(self.path / PLAN) else self._named.images
+        if self._named.images.brought is not None:  # a folder may have moved since
+            images = replace(images, brought=self._named.images.brought)
         return replace(plan, ensemble=self._named.ensemble, images=images)
 
     def load_from(self, ensemble: EnsembleSpec) -> None:

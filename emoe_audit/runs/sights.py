@@ -7,11 +7,11 @@ from collections.abc import Sequence
 import numpy as np
 import pandas as pd
 
-from emoe_audit.analysis.image_agreement import Sights, agreement_bounds, image_agreement
-from emoe_audit.analysis.translations import MIN_LANGUAGES, Readers
+from emoe_audit.analysis.image_agreement import Sights, agreement_bounds, fit_images, image_agreement
+from emoe_audit.analysis.translations import MIN_LANGUAGES
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.buckets import in_order_of_hash
-from emoe_audit.runs.readings import SAMPLE, whole_captions
+from emoe_audit.runs.readings import KEYED, NAMED, SAMPLE, whole_captions
 from emoe_audit.runs.sql import literal, sql
 from emoe_audit.runs.store import RunStore
 
@@ -22,8 +22,6 @@ DRAWN = """
     GROUP BY source_id HAVING count(DISTINCT language) >= {least}::INT
 """
 IN_MOST = "{drawn} ORDER BY count(DISTINCT language) DESC, sha256(source_id) LIMIT ?"
-KEYED = "SELECT DISTINCT key, source_id, language FROM prompts WHERE source_id IN ({captions})"
-NAMED = "SELECT unnest(?::VARCHAR[])"
 IN_ORDER = """
     SELECT key, source_id, language, n_seen, features FROM sights JOIN ({keyed}) USING (key)
     ORDER BY sha256(source_id), source_id, key
@@ -43,19 +41,20 @@ def compare_images(store: RunStore) -> None:
         StoreError: a table does not hold what it should.
     """
     images = store.plan().images
-    if not images.n_images or (images.brought is None and images.per_prompt < 2):
+    is_told = images.n_images > 0 and (images.brought is not None or images.per_prompt > 1)
+    sights = sights_of(store) if is_told else Sights.of([], [], [])
+    if not sights.first.sources:
+        store.forget(f"analysis/{name}.parquet" for name in (AGREEMENT, BOUNDS))
         return
-    drawn, sights = sql(DRAWN, least=literal(str(MIN_LANGUAGES))), sights_of(store)
-    if not len(sights.first.sources):
-        return
-    readers = Readers.fit(sights.first)
+    readers = fit_images(sights)
     store.write_analysis(BOUNDS, agreement_bounds(readers, sights))
     n_rows = int(store.query(COUNT)["n"].iloc[0])
-    rows = in_order_of_hash(store, sql(KEYED, captions=drawn), "sights", "source_id", n_rows)
+    keyed = sql(KEYED, captions=sql(DRAWN, least=literal(str(MIN_LANGUAGES))))
+    rows, width = in_order_of_hash(store, keyed, "sights", "source_id", n_rows), sights.first.vectors.shape[1]
     store.write_parts(
         AGREEMENT,
         (
-            pd.concat([part[["key", "source_id"]], image_agreement(readers, _sights(store, part))], axis=1)
+            pd.concat([part[["key", "source_id"]], image_agreement(readers, _sights(store, part, width))], axis=1)
             for part in whole_captions(rows, SAMPLE)
         ),
     )
@@ -68,9 +67,9 @@ def sights_of(store: RunStore) -> Sights:
     return _sights(store, store.query(sql(IN_ORDER, keyed=sql(KEYED, captions=sql(NAMED))), [sample]))
 
 
-def _sights(store: RunStore, rows: pd.DataFrame) -> Sights:
+def _sights(store: RunStore, rows: pd.DataFrame, width: int | None = None) -> Sights:
     seen = [_matrix(store, content, int(n)) for content, n in zip(rows["features"], rows["n_seen"], strict=True)]
-    if len({own.shape[1] for own in seen}) > 1:
+    if len({own.shape[1] for own in seen} | ({width} if width else set())) > 1:
         raise StoreError(f"{store.path / MEMORY}: features of different lengths; remove it, and judge again")
     return Sights.of(seen, rows["language"].to_list(), rows["source_id"].to_list())
 

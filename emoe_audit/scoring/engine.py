@@ -239,6 +239,8 @@ class ScoringEngine:
 
     def _gated(self, top_k: int) -> list[UNet2DConditionModel]:
         own = self.ensemble
+        if own.own_texts:
+            raise EnsembleError(f"{own.spec.name}: gated paths take one text encoder; leave out `text_encoders: own`")
         if own.residency != "all":
             raise EnsembleError(f"{own.spec.name}: gated paths need all experts in memory; leave out the memory budget")
         empty = self.text_states([""])

@@ -78,4 +78,4 @@ def _dense_states(engine: ScoringEngine, texts: Sequence[str]) -> TextStates:
     """Text states in which nothing is set to zero, in the layout that the members read."""
     encoders = list(engine.ensemble.text_encoders)
     with watched_use(encoders[0].model):
-        return encode_prompts(texts, encoders)
+        return encode_prompts(texts, encoders, clip_skip=engine.ensemble.spec.clip_skip)

@@ -52,7 +52,7 @@ def _draw_and_judge(store: RunStore, illustrator: Illustrator, rows: Sequence[Ro
     files = [
         [
             png(picture, made_from(prompt, plan.ensemble, plan.images, plan.ensemble_hash, number))
-            for number, picture in enumerate(pictures)
+            for number, picture in pictures
         ]
         for prompt, pictures in zip(prompts, made.pictures, strict=True)
     ]

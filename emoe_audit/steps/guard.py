@@ -7,6 +7,7 @@ would be taken for a weakness of the model. Where it does not read a language, q
 from __future__ import annotations
 
 import logging
+from collections.abc import Sequence
 
 import pandas as pd
 
@@ -26,8 +27,10 @@ ENOUGH_CAPTIONS = 8
 PUTS_FIRST = 0.75
 """Share of other captions that a judge has to put behind the right one of a real image: midway from chance to all."""
 MEASURED = """
-    SELECT "group" AS language, 1 - (reference_rank - 1) / (2 * chance_rank - 2) AS reading, n_prompts AS n_captions
-    FROM judge_bias WHERE "by" = 'language' AND chance_rank > 1 AND n_prompts >= ?
+    SELECT language, avg(1 - (reference_rank - 1) / (2 * chance_rank - 2)) AS reading,
+           count(DISTINCT source_id) AS n_captions
+    FROM real_images JOIN prompts USING (prompt_id) WHERE chance_rank > 1 AND reference_rank IS NOT NULL
+    GROUP BY language HAVING count(DISTINCT source_id) >= ?
 """
 LANGUAGES = "SELECT DISTINCT language FROM prompts ORDER BY language"
 
@@ -41,15 +44,16 @@ def guard_judge(store: RunStore) -> None:
     plan = store.plan()
     if not plan.images.n_images or plan.ensemble.judge is None:
         return
-    source = _source_language(store)
-    languages = sorted({*store.query(LANGUAGES)["language"], source})
+    spoken = store.query(LANGUAGES)["language"].to_list()
+    source = _source_language(store, spoken)
+    languages = sorted({*spoken, source})
     table = pd.DataFrame({"language": languages, "basis": "unknown", "reading": float("nan"), "n_captions": 0.0})
     table = table.set_index("language")
     judge = plan.ensemble.judge
     if is_published(judge):
         recall = published_recall(judge, languages)
         table.loc[recall.index, "reading"], table.loc[recall.index, "basis"] = recall, "published"
-    if store.has_analysis("judge_bias"):
+    if store.has_analysis("real_images"):
         own = store.query(MEASURED, [ENOUGH_CAPTIONS]).set_index("language")
         own = own[own.index.isin(languages)]
         table.loc[own.index, ["reading", "n_captions"]] = own
@@ -66,19 +70,16 @@ def guard_judge(store: RunStore) -> None:
     store.write_analysis(GUARD, table.reset_index())
 
 
-def forget_guard(store: RunStore) -> None:
-    """Let all of what the judge said be seen again, to be measured once more."""
-    store.forget([f"analysis/{GUARD}.parquet"])
-
-
-def _source_language(store: RunStore) -> str:
+def _source_language(store: RunStore, spoken: Sequence[str]) -> str:
+    """As the prompts call it: source captions may be those of `en-US`."""
     is_given = "source_prompt" in store.columns()
-    return source_language(store.batches("SELECT prompt, language, source_prompt FROM prompts") if is_given else ())
+    own = source_language(store.batches("SELECT prompt, language, source_prompt FROM prompts") if is_given else ())
+    return own if own in spoken else next((tag for tag in spoken if tag.startswith(f"{own}-")), own)
 
 
 def _shares(store: RunStore, judge: str) -> bool:
     """Whether the judge reads with the text encoder that is audited, by name or by its weights."""
-    reader = reader_name(store)
+    reader = reader_name(store, exact=True)
     if reader is not None and is_half_of(judge, reader):
         return True
     try:

@@ -63,7 +63,7 @@ def judge_pending(
         return
     is_drawn = images.brought is None
     own = work.store if work else store
-    chosen = choose_for_images(store, images, among, language) if is_drawn else choose_brought(store, own)
+    chosen = choose_for_images(store, images, among, language) if is_drawn else choose_brought(store, work)
     if work is not None:
         chosen = chosen[chosen["key"].map(work.share.holds).astype(bool)]
     judged_as = chosen.drop_duplicates("key").set_index("key", drop=False)

@@ -11,10 +11,8 @@ import pandas as pd
 from emoe_audit.readers.pictures import ending_of, numbered
 from emoe_audit.runs.store import RunStore
 
-MOST_SEEN = 8
-"""Images of a prompt whose features are kept."""
-LARGEST = 16_384
-"""Bytes of these at most."""
+MOST_SEEN = 2
+"""Images of a prompt whose features are kept: the first ones, which are held against each other."""
 
 
 def keep_pictures(
@@ -50,5 +48,5 @@ def keep_pictures(
 
 
 def _sight(key: str, seen: np.ndarray) -> dict[str, Any]:
-    kept = seen[: max(1, min(MOST_SEEN, LARGEST // (2 * seen.shape[1])))]
+    kept = seen[:MOST_SEEN]
     return {"key": key, "n_seen": len(kept), "features": kept.astype(np.float16).tobytes()}

@@ -18,9 +18,12 @@ def keep_reader(store: RunStore, reader: PublicReader | None) -> None:
         store.write_analysis(TABLE, pd.DataFrame([asdict(reader)]))
 
 
-def reader_name(store: RunStore) -> str | None:
-    """The public text encoder of a run; None where it is none."""
-    return str(store.query("SELECT name FROM text_encoder")["name"].iloc[0]) if store.has_analysis(TABLE) else None
+def reader_name(store: RunStore, *, exact: bool = False) -> str | None:
+    """The public text encoder of a run; None where it is none, or with `exact` one of the same design alone."""
+    if not store.has_analysis(TABLE):
+        return None
+    own = store.query("SELECT name, exact FROM text_encoder").iloc[0]
+    return str(own["name"]) if own["exact"] or not exact else None
 
 
 def known_recall(store: RunStore) -> pd.Series | None:

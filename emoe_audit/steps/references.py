@@ -14,7 +14,9 @@ from emoe_audit.errors import QualityError
 from emoe_audit.progress import Progress, silent
 from emoe_audit.runs.columns import group_columns_of
 from emoe_audit.runs.store import RunStore
-from emoe_audit.steps.guard import forget_guard
+
+UNGUARDED = "SELECT * FROM prompts LEFT JOIN quality USING (key, source_id)"
+"""The images of a run with all that the judge says of them, which is what is looked at here."""
 
 
 def measure_references(store: RunStore, progress: Progress = silent) -> None:
@@ -38,8 +40,7 @@ def measure_references(store: RunStore, progress: Progress = silent) -> None:
     from emoe_audit.quality.reference import judge_by_group, judge_references, read_pictures, reference_column
 
     progress("real images", 0, 1)
-    forget_guard(store)
-    results = store.query("SELECT * FROM results")
+    results = store.query(UNGUARDED)
     judge = ClipJudge(plan.ensemble.judge, device=plan.images.device)
     real = read_pictures(
         results, Path(folder), reference_column(results, brought=plan.images.brought is not None), judge.image_features

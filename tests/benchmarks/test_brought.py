@@ -21,10 +21,10 @@ import pytest
 import torch
 from PIL import Image
 
-from emoe_audit.analysis.image_agreement import IMAGE_AGREEMENT
+from emoe_audit.analysis.image_agreement import IMAGE_AGREEMENT, fit_images
 from emoe_audit.analysis.rank_correlation import spearman
 from emoe_audit.analysis.summary import SOURCE_QUALITY
-from emoe_audit.analysis.translations import TRANSLATION_SCORE, Readers
+from emoe_audit.analysis.translations import TRANSLATION_SCORE
 from emoe_audit.audit import run_audit, start_run
 from emoe_audit.decisions.gate import Policy, Rule, judge_run
 from emoe_audit.experts.coverage import read_coverage
@@ -144,7 +144,7 @@ def _agreement(run: RunStore) -> tuple[dict[str, float], list[dict[str, Any]]]:
     known = coverage[coverage["by"] == "language"].set_index("group")["coverage"]
     means = results.groupby("language")[[IMAGE_AGREEMENT, SOURCE_QUALITY]].mean()
     sights = sights_of(run)
-    readers = Readers.fit(sights.first)
+    readers = fit_images(sights)
     same_noise = readers.judge(sights.first)[TRANSLATION_SCORE].groupby(np.array(sights.first.languages)).mean()
     languages = means.index
     figures = {

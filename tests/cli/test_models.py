@@ -67,7 +67,7 @@ def test_a_dry_run_counts_the_images_and_says_what_the_judge_costs(prompts: Path
     assert done.exit_code == 0, done.output
     told = json.loads(done.stdout)
     assert (told["images"], told["experts"], told["noises"]) == (6, 0, 0)
-    assert "of which nothing is published here" in told["judge"]
+    assert "of which no cost is published here" in told["judge"]
     assert not (tmp_path / "run").exists()
 
 
@@ -76,7 +76,7 @@ def test_a_dry_run_counts_the_images_and_says_what_the_judge_costs(prompts: Path
     [
         (["--model-name", "closed"], "give --images, too"),
         (["--model-name", "closed", "--images", "{images}", "--ensemble", "emoji-a"], "in the place of an ensemble"),
-        (["--model-name", "closed", "--images", "{images}", "--n-images", "0"], "leave out one of them"),
+        (["--model-name", "closed", "--images", "{images}", "--n-images", "0"], "leave out --n-images"),
         (["--model-name", "closed", "--images", "{images}", "--fidelity", "0.95"], "no part is asked"),
         (
             ["--model-name", "closed", "--images", "{images}", "--judge", "nobody"],

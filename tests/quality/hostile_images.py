@@ -98,12 +98,14 @@ def _modes(folder: Path) -> Iterator[HostileImage]:
         "palette.png": (_saved(palette, "PNG"), COLOUR),
         "palette-clear.png": (_saved(palette, "PNG", transparency=1), (255, 255, 255)),
         "one-pixel.png": (_saved(Image.new("RGB", (1, 1), COLOUR), "PNG"), COLOUR),
-        "thread.png": (_saved(Image.new("RGB", (3000, 1), COLOUR), "PNG"), COLOUR),
         "colour-profile.png": (_saved(Image.new("RGB", SIZE, COLOUR), "PNG", icc_profile=b"\0" * 100), COLOUR),
     }
     for name, (content, colour) in made.items():
         (folder / name).write_bytes(content)
         yield HostileImage(name=name, colour=colour)
+    for name, size in (("thread.png", (3000, 1)), ("long-thread.png", (1, 20_000_000))):
+        (folder / name).write_bytes(_saved(Image.new("RGB", size, COLOUR), "PNG"))
+        yield HostileImage(name=name, refused=True)
     (folder / "fractions.tif").write_bytes(_saved(Image.fromarray(np.full((8, 8), 0.5, dtype=np.float32)), "TIFF"))
     yield HostileImage(name="fractions.tif", refused=True)
     (folder / "signed.tif").write_bytes(_saved(Image.fromarray(np.full((8, 8), -5, dtype=np.int32)), "TIFF"))

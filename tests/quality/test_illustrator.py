@@ -27,7 +27,7 @@ def judged(spec: EnsembleSpec, policy: SafetyPolicy) -> tuple[pd.DataFrame, bool
     """The rows, and whether every image is black."""
     illustrator = Illustrator(spec, replace(CONFIG, safety_checker=policy), SOURCES, draw_candidates(spec))
     made = illustrator.judge(PROMPTS, [[prompt.source_id] for prompt in PROMPTS])
-    return made.rows, all(np.asarray(image).max() == 0 for own in made.pictures for image in own)
+    return made.rows, all(np.asarray(image).max() == 0 for own in made.pictures for _, image in own)
 
 
 @pytest.fixture
@@ -66,7 +66,7 @@ def test_an_image_is_judged_against_every_caption_of_its_text(tiny_spec: Ensembl
     illustrator = Illustrator(tiny_spec, CONFIG, sources, draw_candidates(tiny_spec))
     prompt = Prompt(prompt_id="p", prompt="kuusi", language="fi", source_id="1")
     made = illustrator.judge([prompt, PROMPTS[0]], [["1", "2"], ["3"]])
-    frame, images = made.rows, [image for own in made.pictures for image in own]
+    frame, images = made.rows, [image for own in made.pictures for _, image in own]
     assert len(images) == 2
     assert frame["place"].tolist() == [0, 0, 1]
     assert frame["source_id"].tolist() == ["1", "2", "3"]
