@@ -7,9 +7,18 @@ from collections.abc import Sequence
 
 from emoe_audit.decisions.evidence import Standing
 from emoe_audit.decisions.judged import Judge, JudgeReading
-from emoe_audit.report.data import Extremes, GroupRow, GroupTable, Verdict
+from emoe_audit.report.data import Extremes, GroupTable, Verdict
 from emoe_audit.report.findings import ImageAgreement
-from emoe_audit.report.labels import column_label, counted, group_label, listing, measure_label, number, quoted
+from emoe_audit.report.labels import (
+    column_label,
+    counted,
+    group_label,
+    listing,
+    measure_label,
+    number,
+    of_groups,
+    quoted,
+)
 
 SHOWN = 5
 """Languages that are named."""
@@ -88,16 +97,12 @@ def _where(model: str, ranking: str, groups: tuple[GroupTable, ...], extremes: E
             f"worse than on the average prompt ({name} {overall})."
         )
     means = listing([number(row.mean(ranking), 2) for row in below[:3]])
+    worst = of_groups(table.by, [row.label for row in below[:3]])
     return (
-        f"{model} draws worst for prompts {_of(table, below[:3])}: mean {name} {means}, against {overall} on the "
+        f"{model} draws worst for prompts {worst}: mean {name} {means}, against {overall} on the "
         f"average prompt; {len(below)} of {len(ranked)} {plural} lie clearly below that average, {len(above)} clearly "
         f"above, and {ranked[-1].label} is drawn best."
     )
-
-
-def _of(table: GroupTable, rows: list[GroupRow]) -> str:
-    names = listing([row.label for row in rows])
-    return f"in {names}" if table.by == "language" else f"of the {column_label(table.by)} {names}"
 
 
 def _same(agreement: tuple[ImageAgreement, ...]) -> str:

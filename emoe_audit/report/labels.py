@@ -126,6 +126,12 @@ def column_label(by: str, *, plural: bool = False) -> str:
     return many if plural else singular
 
 
+def of_groups(by: str, labels: list[str]) -> str:
+    """Which prompts, in running text: `in Thai and Lao`, `of the region Chad`."""
+    names = listing(labels)
+    return f"in {names}" if by == "language" else f"of the {column_label(by)} {names}"
+
+
 @cache
 def group_label(by: str, group: str) -> str:
     """A group's English name where one is known (`fi` -> Finnish, `419` -> Latin America), else the group itself."""

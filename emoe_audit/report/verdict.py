@@ -20,6 +20,7 @@ from emoe_audit.report.labels import (
     listing,
     measure_label,
     number,
+    of_groups,
     quoted,
     score_name,
     score_words,
@@ -106,16 +107,12 @@ def _where(ensemble: str, groups: tuple[GroupTable, ...], extremes: Extremes | N
         )
     worst = above[:3]
     times = listing([_times(row, table) for row in worst])
+    named = of_groups(table.by, [row.label for row in worst])
     return (
-        f"{ensemble} is most unsure about prompts {_of(table, worst)}, {words.times.format(times=times)}; "
+        f"{ensemble} is most unsure about prompts {named}, {words.times.format(times=times)}; "
         f"{len(above)} of {len(ranked)} {plural} lie clearly above that average, {len(below)} clearly below, "
         f"and {ranked[-1].label} is the surest."
     )
-
-
-def _of(table: GroupTable, rows: list[GroupRow]) -> str:
-    names = listing([row.label for row in rows])
-    return f"in {names}" if table.by == "language" else f"of the {column_label(table.by)} {names}"
 
 
 def _times(row: GroupRow, table: GroupTable) -> str:
