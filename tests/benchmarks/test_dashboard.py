@@ -111,7 +111,7 @@ def interactions(page: Page, store: RunStore) -> Iterator[tuple[str, Callable[[]
     yield "page: prompts", lambda: go(page, "Prompts", "1,000,000 prompts, page 1 of 40,000")
     yield "page 2", lambda: enter(page, "Page", "2", "page 2 of 40,000")
     yield "page 20,000", lambda: enter(page, "Page", "20000", "page 20,000 of 40,000")
-    yield "order: surest", lambda: select(page, "Order", "surest", "page 1 of 40,000")
+    yield "order: best", lambda: select(page, "Order", "best", "page 1 of 40,000")
     yield "order: as written", lambda: select(page, "Order", "as written", "s0000000-")
     yield "group by", lambda: select(page, "Group by", "language", "Only language")
     yield "filter: one language", lambda: select(page, "Only language", label, "25,000 prompts, page 1")
