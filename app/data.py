@@ -38,7 +38,8 @@ PAGE_SIZE = 25
 MAX_TRANSLATIONS = 60
 Order = Literal["worst", "best", "as written"]
 """By whatever ranks: the worst first, or the best."""
-HIGHEST, LOWEST = "{ranking} DESC NULLS LAST, prompt_id", "{ranking} ASC NULLS LAST, prompt_id"
+HIGHEST = "{ranking} DESC NULLS LAST, prompt_id"
+LOWEST = "{ranking} ASC NULLS LAST, prompt_id"
 AS_WRITTEN = "prompt_id"
 TABLE_PAGE = """
     WITH page AS (SELECT prompt_id FROM results WHERE {where} ORDER BY {order} LIMIT ? OFFSET ?)
@@ -248,7 +249,8 @@ def _order(run: Path, order: Order) -> Sql:
         return sql(AS_WRITTEN)
     ranked_by = ranking(run)
     is_lowest = ranks_by_images(ranked_by) == (order == "worst")
-    return sql(LOWEST if is_lowest else HIGHEST, ranking=column(run, ranked_by))
+    by = column(run, ranked_by)
+    return sql(LOWEST, ranking=by) if is_lowest else sql(HIGHEST, ranking=by)
 
 
 def _entries(folder: Path) -> Iterator[tuple[str, int, int, int]]:

@@ -129,7 +129,7 @@ def warn_of_own_texts(spec: EnsembleSpec, read_texts: Callable[[], Sequence[Text
         if difference:
             warnings.warn(
                 f"{source}: its own text encoder is left out, because all experts are given the text states of the "
-                f"base's own text encoder; {difference}; `text_encoders: own` gives each expert those of its own",
+                f"base's own text encoder (`text_encoders: own` gives each expert those of its own); {difference}",
                 stacklevel=2,
             )
 

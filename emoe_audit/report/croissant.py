@@ -175,7 +175,7 @@ def _file_object(own: _Described, out: Path) -> dict[str, Any]:
         "@id": f"file-{own.name}",
         "name": own.file.name,
         "description": own.words,
-        "contentUrl": Path(os.path.relpath(own.file.resolve(), out.resolve().parent)).as_posix(),
+        "contentUrl": Path(os.path.relpath(own.file.resolve(), os.path.dirname(os.path.abspath(out)))).as_posix(),
         "contentSize": f"{own.file.stat().st_size} B",
         "encodingFormat": DELIMITED[own.file.suffix.lower()],
         "sha256": digest,

@@ -70,14 +70,14 @@ def compare_translations(store: RunStore) -> None:
         return
     readers = fit_readers(store, sample)
     n_rows = int(store.query("SELECT count(*) AS n FROM prompts")["n"].iloc[0])
-    rows = in_order_of_hash(store, sql(KEYED, captions=_translated()), "readings", "source_id", n_rows)
+    rows = in_order_of_hash(store, keyed(_translated()), "readings", "source_id", n_rows)
     store.write_parts("translations", (_compared(store, readers, part) for part in whole_captions(rows, SAMPLE)))
 
 
 def fit_readers(store: RunStore, sample: Sequence[str] | None = None) -> Readers:
     """The languages of a run as `compare_translations` knows them: how each reads, and how far it is to be believed."""
     captions = list(_in_most_languages(store) if sample is None else sample)
-    rows = store.query(sql(IN_ORDER, keyed=sql(KEYED, captions=sql(NAMED))), [captions])
+    rows = store.query(sql(IN_ORDER, keyed=keyed_by_name()), [captions])
     return Readers.fit(_readings(store, rows), read_calibration(store))
 
 
@@ -150,6 +150,16 @@ def _in_most_languages(store: RunStore) -> list[str]:
     """At most `SAMPLE` of the captions that are there in enough languages, those in most first."""
     captions: list[str] = store.query(sql(IN_MOST, translated=_translated()), [SAMPLE])["source_id"].to_list()
     return captions
+
+
+def keyed(captions: Sql) -> Sql:
+    """The keys of the prompts of some captions, which a SELECT gives."""
+    return sql(KEYED, captions=captions)
+
+
+def keyed_by_name() -> Sql:
+    """The same of captions that are named in the parameters of a query."""
+    return keyed(sql(NAMED))
 
 
 def _translated() -> Sql:

@@ -11,7 +11,7 @@ from emoe_audit.analysis.image_agreement import Sights, agreement_bounds, fit_im
 from emoe_audit.analysis.translations import MIN_LANGUAGES
 from emoe_audit.errors import StoreError
 from emoe_audit.runs.buckets import in_order_of_hash
-from emoe_audit.runs.readings import KEYED, NAMED, SAMPLE, whole_captions
+from emoe_audit.runs.readings import SAMPLE, keyed, keyed_by_name, whole_captions
 from emoe_audit.runs.sql import literal, sql
 from emoe_audit.runs.store import RunStore
 
@@ -49,8 +49,8 @@ def compare_images(store: RunStore) -> None:
     readers = fit_images(sights)
     store.write_analysis(BOUNDS, agreement_bounds(readers, sights))
     n_rows = int(store.query(COUNT)["n"].iloc[0])
-    keyed = sql(KEYED, captions=sql(DRAWN, least=literal(str(MIN_LANGUAGES))))
-    rows, width = in_order_of_hash(store, keyed, "sights", "source_id", n_rows), sights.first.vectors.shape[1]
+    keys, width = keyed(sql(DRAWN, least=literal(str(MIN_LANGUAGES)))), sights.first.vectors.shape[1]
+    rows = in_order_of_hash(store, keys, "sights", "source_id", n_rows)
     store.write_parts(
         AGREEMENT,
         (
@@ -64,7 +64,7 @@ def sights_of(store: RunStore) -> Sights:
     """What was seen of at most `SAMPLE` captions, those in most languages first."""
     drawn = sql(DRAWN, least=literal(str(MIN_LANGUAGES)))
     sample = store.query(sql(IN_MOST, drawn=drawn), [SAMPLE])["source_id"].to_list()
-    return _sights(store, store.query(sql(IN_ORDER, keyed=sql(KEYED, captions=sql(NAMED))), [sample]))
+    return _sights(store, store.query(sql(IN_ORDER, keyed=keyed_by_name()), [sample]))
 
 
 def _sights(store: RunStore, rows: pd.DataFrame, width: int | None = None) -> Sights:

@@ -176,8 +176,12 @@ def _whole_rows(table: str, files: list[Path]) -> Sql:
 def _results_view(run: Path) -> Sql:
     _check_names(run)
     joined = sql(JOIN)
-    for name, further in ((AGREEMENT, WITH_AGREEMENT), (RATINGS, WITH_RATINGS), (GUARD, GUARDED)):
-        joined = sql(further, join=joined) if has_analysis(run, name) else joined
+    if has_analysis(run, AGREEMENT):
+        joined = sql(WITH_AGREEMENT, join=joined)
+    if has_analysis(run, RATINGS):
+        joined = sql(WITH_RATINGS, join=joined)
+    if has_analysis(run, GUARD):
+        joined = sql(GUARDED, join=joined)
     return sql(RESULTS_VIEW, join=joined)
 
 

@@ -46,7 +46,8 @@ def test_verify_prints_its_table_as_json_with_registered_scores_in_it(
     assert found["ensemble"] == "tiny"
     rows = {row["name"]: row for row in found["scores"]}
     assert {"relative_disagreement", "token_count"} <= set(rows)
-    assert rows["turned"]["language_rho"] == -rows["disagreement"]["language_rho"] != 0
+    assert rows["turned"]["language_rho"] == -rows["disagreement"]["language_rho"]
+    assert rows["turned"]["auroc_starved"] == pytest.approx(1 - rows["disagreement"]["auroc_starved"])
     assert "scoring: 24 of 24" in done.stderr
 
 
