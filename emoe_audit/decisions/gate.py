@@ -20,6 +20,7 @@ import pandas as pd
 
 from emoe_audit.analysis.group_bounds import Figure, group_bounds
 from emoe_audit.decisions.evidence import Standing
+from emoe_audit.decisions.judged import read_judge, withheld
 from emoe_audit.errors import AuditError
 from emoe_audit.readers.documents import read_yaml
 from emoe_audit.readers.typed import typed
@@ -78,6 +79,8 @@ class Finding:
     """Minus infinity where there are too few captions."""
     high: float
     verdict: Verdict
+    reason: str = ""
+    """Why nothing is known of the group, where it is not for its captions: its judge does not read it."""
 
 
 def judge_run(store: RunStore, policy: Policy) -> list[Finding]:
@@ -86,10 +89,12 @@ def judge_run(store: RunStore, policy: Policy) -> list[Finding]:
     tables = [_groups_of(results, rule, store) for rule in policy.rules]
     n_bounds = sum(len(groups) * len(_bounds(rule)) for rule, groups in zip(policy.rules, tables, strict=True))
     tail = policy.alpha / max(1, n_bounds)
-    findings = []
+    findings, judge = [], read_judge(store)
     for rule, groups in zip(policy.rules, tables, strict=True):
         rows = group_bounds(results, rule.by, rule.measure, rule.figure, tail=tail).set_index("group").reindex(groups)
-        findings += [_finding(rule, str(group), row, policy.min_sources) for group, row in rows.iterrows()]
+        reasons = withheld(rule.measure, judge) if rule.by == "language" else {}
+        found = [_finding(rule, str(group), row, policy.min_sources) for group, row in rows.iterrows()]
+        findings += [replace(own, reason=reasons.get(own.group, "")) for own in found]
     return findings
 
 
@@ -201,10 +206,12 @@ def _bounds(rule: Rule) -> dict[str, float]:
 
 
 def _interval(finding: Finding) -> str:
-    """Both ends and the captions; how many are needed where an end is unknown."""
+    """Both ends and the captions; why there are none, or how many are needed, where an end is unknown."""
     known = isfinite(finding.low) or isfinite(finding.high)
     ends = f"{finding.low:.3g} to {finding.high:.3g}, " if known else ""
     captions = f"{ends}{finding.n_sources} captions"
+    if finding.reason:
+        return f"{captions}, {finding.reason}"
     if finding.needed_sources is None:
         return f"{captions} of one value" if finding.n_sources else captions
     return captions if finding.needed_sources <= finding.n_sources else f"{captions}, needs {finding.needed_sources}"

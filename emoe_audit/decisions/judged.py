@@ -15,6 +15,8 @@ from emoe_audit.prompts.tags import language_name
 from emoe_audit.runs.query import RunReader
 
 Basis = Literal["reference images", "published", "unknown"]
+NATIVE_QUALITY = "clip_cosine"
+OF_SOURCES = (SOURCE_QUALITY, "source_rank")
 READINGS = "SELECT * FROM judge_reading ORDER BY reads NULLS LAST, reading, language"
 
 
@@ -87,6 +89,18 @@ def read_judge(store: RunReader) -> Judge | None:
         readings=readings,
         shares_encoder=bool(frame["shares_encoder"].fillna(False).any()),
     )
+
+
+def withheld(measure: str, judge: Judge | None) -> dict[str, str]:
+    """Languages of which a measure is not shown, as the judge does not read what images are held against, and why."""
+    if judge is None:
+        return {}
+    if measure == NATIVE_QUALITY:
+        return {own.language: f"withheld, judge {judge.name}: {own.in_words()}" for own in judge.of(reads=False)}
+    source = judge.source
+    if measure not in OF_SOURCES or source is None or source.reads is not False:
+        return {}
+    return {own.language: f"withheld, judge {judge.name}: {source.in_words()}" for own in judge.readings}
 
 
 def rests_on_images(measure: str, judge: Judge | None, ratings: Sequence[str]) -> tuple[bool, str]:

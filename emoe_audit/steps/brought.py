@@ -25,7 +25,9 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 LOOKED_AT_ONCE = 64
-"""Prompts whose images are judged between two shards."""
+"""Prompts whose images are judged between two shards where several processes work."""
+MOST_LOOKED_AT = 512
+"""The same for one process, as far as they take ten seconds or so: files are read while others are written."""
 PROMPTS = "SELECT key, source_id, prompt_id, prompt, language FROM prompts ORDER BY prompt_id"
 WITH_FILES = "SELECT key, source_id, prompt_id, prompt, language, image_file FROM prompts ORDER BY prompt_id"
 JUDGED = "SELECT key, any_value(n_images) AS n_images FROM quality GROUP BY key"

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 import pandas as pd
 
 from emoe_audit.errors import StoreError
-from emoe_audit.progress import Counted, Progress, chunks, silent
+from emoe_audit.progress import Counted, Progress, chunks, paced, silent
 from emoe_audit.prompts.captions import choose_captions, compact, too_large
 from emoe_audit.prompts.tags import SOURCE_LANGUAGE
 from emoe_audit.runs.sql import sql
 from emoe_audit.runs.store import RunStore
-from emoe_audit.steps.brought import LOOKED_AT_ONCE, Looking, choose_brought
+from emoe_audit.steps.brought import LOOKED_AT_ONCE, MOST_LOOKED_AT, Looking, choose_brought
 from emoe_audit.steps.drawing import Drawing
 from emoe_audit.steps.hands import Hands, Here
 from emoe_audit.steps.shares import Work
@@ -79,9 +79,12 @@ def judge_pending(
         captions=_of(chosen["source_id"], source_captions(store)),
         candidates=candidates_of(store),
     )
+    if is_drawn:
+        keys = chunks(list(pending), images.batch_size)
+    else:
+        keys = chunks(list(pending), LOOKED_AT_ONCE) if hands else paced(list(pending), MOST_LOOKED_AT)
     parts = (
-        [row | {"source_ids": pending[row["key"]]} for row in judged_as.loc[chunk].to_dict("records")]
-        for chunk in chunks(list(pending), images.batch_size if is_drawn else LOOKED_AT_ONCE)
+        [row | {"source_ids": pending[row["key"]]} for row in judged_as.loc[chunk].to_dict("records")] for chunk in keys
     )
     (hands or Here()).do(job, own, parts, report)
 

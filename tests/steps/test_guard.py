@@ -13,9 +13,10 @@ import pytest
 from PIL import Image
 from torch import Tensor, tensor
 
+from emoe_audit.analysis.summary import SOURCE_QUALITY
 from emoe_audit.audit import run_audit
 from emoe_audit.decisions.evidence import read_standing
-from emoe_audit.decisions.gate import Policy, Rule, judge_run
+from emoe_audit.decisions.gate import Policy, Rule, judge_run, to_json, to_text
 from emoe_audit.experts.images_alone import images_alone
 from emoe_audit.experts.tiny import CONCEPTS
 from emoe_audit.prompts.table import PromptTable, check_rows
@@ -130,7 +131,12 @@ def test_neither_verdict_nor_gate_rests_on_what_is_not_shown(tmp_path: Path, mon
     assert report.standing.rung == "measured"
     assert "puts 100% of other captions behind that of a real image" in report.standing.sentence
     policy = Policy(rules=(Rule(by="language", measure="clip_cosine", at_least=0.5),), min_sources=2)
-    assert {own.group: own.verdict for own in judge_run(run, policy)}["hi"] == "inconclusive"
+    found = {own.group: own for own in judge_run(run, policy)}
+    assert (found["hi"].verdict, found["hi"].n_sources, found["en"].reason) == ("inconclusive", 0, "")
+    assert "0 captions, withheld, judge" in to_text([found["hi"]], report.standing)
+    assert "it does not read Hindi (it puts" in to_json([found["hi"]], report.standing)["findings"][0]["reason"]
+    of_sources = Policy(rules=(Rule(by="language", measure=SOURCE_QUALITY, at_least=0.5),), min_sources=2)
+    assert not any(own.reason for own in judge_run(run, of_sources)), "the source captions are read"
     page = (run.path / "report.html").read_text(encoding="utf-8")
     assert "does not read Hindi and Japanese" in page and 'data-table="judge"' in page
 
