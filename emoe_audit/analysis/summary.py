@@ -41,7 +41,9 @@ SCORES = (TRANSLATION_SCORE, "relative_disagreement", "disagreement", UNFAMILIAR
 """The scores of a run; the first that is measured ranks where the validity check chooses none."""
 SOURCE_QUALITY = "clip_cosine_source"
 """Of an image with the caption that its prompt was translated from, which a judge of one language reads."""
-QUALITY = ("clip_cosine", SOURCE_QUALITY, IMAGE_AGREEMENT)
+NATIVE_QUALITY = "clip_cosine"
+"""Of an image with its own prompt."""
+QUALITY = (NATIVE_QUALITY, SOURCE_QUALITY, IMAGE_AGREEMENT)
 """Measures of images, more being better."""
 MEASURES = (*SCORES, "feature_power", *QUALITY, "n_tokens")
 DEPENDS_ON = ("source_id", "language", "parallel", "image_id")

@@ -10,12 +10,11 @@ import pandas as pd
 
 from emoe_audit.analysis.image_agreement import IMAGE_AGREEMENT
 from emoe_audit.analysis.rows import records, to_float
-from emoe_audit.analysis.summary import SOURCE_QUALITY
+from emoe_audit.analysis.summary import NATIVE_QUALITY, SOURCE_QUALITY
 from emoe_audit.prompts.tags import language_name
 from emoe_audit.runs.query import RunReader
 
 Basis = Literal["reference images", "published", "unknown"]
-NATIVE_QUALITY = "clip_cosine"
 OF_SOURCES = (SOURCE_QUALITY, "source_rank")
 READINGS = "SELECT * FROM judge_reading ORDER BY reads NULLS LAST, reading, language"
 

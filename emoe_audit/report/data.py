@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import Literal
 
 from emoe_audit.analysis.intervals import Estimate, Side, side
-from emoe_audit.analysis.summary import SCORES
+from emoe_audit.analysis.summary import NATIVE_QUALITY, SCORES
 from emoe_audit.decisions.evidence import Standing
 from emoe_audit.decisions.judged import Judge
 from emoe_audit.decisions.ranking import RELATIVE_SCORE, Validity, ranks_by_images
@@ -31,8 +31,6 @@ from emoe_audit.types import RunManifest
 
 PLAIN_SCORE = "disagreement"
 """The published score, shown next to the ranking score."""
-QUALITY = "clip_cosine"
-"""Image against native prompt: what the verdict says of images where none was imported and captions have no source."""
 NOISY_SCORES = (RELATIVE_SCORE, PLAIN_SCORE)
 """The scores that average over noises, so that the noise in one is known."""
 
@@ -89,7 +87,7 @@ class GroupTable:
     title: str
     score: str
     """The score that ranks."""
-    quality: str = QUALITY
+    quality: str = NATIVE_QUALITY
     """The measure of quality that stands next to it."""
     overall: dict[str, float]
     """The mean over all prompts, by measure."""

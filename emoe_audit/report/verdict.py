@@ -9,10 +9,11 @@ import math
 
 from emoe_audit.analysis.familiarity import UNFAMILIARITY
 from emoe_audit.analysis.intervals import Estimate, Interval
+from emoe_audit.analysis.summary import NATIVE_QUALITY
 from emoe_audit.decisions.evidence import Standing, in_words
 from emoe_audit.decisions.judged import Judge
 from emoe_audit.decisions.ranking import Validity
-from emoe_audit.report.data import QUALITY, Correlation, Extremes, GroupRow, GroupTable, QuartileTable, Scope, Verdict
+from emoe_audit.report.data import Correlation, Extremes, GroupRow, GroupTable, QuartileTable, Scope, Verdict
 from emoe_audit.report.labels import (
     asked_in,
     column_label,
@@ -38,7 +39,7 @@ def verdict(
     scope: Scope,
     extremes: Extremes | None = None,
     validity: Validity | None = None,
-    quality: str = QUALITY,
+    quality: str = NATIVE_QUALITY,
     judge: Judge | None = None,
 ) -> Verdict:
     """Say in plain words what the numbers support of a ranking by the score `ranking`, and nothing more."""
@@ -142,7 +143,7 @@ def _over_quarters(table: QuartileTable, found: Correlation, scope: Scope, judge
         "unclear": ("The score and image quality are not clearly related in this run", "goes"),
     }[found.side]
     unknown = judge is None or judge.of(reads=None)
-    unread = table.measure == QUALITY and scope.n_languages > 1 and unknown
+    unread = table.measure == NATIVE_QUALITY and scope.n_languages > 1 and unknown
     doubt = ", by a judge of which it is not known how well it reads each language" if unread else ""
     rho = in_words(Interval(value=found.rho, low=found.low, high=found.high))
     return (

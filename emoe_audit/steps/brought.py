@@ -15,13 +15,12 @@ from emoe_audit.errors import QualityError, StoreError
 from emoe_audit.prompts.columns import listed
 from emoe_audit.runs.store import RunStore, Table
 from emoe_audit.steps.hands import Row
-from emoe_audit.steps.pictures import keep_pictures
+from emoe_audit.steps.pictures import Pictured, keep_pictures
 from emoe_audit.steps.shares import Work
-from emoe_audit.types import EnsembleSpec, ImageConfig, RowError, Stage
+from emoe_audit.types import RowError
 
 if TYPE_CHECKING:
     from emoe_audit.quality.brought import Looked, Onlooker
-    from emoe_audit.quality.candidates import Candidates
 
 log = logging.getLogger(__name__)
 LOOKED_AT_ONCE = 64
@@ -36,16 +35,8 @@ TABLES: tuple[Table, ...] = ("sights", "quality")
 
 
 @dataclass(frozen=True, kw_only=True)
-class Looking:
+class Looking(Pictured):
     """Images of a folder are judged."""
-
-    ensemble: EnsembleSpec
-    images: ImageConfig
-    captions: Mapping[str, str]
-    """The source caption of each `source_id` that has one."""
-    candidates: Candidates
-    """What these are ranked among."""
-    stage: Stage = "image"
 
     def load(self) -> Onlooker:
         """Load the judge. Raises `QualityError`, also where the folder is not seen from here."""

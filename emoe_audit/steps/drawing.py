@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -11,25 +11,15 @@ import pandas as pd
 from emoe_audit.runs.batches import as_prompt, one_by_one_if_it_fails
 from emoe_audit.runs.store import RunStore
 from emoe_audit.steps.hands import Row
-from emoe_audit.steps.pictures import keep_pictures
-from emoe_audit.types import EnsembleSpec, ImageConfig, Stage
+from emoe_audit.steps.pictures import Pictured, keep_pictures
 
 if TYPE_CHECKING:
-    from emoe_audit.quality.candidates import Candidates
     from emoe_audit.quality.illustrator import Illustrator
 
 
 @dataclass(frozen=True, kw_only=True)
-class Drawing:
+class Drawing(Pictured):
     """Prompts are drawn, and the images judged."""
-
-    ensemble: EnsembleSpec
-    images: ImageConfig
-    captions: Mapping[str, str]
-    """The source caption of each `source_id` that has one."""
-    candidates: Candidates
-    """What these are ranked among."""
-    stage: Stage = "image"
 
     def load(self) -> Illustrator:
         """Load pipeline and judge. Raises `QualityError`."""

@@ -2,17 +2,35 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pandas as pd
 
 from emoe_audit.readers.pictures import ending_of, numbered
 from emoe_audit.runs.store import RunStore
+from emoe_audit.types import EnsembleSpec, ImageConfig, Stage
+
+if TYPE_CHECKING:
+    from emoe_audit.quality.candidates import Candidates
 
 MOST_SEEN = 2
 """Images of a prompt whose features are kept: the first ones, which are held against each other."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pictured:
+    """What a job takes that makes judged images of prompts."""
+
+    ensemble: EnsembleSpec
+    images: ImageConfig
+    captions: Mapping[str, str]
+    """The source caption of each `source_id` that has one."""
+    candidates: Candidates
+    """What these are ranked among."""
+    stage: Stage = "image"
 
 
 def keep_pictures(
